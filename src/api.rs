@@ -1,0 +1,17 @@
+//! The vocabulary: what the API's words mean, without any behaviour of the cluster.
+//!
+//! Kubernetes' own types come from `k8s-openapi`; they are the form on the wire and in the store.
+//! Here are the small parsers, formatters and questions that every layer asks of them, and the few
+//! words that are wasmorch's own (`module`). Nothing in here waits, reads a clock or keeps state.
+
+pub mod annotations;
+pub mod condition;
+pub mod image;
+pub mod module;
+pub mod names;
+pub mod object;
+pub mod owner;
+pub mod pod;
+pub mod quantity;
+pub mod selector;
+pub mod table;

@@ -1,0 +1,131 @@
+//! What the runtime is asked to run: plain data, no Kubernetes, no wasmtime.
+//!
+//! (CONTRACT)
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+/// A pod's shared half: identity, address, volumes, limits.
+#[derive(Clone, Debug)]
+pub struct PodSandboxSpec {
+    pub uid: String,
+    pub namespace: String,
+    pub name: String,
+    pub hostname: String,
+    pub ip: IpAddr,
+    pub volumes: Vec<VolumeSpec>,
+    pub limits: PodLimits,
+    /// Whether guests may open connections to addresses outside the cluster.
+    pub egress: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct PodLimits {
+    /// Linear memories, tables, files and socket buffers of all containers together.
+    pub memory_bytes: u64,
+    /// Bytes and inodes of the in-memory filesystem.
+    pub storage_bytes: u64,
+    pub inodes: u64,
+    /// Open virtual sockets of all containers together.
+    pub sockets: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct VolumeSpec {
+    pub name: String,
+    pub source: VolumeSource,
+}
+
+#[derive(Clone, Debug)]
+pub enum VolumeSource {
+    /// Empty, writable, shared by the pod's containers.
+    Empty { size_limit: Option<u64> },
+    /// Read-only files (ConfigMap, Secret, downward API); replaced atomically by `PodSandbox::update_volume`.
+    Files(Vec<ProjectedFile>),
+    /// A directory of the host that the operator allows.
+    HostDir { path: PathBuf, read_only: bool },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectedFile {
+    /// Relative, `/`-separated, checked.
+    pub path: String,
+    pub contents: Bytes,
+    pub mode: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct MountSpec {
+    pub volume: String,
+    pub path: String,
+    pub sub_path: Option<String>,
+    pub read_only: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct ContainerSpec {
+    pub name: String,
+    /// The whole argv, program name first.
+    pub args: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub working_dir: Option<String>,
+    pub mounts: Vec<MountSpec>,
+    pub ports: Vec<PortSpec>,
+    /// Bytes; `None` is the pod's limit.
+    pub memory_bytes: Option<u64>,
+    /// Thousandths of a core that it may use; `None` is no ceiling.
+    pub cpu_limit_millis: Option<u64>,
+    /// Weight against other containers when the worker is busy (from requests; at least 2).
+    pub cpu_shares: u64,
+    /// Requests one handler instance may serve before it is dropped (1 = a fresh instance per request).
+    pub instance_reuse: u32,
+    pub read_only_root: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortSpec {
+    pub port: u16,
+    pub protocol: Protocol,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// 0–255; traps are 134, kills 137.
+    pub code: i32,
+    pub reason: ExitReason,
+    /// A trap's message and backtrace, a limit with its numbers; empty otherwise.
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitReason {
+    Completed,
+    Error,
+    OomKilled,
+    DeadlineExceeded,
+    Killed,
+}
+
+/// Where a container's output goes. Called with chunks as the guest writes them; must not block.
+pub trait LogSink: Send + Sync + 'static {
+    fn write(&self, stream: LogStream, chunk: &[u8]);
+    /// Bytes the sink takes now; 0 makes the guest wait until `ready`.
+    fn capacity(&self) -> usize {
+        64 << 10
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStream {
+    Stdout,
+    Stderr,
+}

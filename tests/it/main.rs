@@ -1,0 +1,15 @@
+//! One integration binary: the rooms against each other, and journeys on the built binary.
+
+mod apiserver;
+mod cli;
+mod controllers;
+mod journeys;
+mod modules;
+mod registry;
+mod router;
+mod runtime_fs;
+mod runtime_net;
+mod runtime_pods;
+mod scheduler;
+mod store;
+mod worker;
