@@ -4,7 +4,11 @@
 //!
 //! Knows WASI and nothing of Kubernetes: it takes plain specs and reports exits.
 
+pub mod budget;
+pub mod fs;
+pub mod net;
 pub mod spec;
+pub mod wasi;
 
 /* Signatures to be provided by this room (R3 builds them; worker and router write against them):
 

@@ -1,0 +1,103 @@
+//! Budgets: counted amounts with a ceiling, charged before anything is allocated.
+//!
+//! One [`Budget`] of bytes per pod is shared by linear memories, tables, files and socket buffers,
+//! so that no kind of memory is a way around the limit. A child budget has a ceiling of its own and
+//! charges its parent too; a refusal anywhere changes nothing anywhere.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counted amount with a ceiling; shared by reference.
+#[derive(Debug)]
+pub struct Budget {
+    used: AtomicU64,
+    max: u64,
+    parent: Option<Arc<Budget>>,
+}
+
+/// The ceiling that refused a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{wanted} more would pass the limit of {max} ({used} in use)")]
+pub struct Exceeded {
+    /// What was asked for.
+    pub wanted: u64,
+    /// What was in use.
+    pub used: u64,
+    /// The ceiling.
+    pub max: u64,
+}
+
+impl Budget {
+    /// A budget of `max` units.
+    pub fn new(max: u64) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicU64::new(0),
+            max,
+            parent: None,
+        })
+    }
+
+    /// A budget of `max` units inside `parent`.
+    pub fn within(parent: &Arc<Self>, max: u64) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicU64::new(0),
+            max,
+            parent: Some(Arc::clone(parent)),
+        })
+    }
+
+    /// Takes `amount`, or nothing.
+    pub fn charge(&self, amount: u64) -> Result<(), Exceeded> {
+        let fits = |used: u64| used.checked_add(amount).filter(|total| *total <= self.max);
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .map_err(|used| Exceeded {
+                wanted: amount,
+                used,
+                max: self.max,
+            })?;
+        if let Some(parent) = &self.parent
+            && let Err(exceeded) = parent.charge(amount)
+        {
+            self.used.fetch_sub(amount, Ordering::Relaxed);
+            return Err(exceeded);
+        }
+        Ok(())
+    }
+
+    /// Gives `amount` back; it must have been charged.
+    pub fn release(&self, amount: u64) {
+        self.used.fetch_sub(amount, Ordering::Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.release(amount);
+        }
+    }
+
+    /// What is in use.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// The ceiling.
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_changes_nothing() {
+        let pod = Budget::new(100);
+        let volume = Budget::within(&pod, 80);
+        volume.charge(60).unwrap();
+        assert_eq!(volume.charge(30).unwrap_err().max, 80);
+        pod.charge(30).unwrap();
+        assert_eq!(volume.charge(20).unwrap_err().max, 100);
+        assert_eq!((volume.used(), pod.used()), (60, 90));
+        volume.release(60);
+        assert_eq!((volume.used(), pod.used()), (0, 30));
+    }
+}

@@ -1,0 +1,1 @@
+//! WASI 0.1 by native host functions.

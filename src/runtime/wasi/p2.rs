@@ -1,0 +1,4 @@
+//! WASI 0.2.
+
+pub mod filesystem;
+pub mod sockets;

@@ -1,0 +1,1 @@
+//! `wasi:sockets` 0.2.

@@ -1,0 +1,4 @@
+//! WASI 0.3.
+
+pub mod filesystem;
+pub mod sockets;
