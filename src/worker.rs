@@ -1,1 +1,6 @@
-//! worker
+//! The worker: node agent, kubelet by another name.
+
+pub mod lifecycle;
+pub mod plan;
+pub mod probes;
+pub mod restart;
