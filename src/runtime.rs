@@ -6,51 +6,46 @@
 
 pub mod budget;
 pub mod fs;
+pub mod http;
 pub mod net;
 pub mod spec;
 pub mod wasi;
 
-/* Signatures to be provided by this room (R3 builds them; worker and router write against them):
+/* Signatures of the room's engine half; the bodies follow.
 
 pub struct Config { pub cache_dir: PathBuf, pub max_instances: usize, pub tasks: TaskGroup }
+pub struct Tuning { pub compiler: Compiler, pub handler_concurrency: u32, pub request_deadline: Duration,
+                    pub compile_limits: …, pub guest_threads: usize, pub epoch_tick: Duration }   // Default
 #[derive(Clone)] pub struct Runtime;
 impl Runtime {
-    pub fn new(config: Config, network: Arc<dyn net::ClusterNetwork>) -> Result<Self, Error>;
-    /// Compiles (in a limited child process: `wasmorch compile`, hidden subcommand) or loads from the cache.
+    pub fn new(config: Config, network: Arc<dyn net::ClusterNetwork>) -> Result<Self, Error>;      // Tuning::default()
+    pub fn with_tuning(config: Config, tuning: Tuning, network: Arc<dyn net::ClusterNetwork>) -> Result<Self, Error>;
     pub async fn load(&self, digest: &Digest, wasm: &Path) -> Result<Arc<Artifact>, Error>;
     pub fn cached(&self, digest: &Digest) -> bool;
     pub fn create_sandbox(&self, spec: PodSandboxSpec) -> Result<Arc<PodSandbox>, Error>;
     pub fn sandbox_at(&self, ip: IpAddr) -> Option<Arc<PodSandbox>>;
     pub fn instances(&self) -> usize;
 }
-impl Artifact { pub fn role(&self) -> Role /* Command | Handler */; }
+impl Artifact { pub fn digest(&self) -> &Digest; pub fn role(&self) -> Role; }                    // Role::{Command, Handler}
 impl PodSandbox {
+    pub fn spec(&self) -> &PodSandboxSpec;
     pub fn start(&self, spec: ContainerSpec, artifact: Arc<Artifact>, log: Arc<dyn LogSink>) -> Result<ContainerHandle, Error>;
     pub fn update_volume(&self, name: &str, files: Vec<ProjectedFile>) -> Result<(), Error>;
-    /// A byte stream to whoever listens on the pod's address and port (virtual socket or HTTP handler).
-    pub fn dial(&self, port: u16) -> io::Result<net::Conn>;           // Conn: AsyncRead + AsyncWrite + Unpin + Send
-    /// The HTTP handler bound on that port, to be called directly without bytes on a wire.
+    pub fn dial(&self, port: u16) -> io::Result<net::Conn>;
     pub fn http_handler(&self, port: u16) -> Option<Arc<http::Handler>>;
-    /// Listening (address, port, protocol) of the pod, for status and error texts.
     pub fn listening(&self) -> Vec<(SocketAddr, Protocol)>;
-    pub fn stats(&self) -> SandboxStats; // memory, storage, sockets, cpu ns per container
-    pub async fn close(&self);  // everything stopped and freed
+    pub fn stats(&self) -> SandboxStats;   // { memory_bytes, memory_peak_bytes, storage_bytes, inodes, sockets, containers: Vec<(String, ContainerStats)> }
+    pub async fn close(&self);
 }
-impl http::Handler { pub async fn call(&self, req: http::Request<http::Body>) -> Result<http::Response<http::Body>, http::Error>; }
+impl http::Handler { pub async fn call(&self, request: ::http::Request<http::Body>) -> Result<::http::Response<http::Body>, http::Error>; }
+    // http::Error::{status(), public(), response(), is_retriable()}; http::Body::{empty, full, incoming(hyper), stream}
+#[derive(Clone)] pub struct ContainerHandle;
 impl ContainerHandle {
-    pub async fn wait(&self) -> Exit;            // may be awaited by many
-    pub fn stop(&self);                          // graceful request (stdin EOF, term file); guest may end by itself
-    pub fn kill(&self);                          // epoch trap now
-    pub fn stats(&self) -> ContainerStats { cpu: Duration, memory_bytes: u64 }
+    pub async fn wait(&self) -> Exit;
+    pub fn stop(&self);
+    pub fn kill(&self);
+    pub fn stats(&self) -> ContainerStats; // { cpu: Duration, memory_bytes, memory_peak_bytes, requests, requests_failed, in_flight, throttled: Duration }
 }
-runtime::net::ClusterNetwork (trait, implemented by the worker over router::table):
-pub trait ClusterNetwork: Send + Sync + 'static {
-    /// Addresses of a name asked for by a pod of `namespace`: services, headless sets, pods; `None` = no such name.
-    fn resolve(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>>;
-    /// Where a connection to `to` goes: a cluster IP becomes the address of one ready endpoint; a pod's
-    /// address stays; an address outside the cluster is `Route::External`; no endpoint = `Route::Refused`.
-    fn route(&self, to: SocketAddr, protocol: Protocol) -> Route;   // Route::{Pod(SocketAddr), External(SocketAddr), Refused}
-    /// Opens a byte stream to a pod on another worker (wire plane) .
-    fn dial_pod(&self, from: SocketAddr, to: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>>;
-}
+pub fn compile::child_main(args: impl Iterator<Item = OsString>) -> ExitCode;   // `wasmorch compile …`, hidden
+spec::LogSink::close(&self)   // new, default empty: called once when the container has ended; flush an unterminated line
 */
