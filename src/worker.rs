@@ -6,6 +6,7 @@ pub mod env;
 pub mod expand;
 pub mod fields;
 pub mod lifecycle;
+pub mod logs;
 pub mod objects;
 pub mod plan;
 pub mod probes;
