@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod checkpoint;
 pub mod env;
+pub mod events;
 pub mod expand;
 pub mod fields;
 pub mod lifecycle;
@@ -14,4 +15,5 @@ pub mod qos;
 pub mod restart;
 pub mod specs;
 pub mod status;
+pub mod status_sender;
 pub mod volumes;
