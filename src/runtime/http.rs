@@ -11,9 +11,21 @@
 //! core, more than the guest's whole work (measured: 14–40 µs a request). The price is that guest
 //! code runs on an I/O thread, at most two epoch ticks at a time; whoever builds that runtime sets
 //! `event_interval(1)`.
+//!
+//! For the same reason 0.3 handlers do not go through wasmtime-wasi-http's `ProxyHandler`, which
+//! spawns a task per instance, cannot be cancelled and hides its polls from the CPU account.
 
 mod body;
 mod error;
+mod exchange;
+mod handler;
+mod incoming;
+mod instance;
+pub(super) mod outgoing;
+mod pool;
 
 pub use body::Body;
 pub use error::Error;
+pub use handler::Handler;
+pub(super) use handler::HandlerConfig;
+pub(super) use incoming::Port;

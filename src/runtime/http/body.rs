@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use wasmtime_wasi_http::{Error as WasiHttpError, WasiBody};
@@ -59,12 +59,12 @@ impl Body {
     }
 
     /// A body in the guest library's own form.
-    pub(crate) fn wasi(body: WasiBody) -> Self {
+    pub(in crate::runtime) fn wasi(body: WasiBody) -> Self {
         Self(Kind::Wasi(body))
     }
 
     /// The same body in the guest library's own form.
-    pub(crate) fn into_wasi(self) -> WasiBody {
+    pub(in crate::runtime) fn into_wasi(self) -> WasiBody {
         match self.0 {
             Kind::Wasi(body) => body,
             Kind::Incoming(body) => body.map_err(WasiHttpError::from).boxed_unsync(),
