@@ -10,7 +10,7 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt as _};
 
 /// Namespace (empty for cluster-scoped kinds) and name.
-pub type Key = (String, String);
+type Key = (String, String);
 
 /// The copy.
 #[derive(Debug)]
