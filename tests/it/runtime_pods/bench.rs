@@ -28,7 +28,17 @@ impl Bench {
     }
 
     pub fn tuned(tune: impl FnOnce(&mut Tuning)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), tune)
+    }
+
+    /// Another worker process on the same directory, as far as the directory can tell.
+    pub fn restarted(self) -> Self {
+        let Self { runtime, dir } = self;
+        drop(runtime);
+        Self::on(dir, |_| {})
+    }
+
+    fn on(dir: tempfile::TempDir, tune: impl FnOnce(&mut Tuning)) -> Self {
         let mut tuning = Tuning {
             handler_concurrency: 16,
             guest_threads: 2,
