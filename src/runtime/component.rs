@@ -183,12 +183,9 @@ fn malformed(error: wasmparser::BinaryReaderError) -> Error {
 mod tests {
     use super::*;
 
-    fn check(wat: &str, expected: Result<Program, Error>) {
-        assert_eq!(
-            Program::of(&wat::parse_str(wat).unwrap()),
-            expected,
-            "{wat}"
-        );
+    fn check(wat: &str, expected: impl Into<Result<Program, Error>>) {
+        let program = Program::of(&wat::parse_str(wat).unwrap());
+        assert_eq!(program, expected.into(), "{wat}");
     }
 
     #[test]

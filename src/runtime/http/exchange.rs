@@ -353,7 +353,7 @@ mod tests {
         }
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     async fn write(sender: &Sender, chunk: &'static str) -> Result<(), Error> {
         let frame = Frame::data(Bytes::from_static(chunk.as_bytes()));

@@ -99,7 +99,7 @@ async fn a_failing_guest_is_a_status_for_the_client_and_words_in_the_log() {
     ];
     for (code, status, words) in cases {
         let bench = Bench::tuned(|tuning| tuning.request_deadline = Duration::from_millis(300));
-        let served = serve(bench, &code.replace("memory.grow", "memory.grow")).await;
+        let served = serve(bench, code).await;
         let error = get(&served.handler).await.unwrap_err();
         assert_eq!(error.status(), status, "{error}");
         let log = served.log.text();
