@@ -21,14 +21,14 @@ enum Pair<'a> {
 }
 
 impl Pair<'_> {
-    fn old(&mut self) -> &mut Directory {
+    fn source(&mut self) -> &mut Directory {
         match self {
             Self::One(directory) => directory,
             Self::Two { old, .. } => old,
         }
     }
 
-    fn new(&mut self) -> &mut Directory {
+    fn destination(&mut self) -> &mut Directory {
         match self {
             Self::One(directory) => directory,
             Self::Two { new, .. } => new,
@@ -65,12 +65,12 @@ pub fn rename(
         Pair::Two { old, new }
     };
     // A file may have been unlinked and replaced in between; a directory cannot, see `tree`.
-    let current = pair.old().get(old_name).cloned().ok_or(Errno::NoEntry)?;
-    if is_directory != (current.kind() == Kind::Directory) || pair.new().removed {
+    let current = pair.source().get(old_name).cloned().ok_or(Errno::NoEntry)?;
+    if is_directory != (current.kind() == Kind::Directory) || pair.destination().removed {
         return Err(Errno::NoEntry);
     }
     let source = current;
-    let target = pair.new().get(new_name).cloned();
+    let target = pair.destination().get(new_name).cloned();
     if let Some(target) = &target {
         if Arc::ptr_eq(target, &source) {
             return Ok(());
@@ -113,12 +113,13 @@ fn exchange(
     replaces: bool,
 ) -> Result<(), Errno> {
     if replaces {
-        pair.new().replace(new_name, Arc::clone(source));
+        pair.destination().replace(new_name, Arc::clone(source));
     } else {
-        pair.new().reserve(new_name)?;
-        pair.new().insert_reserved(new_name, Arc::clone(source));
+        pair.destination().reserve(new_name)?;
+        pair.destination()
+            .insert_reserved(new_name, Arc::clone(source));
     }
-    pair.old().remove(old_name);
+    pair.source().remove(old_name);
     Ok(())
 }
 
