@@ -1,181 +1,229 @@
-//! The wire: how a byte stream reaches a pod through its worker.
+//! The wire plane's preamble: how a connection to a worker names the pod it is for.
 //!
-//! One TCP connection per client and pod address. It begins with a preamble, which names the pod
-//! and proves by the cluster's wire secret that the caller belongs to the cluster; the worker
-//! answers with one status byte; from then on the bytes are the pod's. Nothing is sent to the pod
-//! before the status is read, so a failure to open may always be tried elsewhere.
+//! ```text
+//!  "WOW1" | protocol u8 | secret length u8 | secret | family u8 (4, 6) | address | port u16 BE
+//!  ◀── one byte: 0 ok, 1 refused, 2 unauthorized, 3 no such pod
+//! ```
 //!
-//! Between processes of one machine the stream is plain; to any other address it is TLS, verified
-//! with the cluster's CA, or it is not opened: the secret never crosses a network in the clear.
-
-mod preamble;
-mod stream;
+//! Then the connection is the pod's: raw bytes to its virtual socket, or HTTP/1.1 to its handler.
+//! The reader takes exactly the preamble's bytes, so a client may send its first request behind it
+//! without waiting for the answer. Everything is bounded; whoever sends something else is cut off.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use http::HeaderName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 
-pub use preamble::{Preamble, Status, Traffic};
-pub use stream::Stream;
+const MAGIC: [u8; 4] = *b"WOW1";
+/// On a worker's `503` that no guest saw: the request may be sent elsewhere, whatever its method.
+pub const RETRIABLE: HeaderName = HeaderName::from_static("x-wasmorch-retriable");
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long opening may take, the worker's answer included.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the bytes behind the preamble are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireProtocol {
+    /// A byte stream to a TCP port of the pod.
+    Tcp,
+}
 
-/// Why a stream did not open. Nothing has reached the pod in any of these cases.
+impl WireProtocol {
+    fn code(self) -> u8 {
+        match self {
+            Self::Tcp => 1,
+        }
+    }
+}
+
+/// Who asks for which pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preamble {
+    pub protocol: WireProtocol,
+    /// The cluster's wire secret, at most 255 bytes.
+    pub secret: Vec<u8>,
+    pub target: SocketAddr,
+}
+
+/// The worker's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Ok,
+    /// The pod is there, and nobody listens on that port.
+    Refused,
+    Unauthorized,
+    NoSuchPod,
+}
+
+impl Answer {
+    /// The byte on the wire.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Refused => 1,
+            Self::Unauthorized => 2,
+            Self::NoSuchPod => 3,
+        }
+    }
+
+    /// What a byte on the wire means.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Ok, Self::Refused, Self::Unauthorized, Self::NoSuchPod]
+            .into_iter()
+            .find(|answer| answer.code() == code)
+    }
+}
+
+/// Why there is no connection to the pod.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the cluster's wire secret is not known yet")]
-    NoSecret,
-    #[error("{0} is not on this machine, and no CA to speak TLS with is configured")]
-    NeedsTls(SocketAddr),
-    #[error("connect to the worker at {wire}")]
+    #[error("connect to worker {wire}")]
     Connect {
-        wire: String,
+        wire: SocketAddr,
         #[source]
         source: io::Error,
     },
-    #[error("the worker at {0} did not answer in time")]
-    Timeout(String),
-    #[error("{0}")]
-    Refused(Status),
-}
-
-/// Opens streams; shared by all who do.
-pub struct Wire {
-    secret: ArcSwapOption<String>,
-    tls: Option<Arc<ClientConfig>>,
-}
-
-impl Wire {
-    /// Without `tls` only workers of this machine are reached.
-    pub fn new(tls: Option<Arc<ClientConfig>>) -> Self {
-        Self {
-            secret: ArcSwapOption::empty(),
-            tls,
-        }
-    }
-
-    /// Sets the cluster's secret, from now on.
-    pub fn set_secret(&self, secret: String) {
-        self.secret.store(Some(Arc::new(secret)));
-    }
-
-    /// Opens a stream to a pod through the worker at `wire`.
-    pub async fn open(
-        &self,
-        wire: &str,
-        traffic: Traffic,
-        source: SocketAddr,
+    #[error("worker {0} did not answer within 5 s")]
+    Timeout(SocketAddr),
+    #[error("worker {wire} answered {answer:?} for {target}")]
+    Answered {
+        wire: SocketAddr,
         target: SocketAddr,
-    ) -> Result<Stream, Error> {
-        let secret = self.secret.load_full().ok_or(Error::NoSecret)?;
-        let preamble = Preamble::new(traffic, source, target, &secret);
-        match tokio::time::timeout(OPEN_TIMEOUT, self.greet(wire, &preamble)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(Error::Timeout(wire.to_owned())),
-        }
-    }
+        answer: Answer,
+    },
+    #[error("not a wire preamble")]
+    Malformed,
+    #[error("read the wire preamble")]
+    Read(#[source] io::Error),
+}
 
-    async fn greet(&self, wire: &str, preamble: &Preamble) -> Result<Stream, Error> {
-        let failed = |source| Error::Connect {
-            wire: wire.to_owned(),
-            source,
+impl Error {
+    /// What a guest's socket is told.
+    pub fn into_io(self) -> io::Error {
+        let kind = match &self {
+            Self::Connect { source, .. } | Self::Read(source) => source.kind(),
+            Self::Timeout(_) => io::ErrorKind::TimedOut,
+            Self::Answered { .. } => io::ErrorKind::ConnectionRefused,
+            Self::Malformed => io::ErrorKind::InvalidData,
         };
-        let tcp = connect(wire).await.map_err(failed)?;
-        let peer = tcp.peer_addr().map_err(failed)?;
-        let mut stream = match &self.tls {
-            _ if peer.ip().to_canonical().is_loopback() => Stream::Plain(tcp),
-            Some(config) => {
-                let name = ServerName::from(peer.ip().to_canonical());
-                let connector = TlsConnector::from(Arc::clone(config));
-                Stream::Tls(Box::new(
-                    connector.connect(name, tcp).await.map_err(failed)?,
-                ))
-            }
-            None => return Err(Error::NeedsTls(peer)),
-        };
-        stream.write_all(&preamble.encode()).await.map_err(failed)?;
-        stream.flush().await.map_err(failed)?;
-        match Status::from(stream.read_u8().await.map_err(failed)?) {
-            Status::Open => Ok(stream),
-            refused => Err(Error::Refused(refused)),
-        }
+        io::Error::new(kind, self)
     }
 }
 
-async fn connect(wire: &str) -> io::Result<TcpStream> {
-    // The usual form needs no resolver, which would take a thread.
-    let stream = match wire.parse::<SocketAddr>() {
-        Ok(addr) => TcpStream::connect(addr).await?,
-        Err(_) => TcpStream::connect(wire).await?,
+/// The preamble's bytes.
+pub fn encode(preamble: &Preamble) -> Vec<u8> {
+    let secret = &preamble.secret[..preamble.secret.len().min(255)];
+    let mut bytes = Vec::with_capacity(32 + secret.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.push(preamble.protocol.code());
+    bytes.push(secret.len() as u8);
+    bytes.extend_from_slice(secret);
+    match preamble.target.ip() {
+        IpAddr::V4(ip) => {
+            bytes.push(4);
+            bytes.extend_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            bytes.push(6);
+            bytes.extend_from_slice(&ip.octets());
+        }
+    }
+    bytes.extend_from_slice(&preamble.target.port().to_be_bytes());
+    bytes
+}
+
+/// Reads a preamble, and not a byte more.
+pub async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Result<Preamble, Error> {
+    let mut head = [0; 6];
+    reader.read_exact(&mut head).await.map_err(Error::Read)?;
+    if head[..4] != MAGIC || head[4] != WireProtocol::Tcp.code() {
+        return Err(Error::Malformed);
+    }
+    let mut rest = vec![0; usize::from(head[5]) + 1];
+    reader.read_exact(&mut rest).await.map_err(Error::Read)?;
+    let family = rest.pop().ok_or(Error::Malformed)?;
+    let ip = match family {
+        4 => IpAddr::V4(Ipv4Addr::from(read_array::<4>(reader).await?)),
+        6 => IpAddr::V6(Ipv6Addr::from(read_array::<16>(reader).await?)),
+        _ => return Err(Error::Malformed),
     };
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    let port = u16::from_be_bytes(read_array::<2>(reader).await?);
+    Ok(Preamble {
+        protocol: WireProtocol::Tcp,
+        secret: rest,
+        target: SocketAddr::new(ip, port),
+    })
+}
+
+async fn read_array<const N: usize>(
+    reader: &mut (impl AsyncRead + Unpin),
+) -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    reader.read_exact(&mut bytes).await.map_err(Error::Read)?;
+    Ok(bytes)
+}
+
+/// Opens a connection to a pod through its worker.
+pub async fn connect(wire: SocketAddr, preamble: &Preamble) -> Result<TcpStream, Error> {
+    let opening = async {
+        let failed = |source| Error::Connect { wire, source };
+        let mut stream = TcpStream::connect(wire).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let bytes = encode(preamble);
+        stream.write_all(&bytes).await.map_err(failed)?;
+        let answer = stream.read_u8().await.map_err(failed)?;
+        match Answer::from_code(answer).ok_or(Error::Malformed)? {
+            Answer::Ok => Ok(stream),
+            answer @ (Answer::Refused | Answer::Unauthorized | Answer::NoSuchPod) => {
+                Err(Error::Answered {
+                    wire,
+                    target: preamble.target,
+                    answer,
+                })
+            }
+        }
+    };
+    let opened = tokio::time::timeout(TIMEOUT, opening).await;
+    opened.unwrap_or(Err(Error::Timeout(wire)))
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
-
     use super::*;
-    use crate::tasks::TaskGroup;
 
-    fn addr(text: &str) -> SocketAddr {
-        text.parse().unwrap()
+    fn preamble(target: &str) -> Preamble {
+        Preamble {
+            protocol: WireProtocol::Tcp,
+            secret: b"secret".to_vec(),
+            target: target.parse().unwrap(),
+        }
     }
 
     #[tokio::test]
-    async fn a_stream_opens_for_those_who_know_the_secret() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let wire_address = listener.local_addr().unwrap().to_string();
-        let tasks = TaskGroup::new();
-        tasks.spawn("worker", async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let preamble = Preamble::read(&mut stream).await.unwrap();
-                assert_eq!(preamble.source(), addr("10.64.0.1:4000"));
-                let status = match preamble.target() {
-                    _ if !preamble.is_signed_with("right") => Status::WrongSecret,
-                    target if target == addr("10.64.32.1:80") => Status::Open,
-                    _ => Status::NoSuchPod,
-                };
-                stream.write_all(&[status as u8]).await.unwrap();
-                stream.write_all(b"hello").await.unwrap();
-            }
-        });
-        let wire = Wire::new(None);
-        let open = |target| {
-            wire.open(
-                &wire_address,
-                Traffic::Raw,
-                addr("10.64.0.1:4000"),
-                addr(target),
-            )
-        };
-        assert!(matches!(open("10.64.32.1:80").await, Err(Error::NoSecret)));
-        wire.set_secret("wrong".to_owned());
-        let refused = open("10.64.32.1:80").await.err().unwrap();
-        assert!(
-            matches!(refused, Error::Refused(Status::WrongSecret)),
-            "{refused}"
-        );
-        wire.set_secret("right".to_owned());
-        let refused = open("10.64.32.2:80").await.err().unwrap();
-        assert!(
-            matches!(refused, Error::Refused(Status::NoSuchPod)),
-            "{refused}"
-        );
-        let mut stream = open("10.64.32.1:80").await.unwrap();
-        let mut greeting = [0; 5];
-        stream.read_exact(&mut greeting).await.unwrap();
-        assert_eq!(&greeting, b"hello");
+    async fn what_is_written_is_read_back_and_nothing_more() {
+        for target in ["10.64.0.2:8080", "[fd00::1]:1"] {
+            let mut bytes = encode(&preamble(target));
+            bytes.extend_from_slice(b"GET / HTTP/1.1");
+            let mut reader = bytes.as_slice();
+            assert_eq!(read(&mut reader).await.unwrap(), preamble(target));
+            assert_eq!(reader, b"GET / HTTP/1.1");
+        }
+    }
+
+    #[tokio::test]
+    async fn garbage_and_halves_are_refused() {
+        let whole = encode(&preamble("10.64.0.2:8080"));
+        for end in 0..whole.len() {
+            assert!(read(&mut &whole[..end]).await.is_err(), "{end}");
+        }
+        for (at, byte) in [(0, b'X'), (4, 9), (12, 5)] {
+            let mut wrong = whole.clone();
+            wrong[at] = byte;
+            assert!(
+                matches!(read(&mut wrong.as_slice()).await, Err(Error::Malformed)),
+                "{at}"
+            );
+        }
     }
 }

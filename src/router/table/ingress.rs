@@ -81,7 +81,7 @@ impl IngressRules {
         {
             rules.push(Rule {
                 host: None,
-                path: "/".to_owned(),
+                path: String::new(),
                 is_exact: false,
                 service,
                 port,
