@@ -55,6 +55,10 @@ impl Health {
     }
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "changes are moved once and never stored"
+)]
 enum Change {
     Service(Event<Service>),
     Slice(Event<EndpointSlice>),

@@ -18,15 +18,15 @@ pub(super) fn prometheus(table: &RoutingTable, health: &Health) -> String {
     let families: [(&str, &str, Sample); 6] = [
         ("requests_total", "counter", requests),
         ("request_seconds", "histogram", latency),
-        ("open", "gauge", |service| one("", service.traffic.open())),
+        ("open", "gauge", |service| one("", &service.traffic.open())),
         ("retries_total", "counter", |service| {
-            one("", service.traffic.retries())
+            one("", &service.traffic.retries())
         }),
         ("connections_total", "counter", |service| {
-            one("", service.traffic.connections())
+            one("", &service.traffic.connections())
         }),
         ("ready_endpoints", "gauge", |service| {
-            one("", ready(service) as u64)
+            one("", &ready(service))
         }),
     ];
     for (name, kind, sample) in families {
@@ -47,7 +47,7 @@ pub(super) fn prometheus(table: &RoutingTable, health: &Health) -> String {
 /// Lines of a family for one service: the name's suffix, further labels, the value.
 type Sample = fn(&Service) -> Vec<(&'static str, String, String)>;
 
-fn one(suffix: &'static str, value: impl ToString) -> Vec<(&'static str, String, String)> {
+fn one(suffix: &'static str, value: &dyn std::fmt::Display) -> Vec<(&'static str, String, String)> {
     vec![(suffix, String::new(), value.to_string())]
 }
 
@@ -74,8 +74,8 @@ fn latency(service: &Service) -> Vec<(&'static str, String, String)> {
     }
     lines.push(("_bucket", ",le=\"+Inf\"".to_owned(), total.to_string()));
     let seconds = service.traffic.total_time().as_secs_f64();
-    lines.extend(one("_sum", seconds));
-    lines.extend(one("_count", total));
+    lines.extend(one("_sum", &seconds));
+    lines.extend(one("_count", &total));
     lines
 }
 

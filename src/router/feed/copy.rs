@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn only_differences_are_changes_and_half_a_list_is_none() {
         let mut copy = Copy::default();
-        let script = [
+        let script = vec![
             (Event::Init, ""),
             (Event::InitApply(node("a", "1")), ""),
             (Event::InitApply(node("b", "1")), ""),

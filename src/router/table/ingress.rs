@@ -202,11 +202,11 @@ impl RoutingTable {
     }
 }
 
-fn backend<'a>(
-    service: Option<&'a Arc<Service>>,
+fn backend(
+    service: Option<&Arc<Service>>,
     port: impl FnOnce(&Service) -> Option<&Port>,
     key: impl FnOnce() -> Key,
-) -> Backend<'a> {
+) -> Backend<'_> {
     let found = service.and_then(|service| Some((service, service.position(port(service)?)?)));
     match found {
         Some((service, port)) => Backend::Port(service, port),
