@@ -7,7 +7,10 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 home=${CARGO_HOME:-$HOME/.cargo}
-export GUEST_RUSTFLAGS="--remap-path-prefix=$here=/guests --remap-path-prefix=$home=/cargo"
+cd "$here"
+cargo fetch --quiet --locked
+export GUEST_RUSTFLAGS="--remap-path-prefix=$here=/guests"
+for sources in "$home"/registry/src/*/; do GUEST_RUSTFLAGS+=" --remap-path-prefix=${sources%/}=/cargo"; done
 eval "$("$here/../tools/guest-toolchain.sh")"
 : "${CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS:=$GUEST_RUSTFLAGS}" "${CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS:=$GUEST_RUSTFLAGS}"
 export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS
