@@ -12,7 +12,10 @@ fn guests() -> PathBuf {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// What `build.sh` computes: `sha256sum` of each file, sorted by name, hashed again.
@@ -22,7 +25,13 @@ fn sources_hash(root: &Path, name: &str) -> String {
     files.sort_by_key(|path| path.to_string_lossy().into_owned());
     let listing: String = files
         .iter()
-        .map(|path| format!("{}  {}\n", sha256(&fs::read(root.join(path)).unwrap()), path.display()))
+        .map(|path| {
+            format!(
+                "{}  {}\n",
+                sha256(&fs::read(root.join(path)).unwrap()),
+                path.display()
+            )
+        })
         .collect();
     sha256(listing.as_bytes())
 }
@@ -48,8 +57,16 @@ fn prebuilt_guests_match_their_sources() {
             panic!("malformed line in SOURCES: {line}");
         };
         let wasm = fs::read(root.join(format!("prebuilt/{name}.wasm"))).unwrap();
-        assert_eq!(sha256(&wasm), binary, "prebuilt/{name}.wasm is not the file that build.sh wrote");
-        assert_eq!(sources_hash(&root, name), built_from, "{name} changed: run guest-examples/build.sh and commit");
+        assert_eq!(
+            sha256(&wasm),
+            binary,
+            "prebuilt/{name}.wasm is not the file that build.sh wrote"
+        );
+        assert_eq!(
+            sources_hash(&root, name),
+            built_from,
+            "{name} changed: run guest-examples/build.sh and commit"
+        );
     }
 }
 
@@ -63,10 +80,18 @@ fn every_prebuilt_guest_is_listed_and_holds_no_path_of_the_machine_that_built_it
             continue;
         }
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        assert!(sources.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} is not in SOURCES");
+        assert!(
+            sources
+                .lines()
+                .any(|line| line.starts_with(&format!("{name} "))),
+            "{name} is not in SOURCES"
+        );
         let wasm = fs::read(&path).unwrap();
         for private in [&b"/root/"[..], b"/home/"] {
-            assert!(!wasm.windows(private.len()).any(|window| window == private), "{name} holds a private path");
+            assert!(
+                !wasm.windows(private.len()).any(|window| window == private),
+                "{name} holds a private path"
+            );
         }
     }
 }
