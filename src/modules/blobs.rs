@@ -70,7 +70,8 @@ impl Blobs {
     /// Opens the store below `directory` and removes what an earlier crash left half written.
     pub fn open(directory: &Path, max_size: u64) -> Result<Self, Error> {
         let directory = directory.join("sha256");
-        std::fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
+        std::fs::create_dir_all(&directory)
+            .map_err(|source| io_error("create", &directory, source))?;
         for entry in read_directory(&directory)? {
             if entry.starts_with(TEMPORARY) {
                 let path = directory.join(entry);
@@ -184,8 +185,7 @@ impl Blobs {
         let path = self.path(digest);
         let mut leases = self.0.leases.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = !path.is_file();
-        std::fs::rename(temporary, &path)
-            .map_err(|source| io_error("rename to", &path, source))?;
+        std::fs::rename(temporary, &path).map_err(|source| io_error("rename to", &path, source))?;
         let held = leases.entry(digest.clone()).or_insert(Held {
             is_new,
             ..Held::default()

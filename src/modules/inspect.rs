@@ -85,8 +85,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
 
 /// The proposals that wasmtime 48 enables with this crate's features: no `threads`.
 fn engine_features() -> WasmFeatures {
-    let mut features =
-        WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL | WasmFeatures::CM_ASYNC;
+    let mut features = WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL | WasmFeatures::CM_ASYNC;
     features.remove(WasmFeatures::THREADS);
     features
 }
@@ -184,9 +183,8 @@ impl Surface {
 
     /// The mistakes that people make, most common first.
     fn refuse_foreign(&self) -> Result<(), Refusal> {
-        let import_that = |test: &dyn Fn(&str) -> bool| {
-            self.imports.iter().find(|import| test(import)).cloned()
-        };
+        let import_that =
+            |test: &dyn Fn(&str) -> bool| self.imports.iter().find(|import| test(import)).cloned();
         if let Some(import) = import_that(&|name| name.starts_with("__wbindgen") || name == "wbg") {
             return Err(Refusal::Browser { import });
         }
@@ -311,7 +309,8 @@ mod tests {
             (Format::Component, Role::Handler, Some(Wasi::V0_2))
         );
 
-        let run = r#"(component (instance $empty) (export "wasi:cli/run@0.3.0" (instance $empty)))"#;
+        let run =
+            r#"(component (instance $empty) (export "wasi:cli/run@0.3.0" (instance $empty)))"#;
         let found = inspect(&wat(run)).unwrap();
         assert_eq!((found.role, found.wasi), (Role::Command, Some(Wasi::V0_3)));
     }
@@ -345,7 +344,8 @@ mod tests {
 
     #[test]
     fn damage_is_found_wherever_the_file_is_cut() {
-        let whole = wat(r#"(module (memory 1) (data (i32.const 0) "abc") (func (export "_start")))"#);
+        let whole =
+            wat(r#"(module (memory 1) (data (i32.const 0) "abc") (func (export "_start")))"#);
         for length in 1..whole.len() {
             // A cut exactly between sections may leave a smaller but whole module without `_start`.
             let refusal = inspect(&whole[..length]).err();

@@ -134,7 +134,12 @@ impl<'a> Interface<'a> {
 
     /// Whether the version is one that wasmorch speaks.
     fn is_released(&self) -> bool {
-        match self.version.unwrap_or_default().split('.').collect::<Vec<_>>()[..] {
+        match self
+            .version
+            .unwrap_or_default()
+            .split('.')
+            .collect::<Vec<_>>()[..]
+        {
             ["0", "2", patch] => patch.parse::<u64>().is_ok_and(|patch| patch <= NEWEST_0_2),
             ["0", "3", patch] => patch == "0",
             _ => false,
@@ -199,7 +204,10 @@ mod tests {
         }
         let refused = [
             ("wasi:http/types@0.2.13", "built with a newer SDK"),
-            ("wasi:http/types@0.3.0-rc-2026-01-06", "this server has 0.3.0"),
+            (
+                "wasi:http/types@0.3.0-rc-2026-01-06",
+                "this server has 0.3.0",
+            ),
             ("wasi:http/types@0.3.2", "this server has 0.3.0"),
             ("wasi:io/streams@0.3.0", "not among"),
             ("wasi:keyvalue/store@0.2.0-draft", "a WASI proposal"),

@@ -38,7 +38,9 @@ pub struct MissingImport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Impostor {
     Empty,
-    Html { start: String },
+    Html {
+        start: String,
+    },
     Zip,
     Gzip,
     Text,
@@ -46,7 +48,9 @@ pub enum Impostor {
     Precompiled,
     /// Another ELF file.
     Elf,
-    Unknown { start: String },
+    Unknown {
+        start: String,
+    },
 }
 
 impl Refusal {
@@ -119,9 +123,7 @@ impl Refusal {
                     .to_owned()
             }
             Self::Invalid { message, at } => format!("{message} (at byte {at})"),
-            Self::NothingToRun { exports } if exports.is_empty() => {
-                "it exports nothing".to_owned()
-            }
+            Self::NothingToRun { exports } if exports.is_empty() => "it exports nothing".to_owned(),
             Self::NothingToRun { exports } => format!(
                 "it exports {}, but none of wasi:cli/run, wasi:http/incoming-handler, wasi:http/handler, _start",
                 exports
@@ -142,15 +144,15 @@ impl Refusal {
         match self {
             Self::Browser { .. } => "cargo build --release --target wasm32-wasip2".to_owned(),
             Self::Imports(missing)
-                if missing.iter().any(|import| !import.name.starts_with("wasi:")) =>
+                if missing
+                    .iter()
+                    .any(|import| !import.name.starts_with("wasi:")) =>
             {
                 format!(
                     "link the component that exports it first: wac plug {file} --plug other.wasm -o app.wasm"
                 )
             }
-            Self::Imports(_) => {
-                "build with an SDK for WASI 0.2 (up to 0.2.12) or 0.3.0".to_owned()
-            }
+            Self::Imports(_) => "build with an SDK for WASI 0.2 (up to 0.2.12) or 0.3.0".to_owned(),
             Self::NotWasm(impostor) => impostor.help(file),
             Self::TooLarge { .. } => format!(
                 "wasm-tools strip {file} -o {file}, or start the server with a larger --max-module-size"
@@ -161,7 +163,9 @@ impl Refusal {
             }
             Self::Threads => "build without threads: --target wasm32-wasip2".to_owned(),
             Self::Invalid { .. } => {
-                format!("compare the size with the original, or check it: wasm-tools validate {file}")
+                format!(
+                    "compare the size with the original, or check it: wasm-tools validate {file}"
+                )
             }
             Self::NothingToRun { .. } => {
                 "build a program with `main`, or export wasi:http/incoming-handler".to_owned()
@@ -297,10 +301,8 @@ mod tests {
             size: Some(222_298_112),
             limit: 64 << 20,
         };
-        assert!(
-            refusal
-                .message("app.wasm")
-                .starts_with("W0106: app.wasm is 212 MiB; this server takes modules up to 64 MiB. help: ")
-        );
+        assert!(refusal.message("app.wasm").starts_with(
+            "W0106: app.wasm is 212 MiB; this server takes modules up to 64 MiB. help: "
+        ));
     }
 }
