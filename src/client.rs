@@ -1,1 +1,225 @@
-//! client
+//! The remote client: how worker, router and command line reach the API server.
+//!
+//! From a kubeconfig, or from a server's URL and a join token `wo1.<sha256 of the CA>.<secret>`: the
+//! CA is fetched from `/cacerts`, checked against the hash in the token and trusted from then on, so
+//! that nobody has to copy certificates. Small requests leave at once (TCP_NODELAY) and a dead
+//! peer is noticed by keep-alive; a watch has no read timeout, because silence is its normal state.
+
+mod mirror;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Request, Uri};
+use http_body_util::BodyExt as _;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt as _};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use sha2::{Digest as _, Sha256};
+use tower::ServiceBuilder;
+
+pub use mirror::Mirror;
+pub use watch::watch;
+
+/// How to find the server and prove who one is.
+#[derive(Clone, Debug)]
+pub enum Login {
+    Kubeconfig(PathBuf),
+    Join {
+        server: String,
+        token: String,
+        /// The node that joins; sent as `X-Wasmorch-Node`.
+        node: Option<String>,
+    },
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("read kubeconfig {path}")]
+    ReadKubeconfig {
+        path: PathBuf,
+        #[source]
+        source: KubeconfigError,
+    },
+    #[error("`{0}` is not a server URL: it must be like https://127.0.0.1:6443")]
+    Url(String),
+    #[error(
+        "the join token is malformed: it must be `wo1.<sha256 of the CA certificate>.<secret>`"
+    )]
+    Token,
+    #[error("fetch the cluster's CA from {server}")]
+    FetchCa {
+        server: String,
+        #[source]
+        source: Box<kube::Error>,
+    },
+    #[error("{server}/cacerts answered {status}, not a certificate")]
+    NotACa { server: String, status: u16 },
+    #[error(
+        "the CA of {server} has not the hash that the join token names: wrong server, or somebody in between"
+    )]
+    WrongCa { server: String },
+    #[error("build the API client")]
+    Build(#[source] Box<kube::Error>),
+}
+
+/// The header by which a joining worker says its node's name.
+pub const NODE_HEADER: HeaderName = HeaderName::from_static("x-wasmorch-node");
+
+/// Builds a client.
+pub async fn connect(login: &Login) -> Result<Client, Error> {
+    let config = match login {
+        Login::Kubeconfig(path) => {
+            let failed = |source| Error::ReadKubeconfig {
+                path: path.clone(),
+                source,
+            };
+            let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
+            let options = KubeConfigOptions::default();
+            let read = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+            read.map_err(failed)?
+        }
+        Login::Join {
+            server,
+            token,
+            node,
+        } => join(server, token, node.as_deref()).await?,
+    };
+    build(config)
+}
+
+async fn join(server: &str, token: &str, node: Option<&str>) -> Result<Config, Error> {
+    let uri: Uri = server.parse().map_err(|_| Error::Url(server.to_owned()))?;
+    let token = JoinToken::parse(token)?;
+    let mut config = Config::new(uri.clone());
+    match uri.scheme_str() {
+        // On loopback the server also speaks plain http; there is nothing to verify.
+        Some("http") => {}
+        Some("https") => config.root_cert = Some(vec![fetch_ca(server, uri, &token).await?]),
+        Some(_) | None => return Err(Error::Url(server.to_owned())),
+    }
+    config.auth_info.token = Some(token.whole.into());
+    if let Some(node) = node {
+        let name = HeaderValue::from_str(node).map_err(|_| Error::Url(node.to_owned()))?;
+        config.headers.push((NODE_HEADER, name));
+    }
+    Ok(config)
+}
+
+struct JoinToken {
+    whole: String,
+    ca_sha256: String,
+}
+
+impl JoinToken {
+    fn parse(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        let (hash, secret) = text
+            .strip_prefix("wo1.")
+            .and_then(|rest| rest.split_once('.'))
+            .ok_or(Error::Token)?;
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hash || secret.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::Token);
+        }
+        Ok(Self {
+            whole: text.to_owned(),
+            ca_sha256: hash.to_ascii_lowercase(),
+        })
+    }
+
+    /// Whether this is the CA that the token names.
+    fn vouches_for(&self, ca: &[u8]) -> bool {
+        use std::fmt::Write as _;
+        let mut hex = String::with_capacity(64);
+        for byte in Sha256::digest(ca) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex == self.ca_sha256
+    }
+}
+
+/// Fetches the CA without trusting the connection: the hash in the token decides.
+async fn fetch_ca(server: &str, uri: Uri, token: &JoinToken) -> Result<Vec<u8>, Error> {
+    let failed = |source: kube::Error| Error::FetchCa {
+        server: server.to_owned(),
+        source: Box::new(source),
+    };
+    let mut config = Config::new(uri);
+    config.accept_invalid_certs = true;
+    let client = build(config)?;
+    let request = Request::get("/cacerts").body(Body::empty());
+    let request = request.map_err(|error| failed(kube::Error::HttpError(error)))?;
+    let response = client.send(request).await.map_err(failed)?;
+    let status = response.status().as_u16();
+    let refuse = || Error::NotACa {
+        server: server.to_owned(),
+        status,
+    };
+    let body = http_body_util::Limited::new(response.into_body(), 64 << 10);
+    let pem = body.collect().await.map_err(|_| refuse())?.to_bytes();
+    let ca = CertificateDer::from_pem_slice(&pem).map_err(|_| refuse())?;
+    if token.vouches_for(&ca) {
+        Ok(ca.to_vec())
+    } else {
+        Err(Error::WrongCa {
+            server: server.to_owned(),
+        })
+    }
+}
+
+fn build(config: Config) -> Result<Client, Error> {
+    let failed = |source: kube::Error| Error::Build(Box::new(source));
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(Duration::from_secs(5)));
+    connector.set_keepalive(Some(Duration::from_secs(5)));
+    connector.set_keepalive_interval(Some(Duration::from_secs(2)));
+    connector.set_keepalive_retries(Some(3));
+    let connector = config.rustls_https_connector_with_connector(connector);
+    let http = HttpClient::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_max_idle_per_host(32)
+        .build(connector.map_err(failed)?);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(failed)?)
+        .layer(config.extra_headers_layer().map_err(failed)?)
+        .map_err(tower::BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn join_tokens() {
+        let hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let token = JoinToken::parse(&format!("wo1.{hash}.secret\n")).unwrap();
+        assert!(token.vouches_for(b""));
+        assert!(!token.vouches_for(b"x"));
+        assert_eq!(token.whole, format!("wo1.{hash}.secret"));
+        for bad in [
+            "",
+            "wo1.",
+            "wo1..x",
+            &format!("wo1.{hash}."),
+            &format!("wo1.{hash}"),
+            "wo1.12.x",
+            &format!("wo2.{hash}.x"),
+        ] {
+            assert!(JoinToken::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

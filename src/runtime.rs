@@ -1,56 +1,236 @@
 //! The runtime: pods as sandboxes of WASI programs that share one filesystem and one network.
 //!
-//! (CONTRACT — `spec` and the signatures below are what worker and router compile against.)
+//! Knows WASI and nothing of Kubernetes: it takes plain specs ([`spec`]) and reports exits. Read in
+//! this order: `spec`, `sandbox`, `container`; then how a program comes to run (`component`,
+//! `compile`, `cache`, `artifact`, `host`), what holds it in check (`engine`, `ticker`, `cpu`,
+//! `limits`, `budget`, `exit`), what it talks to (`stdio`, `http`, `fs`, `net`), and the faces that
+//! WASI gives all that (`wasi`).
 //!
-//! Knows WASI and nothing of Kubernetes: it takes plain specs and reports exits.
+//! A [`Runtime`] owns what the pods of one worker share: engines, compiled code, guest threads, the
+//! table of pods by address. It reads no clock for decisions, knows no client, stores nothing but
+//! the cache of compiled code.
 
+pub mod artifact;
 pub mod budget;
+mod cache;
+pub mod compile;
+mod component;
+mod container;
+mod cpu;
+mod engine;
+mod exit;
 pub mod fs;
+mod guests;
+mod host;
+pub mod http;
+mod limits;
+mod load;
 pub mod net;
+mod pods;
+mod sandbox;
 pub mod spec;
+mod stdio;
+mod ticker;
 pub mod wasi;
 
-/* Signatures to be provided by this room (R3 builds them; worker and router write against them):
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-pub struct Config { pub cache_dir: PathBuf, pub max_instances: usize, pub tasks: TaskGroup }
-#[derive(Clone)] pub struct Runtime;
+pub use self::artifact::{Artifact, Role};
+pub use self::compile::{CompileLimits, Compiler};
+pub use self::container::{ContainerHandle, ContainerStats};
+pub use self::sandbox::{PodSandbox, SandboxStats};
+
+use self::engine::Engines;
+use self::guests::Guests;
+use self::load::Loader;
+use self::net::{ClusterNetwork, Fabric, FabricConfig};
+use self::pods::Pods;
+use self::spec::PodSandboxSpec;
+use crate::api::image::Digest;
+use crate::clock::Clock;
+use crate::tasks::TaskGroup;
+
+/// What a worker must say.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where compiled code is kept; made if it is missing.
+    pub cache_dir: PathBuf,
+    /// Long-running programs at a time. Each takes 6–7 memory mappings of the 65,530 that Linux
+    /// gives a process, so 8,000 is about the most.
+    pub max_instances: usize,
+    /// Owns the tasks of all guests.
+    pub tasks: TaskGroup,
+}
+
+/// What a worker may say.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    pub compiler: Compiler,
+    pub compile_limits: CompileLimits,
+    /// Modules compiled at a time.
+    pub compile_concurrency: usize,
+    /// Requests in all handlers of one WASI version at a time: the slots of a pool.
+    pub handler_concurrency: u32,
+    /// A handler's time to its response, and then to each next piece of the body.
+    pub request_deadline: Duration,
+    pub guest_threads: usize,
+    /// How often guests are preempted.
+    pub epoch_tick: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            compiler: Compiler::detect(),
+            compile_limits: CompileLimits::default(),
+            compile_concurrency: 2,
+            handler_concurrency: 512,
+            request_deadline: Duration::from_secs(30),
+            guest_threads: std::thread::available_parallelism().map_or(2, usize::from),
+            epoch_tick: Duration::from_millis(5),
+        }
+    }
+}
+
+/// What the runtime could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engines could not be made.
+    #[error("start the engines: {0}")]
+    Engine(String),
+    /// The guest threads could not be started.
+    #[error("start the guest threads")]
+    Threads(#[source] std::io::Error),
+    /// The cache directory could not be used.
+    #[error("open the cache of compiled code in {}", path.display())]
+    Cache {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A module did not become an artifact; shared by all who waited for it.
+    #[error(transparent)]
+    Artifact(Arc<artifact::Error>),
+    /// The pod's filesystem could not be made as asked.
+    #[error(transparent)]
+    Fs(#[from] fs::Error),
+    /// The pod's address or a handler's port is not to be had.
+    #[error("set the pod's network up")]
+    Net(#[from] net::Error),
+    /// The worker runs as many programs as it may.
+    #[error("this worker runs {0} programs already, as many as it may")]
+    Full(usize),
+    /// The same container of the pod has not ended yet.
+    #[error("container `{0}` still runs")]
+    AlreadyRuns(String),
+    /// The sandbox was closed.
+    #[error("the pod's sandbox is closed")]
+    Closed,
+}
+
+/// See the module; clones are the same runtime.
+#[derive(Clone)]
+pub struct Runtime(Arc<Shared>);
+
+/// What all pods of a worker share.
+struct Shared {
+    tuning: Tuning,
+    max_instances: usize,
+    instances: Arc<AtomicUsize>,
+    engines: Arc<Engines>,
+    loader: Loader,
+    guests: Guests,
+    fabric: Arc<Fabric>,
+    network: Arc<dyn ClusterNetwork>,
+    pods: Arc<Pods>,
+    clock: Clock,
+}
+
+/// One long-running program's place in the worker.
+struct Slot(Arc<AtomicUsize>);
+
 impl Runtime {
-    pub fn new(config: Config, network: Arc<dyn net::ClusterNetwork>) -> Result<Self, Error>;
-    /// Compiles (in a limited child process: `wasmorch compile`, hidden subcommand) or loads from the cache.
-    pub async fn load(&self, digest: &Digest, wasm: &Path) -> Result<Arc<Artifact>, Error>;
-    pub fn cached(&self, digest: &Digest) -> bool;
-    pub fn create_sandbox(&self, spec: PodSandboxSpec) -> Result<Arc<PodSandbox>, Error>;
-    pub fn sandbox_at(&self, ip: IpAddr) -> Option<Arc<PodSandbox>>;
-    pub fn instances(&self) -> usize;
+    /// A runtime with the usual tuning.
+    pub fn new(config: Config, network: Arc<dyn ClusterNetwork>) -> Result<Self, Error> {
+        Self::with_tuning(config, Tuning::default(), network)
+    }
+
+    /// A runtime.
+    pub fn with_tuning(
+        config: Config,
+        tuning: Tuning,
+        network: Arc<dyn ClusterNetwork>,
+    ) -> Result<Self, Error> {
+        let engine_error = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
+        let engines = Engines::new(tuning.handler_concurrency, tuning.epoch_tick)
+            .map(Arc::new)
+            .map_err(engine_error)?;
+        let loader = Loader::new(&config.cache_dir, Arc::clone(&engines), &tuning)?;
+        let guests =
+            Guests::start(tuning.guest_threads, config.tasks.child()).map_err(Error::Threads)?;
+        let fabric = Fabric::new(FabricConfig::new(
+            Arc::clone(&network),
+            config.tasks.child(),
+        ));
+        Ok(Self(Arc::new(Shared {
+            tuning,
+            max_instances: config.max_instances,
+            instances: Arc::default(),
+            engines,
+            loader,
+            guests,
+            fabric,
+            network,
+            pods: Arc::default(),
+            clock: Clock::system(),
+        })))
+    }
+
+    /// The artifact of a module whose bytes are in `wasm`: compiled, or loaded from the cache. All
+    /// who ask for the same digest at once share one compilation.
+    pub async fn load(&self, digest: &Digest, wasm: &Path) -> Result<Arc<Artifact>, Error> {
+        let loaded = self.0.loader.load(digest, wasm).await;
+        loaded.map_err(Error::Artifact)
+    }
+
+    /// Whether [`Runtime::load`] of that digest needs no compilation.
+    pub fn cached(&self, digest: &Digest) -> bool {
+        self.0.loader.has(digest)
+    }
+
+    /// Makes a pod's sandbox; its address must be free.
+    pub fn create_sandbox(&self, spec: PodSandboxSpec) -> Result<Arc<PodSandbox>, Error> {
+        PodSandbox::new(&self.0, spec)
+    }
+
+    /// The pod with that address, if it runs here.
+    pub fn sandbox_at(&self, ip: IpAddr) -> Option<Arc<PodSandbox>> {
+        self.0.pods.find(ip)
+    }
+
+    /// Long-running programs that run now.
+    pub fn instances(&self) -> usize {
+        self.0.instances.load(Ordering::Relaxed)
+    }
 }
-impl Artifact { pub fn role(&self) -> Role /* Command | Handler */; }
-impl PodSandbox {
-    pub fn start(&self, spec: ContainerSpec, artifact: Arc<Artifact>, log: Arc<dyn LogSink>) -> Result<ContainerHandle, Error>;
-    pub fn update_volume(&self, name: &str, files: Vec<ProjectedFile>) -> Result<(), Error>;
-    /// A byte stream to whoever listens on the pod's address and port (virtual socket or HTTP handler).
-    pub fn dial(&self, port: u16) -> io::Result<net::Conn>;           // Conn: AsyncRead + AsyncWrite + Unpin + Send
-    /// The HTTP handler bound on that port, to be called directly without bytes on a wire.
-    pub fn http_handler(&self, port: u16) -> Option<Arc<http::Handler>>;
-    /// Listening (address, port, protocol) of the pod, for status and error texts.
-    pub fn listening(&self) -> Vec<(SocketAddr, Protocol)>;
-    pub fn stats(&self) -> SandboxStats; // memory, storage, sockets, cpu ns per container
-    pub async fn close(&self);  // everything stopped and freed
+
+impl Shared {
+    fn slot(&self) -> Result<Slot, Error> {
+        let taken = self.instances.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot(Arc::clone(&self.instances));
+        if taken >= self.max_instances {
+            return Err(Error::Full(self.max_instances));
+        }
+        Ok(slot)
+    }
 }
-impl http::Handler { pub async fn call(&self, req: http::Request<http::Body>) -> Result<http::Response<http::Body>, http::Error>; }
-impl ContainerHandle {
-    pub async fn wait(&self) -> Exit;            // may be awaited by many
-    pub fn stop(&self);                          // graceful request (stdin EOF, term file); guest may end by itself
-    pub fn kill(&self);                          // epoch trap now
-    pub fn stats(&self) -> ContainerStats { cpu: Duration, memory_bytes: u64 }
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
-runtime::net::ClusterNetwork (trait, implemented by the worker over router::table):
-pub trait ClusterNetwork: Send + Sync + 'static {
-    /// Addresses of a name asked for by a pod of `namespace`: services, headless sets, pods; `None` = no such name.
-    fn resolve(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>>;
-    /// Where a connection to `to` goes: a cluster IP becomes the address of one ready endpoint; a pod's
-    /// address stays; an address outside the cluster is `Route::External`; no endpoint = `Route::Refused`.
-    fn route(&self, to: SocketAddr, protocol: Protocol) -> Route;   // Route::{Pod(SocketAddr), External(SocketAddr), Refused}
-    /// Opens a byte stream to a pod on another worker (wire plane) .
-    fn dial_pod(&self, from: SocketAddr, to: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>>;
-}
-*/

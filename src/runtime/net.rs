@@ -1,1 +1,53 @@
 //! The pod's virtual network.
+//!
+//! Every pod is a network namespace of its own: 127.0.0.0/8, `::1`, its pod address and the
+//! wildcards, TCP and UDP, shared by all its containers. No descriptor of the host stands behind a
+//! guest's socket; a connection is two byte rings ([`Conn`]), a listener is a queue, and everything
+//! that a container owns goes away with its [`Incarnation`] in one drop.
+//!
+//! A connection takes the shortest plane that reaches its target:
+//!
+//! ```text
+//!  lo     same pod                 PodNet delivers to its own port table
+//!  mesh   a pod of this worker     the same rings, found through the Fabric
+//!  wire   a pod of another worker  ClusterNetwork::dial_pod, pumped by one owned task
+//!  host   outside the cluster      a real socket, if the pod's egress and `policy` allow it
+//! ```
+//!
+//! UDP exists on `lo` and `mesh` (also through service addresses); on `wire` and `host` it is
+//! refused in words. Nothing in this module knows wasmtime: the faces are in `runtime::wasi`.
+
+mod cluster;
+mod conn;
+mod dialer;
+mod error;
+mod fabric;
+#[cfg(test)]
+mod fixture;
+mod listen;
+mod mailbox;
+mod options;
+mod owner;
+mod pod_net;
+mod policy;
+mod ports;
+mod pump;
+mod resolve;
+mod ring;
+mod tcp;
+mod udp;
+mod wakers;
+
+pub use cluster::{ClusterNetwork, Duplex, Route};
+pub use conn::{Conn, Shutdown};
+pub use dialer::Connect;
+pub use error::Error;
+pub use fabric::{Fabric, FabricConfig};
+pub use listen::TcpListener;
+pub use options::{Family, Options};
+pub use owner::{Incarnation, Owner};
+pub use pod_net::{ConnService, PodNet, PodNetConfig, ServiceBinding};
+pub use policy::Subnet;
+pub use resolve::Lookup;
+pub use tcp::TcpSocket;
+pub use udp::UdpSocket;

@@ -122,6 +122,9 @@ pub trait LogSink: Send + Sync + 'static {
     fn capacity(&self) -> usize {
         64 << 10
     }
+
+    /// The container has ended: nothing follows, an unterminated line is complete.
+    fn close(&self) {}
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

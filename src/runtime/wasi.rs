@@ -1,5 +1,10 @@
 //! WASI over the pod's filesystem and network: three thin faces of one core.
+//!
+//! `p2` and `p3` hold wasmtime-wasi's own interfaces for what touches neither (clocks, random,
+//! standard streams) and ours for what does; `p1` is native functions over the same core.
 
-pub mod p1;
+mod environment;
+pub mod p1_stub;
+pub use p1_stub as p1;
 pub mod p2;
 pub mod p3;

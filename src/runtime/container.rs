@@ -1,0 +1,242 @@
+//! One run of one container: from its start to the exit that is told once and kept.
+//!
+//! ```text
+//!              stop()                    guest ends, or handler drained
+//!   Running ───────────▶ Stopping ───────────────────────────────────▶ Exited
+//!      │                    │                                             ▲
+//!      └────────────────────┴──────── kill(), trap, limit ────────────────┘
+//! ```
+//!
+//! WASI has no signals, so *stopping* is three things at once: standard input ends, the file named
+//! by `$WASMORCH_TERM_FILE` appears, and a handler admits no more requests and ends when it has
+//! answered those it has. Who does not listen is killed by the worker after the grace period.
+//!
+//! A kill drops the guest's task at its next yield and makes every instance trap at its next epoch
+//! tick, whichever is first. Either way the store and the incarnation are dropped: memory, handles,
+//! ports and connections are free before the exit is told. A restart is a new [`Container`].
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wasmtime::Store;
+
+use super::artifact::{Artifact, Entry};
+use super::cpu::{Cpu, Metered};
+use super::exit::Outcome;
+use super::host::{Host, Launch, Life};
+use super::http::Handler;
+use super::limits::Memory;
+use super::net::Incarnation;
+use super::spec::Exit;
+use super::ticker::Presence;
+
+/// The environment variable that names the stop file.
+pub(super) const TERM_FILE_VARIABLE: &str = "WASMORCH_TERM_FILE";
+
+/// A container's run, seen from its tasks and from its handles.
+pub(super) struct Container {
+    pub(super) name: String,
+    pub(super) cpu: Arc<Cpu>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) stopped: CancellationToken,
+    pub(super) killed: CancellationToken,
+    pub(super) handler: OnceLock<Arc<Handler>>,
+    /// Makes the stop file appear.
+    pub(super) term_file: Box<dyn Fn() + Send + Sync>,
+    pub(super) exit: watch::Sender<Option<Exit>>,
+}
+
+/// A handle to a container's run; clones are the same run.
+#[derive(Clone)]
+pub struct ContainerHandle(pub(super) Arc<Container>);
+
+/// What a container uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainerStats {
+    /// CPU time of all its instances.
+    pub cpu: Duration,
+    /// Time it had to rest because of its CPU limit.
+    pub throttled: Duration,
+    /// Linear memories and tables, of all its instances.
+    pub memory_bytes: u64,
+    /// The most they ever were.
+    pub memory_peak_bytes: u64,
+    /// Requests admitted, for a handler.
+    pub requests: u64,
+    /// Those of them that the guest did not answer.
+    pub requests_failed: u64,
+    /// Those in progress.
+    pub in_flight: u32,
+}
+
+impl ContainerHandle {
+    /// The container's name in its pod.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// How it ended, once it has; any number may wait.
+    pub async fn wait(&self) -> Exit {
+        let mut exit = self.0.exit.subscribe();
+        let ended = exit.wait_for(Option::is_some).await;
+        ended
+            .ok()
+            .and_then(|exit| exit.clone())
+            .unwrap_or_else(Exit::killed)
+    }
+
+    /// How it ended, if it has.
+    pub fn exit(&self) -> Option<Exit> {
+        self.0.exit.borrow().clone()
+    }
+
+    /// Asks it to end in good order; it may take its time or not listen at all.
+    pub fn stop(&self) {
+        if !self.0.stopped.is_cancelled() {
+            (self.0.term_file)();
+            self.0.stopped.cancel();
+        }
+    }
+
+    /// Ends it now.
+    pub fn kill(&self) {
+        self.0.cpu.kill();
+        self.0.killed.cancel();
+    }
+
+    /// What it uses now.
+    pub fn stats(&self) -> ContainerStats {
+        let container = &self.0;
+        let (in_flight, requests, requests_failed) = container
+            .handler
+            .get()
+            .map_or((0, 0, 0), |handler| handler.counts());
+        ContainerStats {
+            cpu: container.cpu.used(),
+            throttled: container.cpu.throttled(),
+            memory_bytes: container.memory.used(),
+            memory_peak_bytes: container.memory.peak(),
+            requests,
+            requests_failed,
+            in_flight,
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub(super) async fn run_command(
+    container: Arc<Container>,
+    launch: Arc<Launch>,
+    artifact: Arc<Artifact>,
+    incarnation: Incarnation,
+    presence: Presence,
+) {
+    let ending = Ending::new(&container, &launch, incarnation);
+    let cpu = Arc::clone(&launch.cpu);
+    let guest = Metered::new(call_entry(Arc::clone(&launch), artifact), cpu, presence);
+    let exit = tokio::select! {
+        biased;
+        () = container.killed.cancelled() => Exit::killed(),
+        outcome = guest => Exit::of(outcome, container.memory.refusal()),
+    };
+    ending.tell(exit);
+}
+
+/// Keeps a handler until it is stopped and has answered what it admitted, or is killed.
+pub(super) async fn run_handler(
+    container: Arc<Container>,
+    launch: Arc<Launch>,
+    handler: Arc<Handler>,
+    incarnation: Incarnation,
+    unbind: impl FnOnce() + Send,
+) {
+    let ending = Ending::new(&container, &launch, incarnation);
+    let drained = async {
+        container.stopped.cancelled().await;
+        handler.drain().await;
+    };
+    let exit = tokio::select! {
+        biased;
+        () = container.killed.cancelled() => Exit::killed(),
+        () = drained => Exit::completed(),
+    };
+    unbind();
+    // Requests in flight trap at their next tick or see the kill where they wait.
+    handler.drain().await;
+    ending.tell(exit);
+}
+
+async fn call_entry(launch: Arc<Launch>, artifact: Arc<Artifact>) -> Outcome {
+    let engine = artifact.engine();
+    match artifact.entry() {
+        Entry::Core(pre) => {
+            let mut store = launch.core_store(engine)?;
+            let instance = pre.instantiate_async(&mut store).await?;
+            let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
+            start.call_async(&mut store, ()).await?;
+            Ok(Ok(()))
+        }
+        Entry::Command2(pre) => {
+            let mut store = process_store(&launch, &artifact);
+            let command = pre.instantiate_async(&mut store).await?;
+            command.wasi_cli_run().call_run(&mut store).await
+        }
+        Entry::Command3(pre) => {
+            let mut store = process_store(&launch, &artifact);
+            let command = pre.instantiate_async(&mut store).await?;
+            store
+                .run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await)
+                .await?
+        }
+        Entry::Handler2(_) | Entry::Handler3(_) => {
+            wasmtime::bail!("a handler is not run but called")
+        }
+    }
+}
+
+fn process_store(launch: &Arc<Launch>, artifact: &Artifact) -> Store<Host> {
+    launch.store(artifact.engine(), Life::Process)
+}
+
+/// Tells the exit once, also when the task that runs the container is dropped or panics.
+struct Ending {
+    container: Arc<Container>,
+    launch: Arc<Launch>,
+    incarnation: Option<Incarnation>,
+}
+
+impl Ending {
+    fn new(container: &Arc<Container>, launch: &Arc<Launch>, incarnation: Incarnation) -> Self {
+        Self {
+            container: Arc::clone(container),
+            launch: Arc::clone(launch),
+            incarnation: Some(incarnation),
+        }
+    }
+
+    fn tell(mut self, exit: Exit) {
+        self.end(exit);
+    }
+
+    fn end(&mut self, exit: Exit) {
+        let Some(incarnation) = self.incarnation.take() else {
+            return;
+        };
+        self.launch.client.close();
+        drop(incarnation);
+        self.launch.log.close();
+        self.container.exit.send_replace(Some(exit));
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.end(Exit {
+            message: "the worker gave the container up".to_owned(),
+            ..Exit::killed()
+        });
+    }
+}

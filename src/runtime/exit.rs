@@ -1,0 +1,130 @@
+//! How a program's end is told: exit code, reason, and what an operator needs to read.
+//!
+//! Codes are those that a shell would show. A trap is an abort (128 + 6), a kill and a passed memory
+//! limit are kills (128 + 9). A refused `memory.grow` is not an end by itself; it becomes `OOMKilled`
+//! when the program then fails, because nearly every program that gets no memory aborts in its own
+//! way and the way tells nobody anything.
+
+use wasmtime_wasi::I32Exit;
+
+use super::budget::Exceeded;
+use super::cpu::KilledError;
+use super::spec::{Exit, ExitReason};
+use crate::api::quantity;
+
+const ABORTED: i32 = 128 + 6;
+const KILLED: i32 = 128 + 9;
+/// What is kept of a trap's message and backtrace.
+const MAX_MESSAGE: usize = 4 << 10;
+
+/// What a call of a program's entry came to.
+pub(super) type Outcome = wasmtime::Result<Result<(), ()>>;
+
+impl Exit {
+    /// A container that ended by itself and in good order.
+    pub(super) fn completed() -> Self {
+        Self {
+            code: 0,
+            reason: ExitReason::Completed,
+            message: String::new(),
+        }
+    }
+
+    /// A container that was killed from outside.
+    pub(super) fn killed() -> Self {
+        Self {
+            code: KILLED,
+            reason: ExitReason::Killed,
+            message: String::new(),
+        }
+    }
+
+    /// The end of a program, with the last growth that its limit refused.
+    pub(super) fn of(outcome: Outcome, refusal: Option<Exceeded>) -> Self {
+        let (code, message) = match outcome {
+            Ok(Ok(())) => return Self::completed(),
+            Ok(Err(())) => (1, String::new()),
+            Err(error) => match error.downcast_ref::<I32Exit>() {
+                Some(I32Exit(0)) => return Self::completed(),
+                Some(I32Exit(code)) => (code & 0xff, String::new()),
+                None if error.is::<KilledError>() => return Self::killed(),
+                None => (ABORTED, trap_message(&error)),
+            },
+        };
+        match refusal {
+            Some(exceeded) => Self {
+                code: KILLED,
+                reason: ExitReason::OomKilled,
+                message: oom_message(exceeded),
+            },
+            None => Self {
+                code,
+                reason: ExitReason::Error,
+                message,
+            },
+        }
+    }
+}
+
+/// What happened inside the guest: the cause first, then the frames.
+pub(super) fn trap_message(error: &wasmtime::Error) -> String {
+    let cause = error.root_cause().to_string();
+    let mut message = match error.downcast_ref::<wasmtime::WasmBacktrace>() {
+        Some(backtrace) => format!("{cause}\n{backtrace}"),
+        None => format!("{error:#}"),
+    };
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push('…');
+    }
+    message.truncate(message.trim_end().len());
+    message
+}
+
+/// The limit and the numbers.
+pub(super) fn oom_message(exceeded: Exceeded) -> String {
+    format!(
+        "memory limit {}: {} in use, {} more wanted",
+        quantity::from_bytes(exceeded.max).0,
+        quantity::from_bytes(exceeded.used).0,
+        quantity::from_bytes(exceeded.wanted).0
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(outcome: Outcome, refusal: Option<Exceeded>, code: i32, reason: ExitReason) -> Exit {
+        let exit = Exit::of(outcome, refusal);
+        assert_eq!((exit.code, exit.reason), (code, reason), "{exit:?}");
+        exit
+    }
+
+    #[test]
+    fn every_end_has_its_code_and_reason() {
+        let refused = Exceeded {
+            wanted: 4 << 20,
+            used: 62 << 20,
+            max: 64 << 20,
+        };
+        let exit = |code| Err(I32Exit(code).into());
+        check(Ok(Ok(())), None, 0, ExitReason::Completed);
+        check(Ok(Err(())), None, 1, ExitReason::Error);
+        check(exit(0), None, 0, ExitReason::Completed);
+        check(exit(3), None, 3, ExitReason::Error);
+        check(exit(-1), None, 255, ExitReason::Error);
+        let killed = Err(KilledError.into());
+        check(killed, None, 137, ExitReason::Killed);
+        let trap = || Err(wasmtime::Trap::UnreachableCodeReached.into());
+        let exit = check(trap(), None, 134, ExitReason::Error);
+        assert!(exit.message.contains("unreachable"), "{exit:?}");
+        let exit = check(trap(), Some(refused), 137, ExitReason::OomKilled);
+        assert_eq!(
+            exit.message,
+            "memory limit 64Mi: 62Mi in use, 4Mi more wanted"
+        );
+        // It coped without the memory.
+        check(Ok(Ok(())), Some(refused), 0, ExitReason::Completed);
+    }
+}

@@ -1,0 +1,408 @@
+//! An open file or directory, and every operation a guest can ask of it.
+//!
+//! This is the filesystem as the three faces see it; they only translate flags and errors. A
+//! descriptor is a place in one container's view plus what may be done through it. Whether a change
+//! is allowed is decided here, once: the descriptor must carry the right to change directories
+//! (otherwise EPERM, as wasmtime does), and the mount must be writable (otherwise EROFS).
+//! Positions and append mode belong to WASI 0.1's table, not here.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use super::directory::Entry;
+use super::errno::Errno;
+use super::inode::{Inode, Kind, NewTime, Stat};
+use super::mem::New;
+use super::mount::{Place, Root};
+use super::rename::rename;
+use super::walk::{Last, MAX_PATH, Named, Target, walk};
+
+#[derive(Clone, Debug)]
+pub struct Descriptor {
+    root: Arc<Root>,
+    place: Place,
+    access: Access,
+}
+
+/// What may be done through a descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    pub read: bool,
+    pub write: bool,
+    /// Of a directory: what is below it may be changed. Inherited by what is opened through it.
+    pub mutate: bool,
+}
+
+/// How to open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    pub follow: bool,
+    pub create: bool,
+    pub exclusive: bool,
+    pub truncate: bool,
+    pub directory: bool,
+    pub read: bool,
+    pub write: bool,
+}
+
+impl Descriptor {
+    pub(super) fn new(root: Arc<Root>, place: Place, access: Access) -> Self {
+        Self {
+            root,
+            place,
+            access,
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.place.inode.kind()
+    }
+
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// The same object with fewer rights, for preopens that a guest may only read.
+    pub fn read_only(mut self) -> Self {
+        self.access = Access {
+            read: self.access.read,
+            ..Access::default()
+        };
+        self
+    }
+
+    pub fn stat(&self) -> Result<Stat, Errno> {
+        self.place.inode.stat()
+    }
+
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        self.place.inode.is_same(&other.place.inode)
+    }
+
+    /// Changes when the file is modified or replaced.
+    pub fn metadata_hash(&self) -> Result<(u64, u64), Errno> {
+        hash(&self.place.inode)
+    }
+
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+        self.readable()?.read_at(offset, buffer)
+    }
+
+    /// Writes as much as the quota takes: at least one byte, or it fails.
+    pub fn write_at(&self, offset: u64, buffer: &[u8]) -> Result<usize, Errno> {
+        self.writable()?.write_at(offset, buffer)
+    }
+
+    /// Writes at the end of the file in one step, and says where the end now is.
+    pub fn append(&self, buffer: &[u8]) -> Result<(usize, u64), Errno> {
+        self.writable()?.append(buffer)
+    }
+
+    /// Fails if reading would.
+    pub fn readable(&self) -> Result<&Inode, Errno> {
+        match self.kind() {
+            Kind::Directory => Err(Errno::IsDirectory),
+            Kind::File | Kind::Symlink if self.access.read => Ok(&self.place.inode),
+            Kind::File | Kind::Symlink => Err(Errno::BadDescriptor),
+        }
+    }
+
+    /// Fails if writing would.
+    pub fn writable(&self) -> Result<&Inode, Errno> {
+        match self.kind() {
+            Kind::Directory => Err(Errno::IsDirectory),
+            Kind::File | Kind::Symlink if self.access.write => Ok(&self.place.inode),
+            Kind::File | Kind::Symlink => Err(Errno::BadDescriptor),
+        }
+    }
+
+    /// Fails if a stream of writes would; a right that was never given is EPERM there.
+    pub fn streamable(&self) -> Result<(), Errno> {
+        if self.kind() == Kind::File && !self.access.write && !self.access.mutate {
+            return Err(Errno::NotPermitted);
+        }
+        self.writable().map(|_| ())
+    }
+
+    pub fn require_file(&self) -> Result<(), Errno> {
+        match self.kind() {
+            Kind::File => Ok(()),
+            Kind::Directory | Kind::Symlink => Err(Errno::BadDescriptor),
+        }
+    }
+
+    /// Fails if what is opened through this cannot be given the right to change directories.
+    pub fn may_grant(&self, mutate: bool) -> Result<(), Errno> {
+        if mutate && !self.access.mutate {
+            return Err(Errno::NotPermitted);
+        }
+        Ok(())
+    }
+
+    pub fn set_len(&self, len: u64) -> Result<(), Errno> {
+        match self.kind() {
+            Kind::Directory => Err(Errno::IsDirectory),
+            Kind::File | Kind::Symlink if self.access.write => self.place.inode.set_len(len),
+            Kind::File | Kind::Symlink => Err(Errno::Invalid),
+        }
+    }
+
+    /// Times belong to the owner, not to the way a file was opened; a read-only view has no owner.
+    pub fn set_times(&self, accessed: NewTime, modified: NewTime) -> Result<(), Errno> {
+        self.place.writable()?;
+        if !self.access.write && !self.access.mutate {
+            return Err(Errno::NotPermitted);
+        }
+        self.place.inode.set_times(accessed, modified)
+    }
+
+    pub fn sync(&self) -> Result<(), Errno> {
+        self.place.inode.sync()
+    }
+
+    /// Up to `limit` entries from the cookie `from` on, without `.` and `..`.
+    pub fn list(&self, from: u64, limit: usize) -> Result<Vec<Entry>, Errno> {
+        self.place.inode.list(from, limit)
+    }
+
+    pub fn open_at(&self, path: &str, options: OpenOptions) -> Result<Self, Errno> {
+        if options.directory && (options.create || options.exclusive || options.truncate) {
+            return Err(Errno::Invalid);
+        }
+        let changes = options.create || options.truncate || options.write;
+        if changes && !self.access.mutate {
+            self.check_directory()?;
+            return Err(Errno::NotPermitted);
+        }
+        let last = match (options.create && options.exclusive, options.follow) {
+            (true, _) => Last::Name,
+            (false, true) => Last::Follow,
+            (false, false) => Last::Keep,
+        };
+        // Another container may remove or make the file between the walk and the creation.
+        for _ in 0..16 {
+            let target = walk(&self.root, &self.place, path, last)?;
+            match self.open_target(target, options) {
+                Err(Errno::Exist) if !options.exclusive => {}
+                opened => return opened,
+            }
+        }
+        Err(Errno::Busy)
+    }
+
+    pub fn stat_at(&self, path: &str, follow: bool) -> Result<Stat, Errno> {
+        self.at(path, follow)?.inode.stat()
+    }
+
+    pub fn metadata_hash_at(&self, path: &str, follow: bool) -> Result<(u64, u64), Errno> {
+        hash(&self.at(path, follow)?.inode)
+    }
+
+    pub fn set_times_at(
+        &self,
+        path: &str,
+        follow: bool,
+        accessed: NewTime,
+        modified: NewTime,
+    ) -> Result<(), Errno> {
+        self.mutable()?;
+        let place = self.at(path, follow)?;
+        place.writable()?;
+        place.inode.set_times(accessed, modified)
+    }
+
+    pub fn read_link_at(&self, path: &str) -> Result<String, Errno> {
+        self.at(path, false)?.inode.target()
+    }
+
+    pub fn create_directory_at(&self, path: &str) -> Result<(), Errno> {
+        let named = self.entry(path)?.named(Errno::Exist)?;
+        named.free()?;
+        named.parent.writable()?;
+        named.parent.inode.create(&named.name, New::Directory)?;
+        Ok(())
+    }
+
+    pub fn symlink_at(&self, target: &str, path: &str) -> Result<(), Errno> {
+        match target {
+            "" => return Err(Errno::NoEntry),
+            long if long.len() >= MAX_PATH => return Err(Errno::NameTooLong),
+            text if text.contains('\0') => return Err(Errno::Invalid),
+            absolute if absolute.starts_with('/') => return Err(Errno::NotPermitted),
+            _ => {}
+        }
+        let named = self.entry(path)?.named(Errno::Exist)?;
+        named.free()?;
+        named.not_slash()?;
+        named.parent.writable()?;
+        named
+            .parent
+            .inode
+            .create(&named.name, New::Symlink(target))?;
+        Ok(())
+    }
+
+    /// Makes `new_path` another name of what is at `path`; a symbolic link there is linked itself.
+    pub fn link_at(&self, path: &str, new: &Self, new_path: &str) -> Result<(), Errno> {
+        self.mutable()?;
+        let source = walk(&self.root, &self.place, path, Last::Keep)?.existing()?;
+        let named = new.entry(new_path)?.named(Errno::Exist)?;
+        named.free()?;
+        if source.inode.kind() == Kind::Directory {
+            return Err(Errno::NotPermitted);
+        }
+        named.not_slash()?;
+        source.same_mount(&named.parent)?;
+        named.parent.writable()?;
+        named.parent.inode.link(&named.name, &source.inode)
+    }
+
+    pub fn unlink_at(&self, path: &str) -> Result<(), Errno> {
+        let named = self.entry(path)?.named(Errno::IsDirectory)?;
+        let found = named.found.as_ref().ok_or(Errno::NoEntry)?;
+        if found.inode.kind() == Kind::Directory {
+            return Err(Errno::IsDirectory);
+        }
+        named.not_slash()?;
+        named.parent.writable()?;
+        named.parent.inode.unlink(&named.name)
+    }
+
+    pub fn remove_directory_at(&self, path: &str) -> Result<(), Errno> {
+        let named = self.entry(path)?.named(Errno::Invalid)?;
+        let found = named.found.as_ref().ok_or(Errno::NoEntry)?;
+        if found.inode.kind() != Kind::Directory {
+            return Err(Errno::NotDirectory);
+        }
+        named.parent.writable()?;
+        named.parent.inode.remove_directory(&named.name)
+    }
+
+    pub fn rename_at(&self, path: &str, new: &Self, new_path: &str) -> Result<(), Errno> {
+        let from = self.entry(path)?.named(Errno::Busy)?;
+        let to = new.entry(new_path)?.named(Errno::Busy)?;
+        let source = from.found.as_ref().ok_or(Errno::NoEntry)?;
+        from.parent.same_mount(&to.parent)?;
+        from.parent.writable()?;
+        if source.inode.kind() != Kind::Directory && (from.slash || to.slash) {
+            return Err(Errno::NotDirectory);
+        }
+        rename(&from.parent.inode, &from.name, &to.parent.inode, &to.name)
+    }
+
+    fn open_target(&self, target: Target, options: OpenOptions) -> Result<Self, Errno> {
+        let place = match target {
+            Target::Directory(place) => place,
+            Target::Entry(Named {
+                found: Some(place),
+                slash,
+                ..
+            }) => {
+                if options.create && options.exclusive {
+                    return Err(Errno::Exist);
+                }
+                if slash && place.inode.kind() != Kind::Directory {
+                    return Err(Errno::NotDirectory);
+                }
+                place
+            }
+            Target::Entry(named) => {
+                if !options.create {
+                    return Err(Errno::NoEntry);
+                }
+                if named.slash {
+                    return Err(Errno::IsDirectory);
+                }
+                named.parent.writable()?;
+                let inode = named.parent.inode.create(&named.name, New::File)?;
+                let mount = named.parent.mount;
+                return Ok(self.opened(Place { inode, mount }, options));
+            }
+        };
+        self.open_existing(place, options)
+    }
+
+    fn open_existing(&self, place: Place, options: OpenOptions) -> Result<Self, Errno> {
+        match place.inode.kind() {
+            Kind::Symlink => return Err(Errno::Loop),
+            Kind::Directory if options.create || options.write || options.truncate => {
+                return Err(Errno::IsDirectory);
+            }
+            Kind::Directory => {}
+            Kind::File if options.directory => return Err(Errno::NotDirectory),
+            Kind::File if options.write || options.truncate => place.writable()?,
+            Kind::File => {}
+        }
+        if options.truncate {
+            place.inode.set_len(0)?;
+        }
+        Ok(self.opened(place, options))
+    }
+
+    fn opened(&self, place: Place, options: OpenOptions) -> Self {
+        let access = Access {
+            read: options.read,
+            write: options.write,
+            mutate: self.access.mutate,
+        };
+        Self::new(Arc::clone(&self.root), place, access)
+    }
+
+    fn at(&self, path: &str, follow: bool) -> Result<Place, Errno> {
+        let last = if follow { Last::Follow } else { Last::Keep };
+        walk(&self.root, &self.place, path, last)?.existing()
+    }
+
+    /// An entry that is about to be changed.
+    fn entry(&self, path: &str) -> Result<Target, Errno> {
+        self.mutable()?;
+        walk(&self.root, &self.place, path, Last::Name)
+    }
+
+    fn mutable(&self) -> Result<(), Errno> {
+        self.check_directory()?;
+        if self.access.mutate {
+            return Ok(());
+        }
+        Err(Errno::NotPermitted)
+    }
+
+    fn check_directory(&self) -> Result<(), Errno> {
+        match self.kind() {
+            Kind::Directory => Ok(()),
+            Kind::File | Kind::Symlink => Err(Errno::NotDirectory),
+        }
+    }
+}
+
+impl Named {
+    fn free(&self) -> Result<(), Errno> {
+        match &self.found {
+            None => Ok(()),
+            Some(place) if self.slash && place.inode.kind() != Kind::Directory => {
+                Err(Errno::NotDirectory)
+            }
+            Some(_) => Err(Errno::Exist),
+        }
+    }
+
+    /// Refuses a slash after the name of what is no directory.
+    fn not_slash(&self) -> Result<(), Errno> {
+        match (&self.found, self.slash) {
+            (_, false) => Ok(()),
+            (None, true) => Err(Errno::NoEntry),
+            (Some(_), true) => Err(Errno::NotDirectory),
+        }
+    }
+}
+
+fn hash(inode: &Inode) -> Result<(u64, u64), Errno> {
+    let stat = inode.stat()?;
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, stat.device, stat.inode, stat.size).hash(&mut hasher);
+        (stat.times.modified, stat.times.changed).hash(&mut hasher);
+        hasher.finish()
+    };
+    Ok((half(0), half(1)))
+}

@@ -1,0 +1,69 @@
+//! The threads that run guests, apart from those that do the worker's I/O.
+//!
+//! A guest gives its thread back once per slice of some milliseconds. On a runtime with tokio's
+//! usual `event_interval` of 61 polls, timers and sockets would wait for 61 such slices (measured:
+//! 300 ms); here the driver is asked after every poll. What the worker itself must do in time
+//! (leases, probes, status) runs on a runtime without guests.
+//!
+//! Handlers are the exception: they run on their caller's task (`http`).
+
+use std::sync::Arc;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+use crate::tasks::TaskGroup;
+
+/// A handle to the guest threads; cheap to clone. They end when all clones are dropped.
+#[derive(Clone)]
+pub(super) struct Guests {
+    threads: Arc<Threads>,
+    tasks: TaskGroup,
+}
+
+struct Threads {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Guests {
+    pub(super) fn start(threads: usize, tasks: TaskGroup) -> std::io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("guests")
+            .event_interval(1)
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            threads: Arc::new(Threads {
+                handle: runtime.handle().clone(),
+                runtime: Some(runtime),
+            }),
+            tasks,
+        })
+    }
+
+    /// Runs `work` on the guest threads; its panic ends it alone.
+    pub(super) fn spawn(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let _inside = self.threads.handle.enter();
+        self.tasks.spawn_contained(name, work)
+    }
+
+    /// The group that owns the tasks.
+    pub(super) fn tasks(&self) -> &TaskGroup {
+        &self.tasks
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // The last clone may be dropped by a task, which must not block.
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What a store holds: everything that host functions may reach for one instance.
+//!
+//! One type for all programs, whatever WASI they speak, so that there is one set of linkers. A
+//! [`Launch`] is what the instances of one container have in common; [`Launch::store`] makes a fresh
+//! store from it, for a command once per start, for a handler once per request. That path is hot:
+//! it shares by reference what it can, so environment and arguments are an interface of our own
+//! instead of strings copied into every `WasiCtx`.
+//!
+//! A store is never entered again after a trap; it is dropped, and with it go its memory, its
+//! handles and its sockets.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::{HasData, ResourceTable};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::cpu::Cpu;
+use super::fs::Root;
+use super::http::outgoing::{Client, Hooks};
+use super::limits::{
+    Limits, MAX_COMPONENT_HANDLES, MAX_HOST_CALL_BYTES, MAX_RANDOM_BYTES, MAX_TABLE_ENTRIES, Memory,
+};
+use super::net::{Owner, PodNet};
+use super::spec::{LogSink, LogStream};
+use super::stdio::{Input, Output};
+use super::wasi::p1::{self, P1};
+use super::wasi::p2::filesystem::FsView;
+use super::wasi::p2::sockets::NetView;
+use crate::clock::Clock;
+
+/// The state of one instance.
+pub(super) struct Host {
+    pub(super) table: ResourceTable,
+    pub(super) wasi: WasiCtx,
+    pub(super) limits: Limits,
+    launch: Arc<Launch>,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    p1: Option<Box<P1>>,
+}
+
+/// What all instances of one container have in common.
+pub(super) struct Launch {
+    pub(super) environment: Environment,
+    pub(super) root: Arc<Root>,
+    pub(super) net: Arc<PodNet>,
+    pub(super) owner: Owner,
+    pub(super) memory: Arc<Memory>,
+    pub(super) cpu: Arc<Cpu>,
+    pub(super) log: Arc<dyn LogSink>,
+    pub(super) stopped: CancellationToken,
+    pub(super) client: Arc<Client>,
+    pub(super) clock: Clock,
+}
+
+/// What a program is started with.
+pub(super) struct Environment {
+    pub(super) args: Vec<String>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) working_dir: Option<String>,
+}
+
+/// How an instance lives, which decides how its output is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// One instance, as long as the container.
+    Process,
+    /// One of many at once, as long as a request.
+    Request,
+}
+
+impl Launch {
+    /// A store for one instance, with all limits set.
+    pub(super) fn store(self: &Arc<Self>, engine: &Engine, life: Life) -> Store<Host> {
+        let (stdout, stderr) = self.output(life);
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(stdout)
+            .stderr(stderr)
+            .max_random_size(MAX_RANDOM_BYTES);
+        if life == Life::Process {
+            wasi.stdin(Input::new(self.stopped.clone()));
+        }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_TABLE_ENTRIES);
+        let host = Host {
+            table,
+            wasi: wasi.build(),
+            limits: Limits::new(Arc::clone(&self.memory)),
+            launch: Arc::clone(self),
+            http: WasiHttpCtx::new(),
+            hooks: Hooks::new(Arc::clone(&self.client)),
+            p1: None,
+        };
+        let mut store = Store::new(engine, host);
+        store.limiter(|host| &mut host.limits);
+        store.set_hostcall_fuel(MAX_HOST_CALL_BYTES);
+        store.set_max_component_handles(MAX_COMPONENT_HANDLES);
+        self.cpu.govern(&mut store);
+        store
+    }
+
+    /// A store for a core module, with the descriptors of WASI 0.1.
+    pub(super) fn core_store(
+        self: &Arc<Self>,
+        engine: &Engine,
+    ) -> Result<Store<Host>, super::net::Error> {
+        let mut store = self.store(engine, Life::Process);
+        let (stdout, stderr) = self.output(Life::Process);
+        let config = p1::Config {
+            args: self.environment.args.clone(),
+            env: self.environment.env.clone(),
+            root: Arc::clone(&self.root),
+            clock: self.clock.clone(),
+            stdin: Input::new(self.stopped.clone()).stream(),
+            stdout: stdout.stream(),
+            stderr: stderr.stream(),
+            max_descriptors: MAX_TABLE_ENTRIES,
+            listeners: Vec::new(),
+        };
+        store.data_mut().p1 = Some(Box::new(P1::new(config)));
+        Ok(store)
+    }
+
+    fn output(&self, life: Life) -> (Output, Output) {
+        let make = match life {
+            Life::Process => Output::direct,
+            Life::Request => Output::by_line,
+        };
+        (
+            make(Arc::clone(&self.log), LogStream::Stdout),
+            make(Arc::clone(&self.log), LogStream::Stderr),
+        )
+    }
+}
+
+impl Host {
+    pub(super) fn fs(&mut self) -> FsView<'_> {
+        FsView {
+            root: &self.launch.root,
+            table: &mut self.table,
+        }
+    }
+
+    pub(super) fn net(&mut self) -> NetView<'_> {
+        NetView {
+            net: &self.launch.net,
+            owner: &self.launch.owner,
+            table: &mut self.table,
+        }
+    }
+
+    pub(super) fn p1(&mut self) -> &mut P1 {
+        self.p1
+            .as_mut()
+            .expect("only core_store makes stores for the linker of core modules")
+    }
+
+    pub(super) fn environment(&mut self) -> &Environment {
+        &self.launch.environment
+    }
+
+    /// How many handlers the request at hand has passed, this one included.
+    pub(super) fn set_hops(&mut self, hops: u32) {
+        self.hooks.set_hops(hops);
+    }
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Host {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
+    }
+}
+
+/// Marks interfaces that need nothing but the table.
+pub(super) struct HasTable;
+
+impl HasData for HasTable {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// Marks `wasi:cli/environment`.
+pub(super) struct HasEnvironment;
+
+impl HasData for HasEnvironment {
+    type Data<'a> = &'a Environment;
+}

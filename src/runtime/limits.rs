@@ -1,0 +1,161 @@
+//! What one instance may take: memory by budget, tables, host resources by count.
+//!
+//! Every growth is charged to the container's budget, which charges the pod's, before wasmtime
+//! allocates. A refusal is what the guest sees as a failed `memory.grow`; most programs then abort,
+//! and the container's end is told as `OOMKilled` with the numbers of this refusal.
+//!
+//! Counted here: linear memories (also their initial size), GC heaps and tables. Files and socket
+//! buffers charge the same pod budget on their own side.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wasmtime::ResourceLimiter;
+
+use super::budget::{Budget, Exceeded};
+
+/// Host objects (descriptors, sockets, streams, pollables, headers) an instance may hold.
+pub(super) const MAX_TABLE_ENTRIES: usize = 20_000;
+/// Component-model handles an instance may hold.
+pub(super) const MAX_COMPONENT_HANDLES: usize = 20_000;
+/// Bytes a guest may hand to the host in one call.
+pub(super) const MAX_HOST_CALL_BYTES: usize = 16 << 20;
+/// Bytes of one read of `get-random-bytes`.
+pub(super) const MAX_RANDOM_BYTES: u64 = 1 << 20;
+/// Elements of one table.
+const MAX_TABLE_ELEMENTS: usize = 1_000_000;
+/// Bytes that a table element takes in the host.
+const TABLE_ELEMENT_BYTES: u64 = 8;
+/// Instances, memories and tables of one store: a component is many core modules.
+const MAX_PER_STORE: usize = 10_000;
+
+/// The memory account of one container, shared by all its instances.
+pub(super) struct Memory {
+    budget: Arc<Budget>,
+    peak: AtomicU64,
+    refused: Mutex<Option<Exceeded>>,
+}
+
+impl Memory {
+    pub(super) fn new(budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            budget,
+            peak: AtomicU64::new(0),
+            refused: Mutex::new(None),
+        })
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.budget.used()
+    }
+
+    pub(super) fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// The last growth that was refused, if any.
+    pub(super) fn refusal(&self) -> Option<Exceeded> {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The limits of one store; what it charged goes back when it is dropped.
+pub(super) struct Limits {
+    memory: Arc<Memory>,
+    charged: u64,
+    refused: Option<Exceeded>,
+}
+
+impl Limits {
+    pub(super) fn new(memory: Arc<Memory>) -> Self {
+        Self {
+            memory,
+            charged: 0,
+            refused: None,
+        }
+    }
+
+    /// The last growth that was refused to this store, if any.
+    pub(super) fn refusal(&self) -> Option<Exceeded> {
+        self.refused
+    }
+
+    fn charge(&mut self, bytes: u64) -> bool {
+        if let Err(exceeded) = self.memory.budget.charge(bytes) {
+            self.refused = Some(exceeded);
+            *self
+                .memory
+                .refused
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(exceeded);
+            return false;
+        }
+        self.charged += bytes;
+        self.memory
+            .peak
+            .fetch_max(self.memory.budget.used(), Ordering::Relaxed);
+        true
+    }
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.charge(desired.saturating_sub(current) as u64))
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let added = desired.saturating_sub(current) as u64;
+        Ok(desired <= MAX_TABLE_ELEMENTS && self.charge(added * TABLE_ELEMENT_BYTES))
+    }
+
+    fn instances(&self) -> usize {
+        MAX_PER_STORE
+    }
+
+    fn tables(&self) -> usize {
+        MAX_PER_STORE
+    }
+
+    fn memories(&self) -> usize {
+        MAX_PER_STORE
+    }
+}
+
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.memory.budget.release(self.charged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_store_gives_everything_back_and_a_refusal_is_remembered() {
+        let memory = Memory::new(Budget::new(1 << 20));
+        let mut limits = Limits::new(Arc::clone(&memory));
+        assert!(limits.memory_growing(0, 1 << 19, None).unwrap());
+        assert!(limits.table_growing(0, 100, None).unwrap());
+        assert_eq!(memory.used(), (1 << 19) + 800);
+        assert!(!limits.memory_growing(1 << 19, 2 << 20, None).unwrap());
+        assert!(
+            !limits
+                .table_growing(0, MAX_TABLE_ELEMENTS + 1, None)
+                .unwrap()
+        );
+        assert_eq!(memory.refusal().unwrap().max, 1 << 20);
+        drop(limits);
+        assert_eq!((memory.used(), memory.peak()), (0, (1 << 19) + 800));
+    }
+}

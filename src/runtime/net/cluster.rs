@@ -1,0 +1,47 @@
+//! What the pod network asks of the cluster around it.
+//!
+//! The worker implements [`ClusterNetwork`] over its routing table and the wire; tests implement
+//! it over a map. Calls are made on a guest's thread: `resolve` and `route` must only look into a
+//! snapshot, `dial_pod` must return its future at once.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::runtime::spec::Protocol;
+
+/// A byte stream in both directions, with half-close by `shutdown`.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Where a connection to an address goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To a pod: the address itself, or the endpoint chosen for a service address.
+    Pod(SocketAddr),
+    /// Out of the cluster.
+    External(SocketAddr),
+    /// To nobody: a service without ready endpoints, a cluster address that is not in use.
+    Refused,
+}
+
+/// See the module.
+pub trait ClusterNetwork: Send + Sync + 'static {
+    /// The addresses of a name asked for by a pod of `namespace`: services, headless sets, pods.
+    /// `None` when the cluster knows no such name.
+    fn resolve(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>>;
+
+    /// Where a connection from `from` (a pod's address) to `to` goes. `from` is there for client
+    /// affinity; the answer for a service address may differ from call to call.
+    fn route(&self, from: IpAddr, to: SocketAddr, protocol: Protocol) -> Route;
+
+    /// Opens a byte stream to a pod of another worker.
+    fn dial_pod(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>>;
+}

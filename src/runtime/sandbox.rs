@@ -1,0 +1,355 @@
+//! A pod's sandbox: one filesystem, one network and one memory budget, and the containers in it.
+//!
+//! The sandbox outlives its containers: a restarted container finds the pod's files, address and
+//! volumes as its predecessor left them, and nothing else of it. [`PodSandbox::close`] ends all and
+//! gives the address back.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::artifact::{Artifact, Role};
+use super::budget::Budget;
+use super::container::{
+    Container, ContainerHandle, ContainerStats, TERM_FILE_VARIABLE, run_command, run_handler,
+};
+use super::cpu::Cpu;
+use super::fs::{PodFs, Root, RootSpec};
+use super::host::{Environment, Launch};
+use super::http::outgoing::Client;
+use super::http::{Handler, HandlerConfig, Port};
+use super::limits::Memory;
+use super::net::{Conn, Incarnation, PodNet, PodNetConfig};
+use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
+use super::{Error, Shared};
+
+/// The port of a handler that declares none.
+const DEFAULT_HANDLER_PORT: u16 = 8080;
+
+/// See the module.
+pub struct PodSandbox {
+    spec: PodSandboxSpec,
+    shared: Arc<Shared>,
+    budget: Arc<Budget>,
+    fs: Arc<PodFs>,
+    /// The shared root as the worker itself writes to it.
+    root: Arc<Root>,
+    net: Arc<PodNet>,
+    /// The last run of each container.
+    containers: Mutex<BTreeMap<String, ContainerHandle>>,
+    handlers: Arc<RwLock<BTreeMap<u16, Arc<Handler>>>>,
+    closed: CancellationToken,
+}
+
+/// What a pod uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SandboxStats {
+    /// Memory of all kinds: linear memories, tables, files, socket buffers.
+    pub memory_bytes: u64,
+    /// Bytes and inodes of the in-memory filesystem.
+    pub storage_bytes: u64,
+    pub inodes: u64,
+    /// Open virtual sockets.
+    pub sockets: u64,
+    /// By container, the last run of each.
+    pub containers: Vec<(String, ContainerStats)>,
+}
+
+impl PodSandbox {
+    pub(super) fn new(shared: &Arc<Shared>, spec: PodSandboxSpec) -> Result<Arc<Self>, Error> {
+        let budget = Budget::new(spec.limits.memory_bytes);
+        let fs = PodFs::new(&spec.limits, &budget, &spec.volumes, shared.clock.clone())?;
+        let root = fs.root(&RootSpec::default())?;
+        let net = shared.fabric.create_pod(PodNetConfig {
+            namespace: spec.namespace.clone(),
+            hostname: spec.hostname.clone(),
+            ip: spec.ip,
+            egress: spec.egress,
+            max_sockets: spec.limits.sockets,
+            budget: Arc::clone(&budget),
+        })?;
+        let ip = spec.ip;
+        let sandbox = Arc::new(Self {
+            spec,
+            shared: Arc::clone(shared),
+            budget,
+            fs,
+            root,
+            net,
+            containers: Mutex::default(),
+            handlers: Arc::default(),
+            closed: CancellationToken::new(),
+        });
+        shared.pods.insert(ip, &sandbox);
+        Ok(sandbox)
+    }
+
+    /// What it was made from.
+    pub fn spec(&self) -> &PodSandboxSpec {
+        &self.spec
+    }
+
+    /// Starts a container; an earlier run of the same name must have ended.
+    pub fn start(
+        &self,
+        spec: ContainerSpec,
+        artifact: Arc<Artifact>,
+        log: Arc<dyn LogSink>,
+    ) -> Result<ContainerHandle, Error> {
+        let mut containers = self.containers();
+        if self.closed.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        if let Some(running) = containers.get(&spec.name)
+            && running.exit().is_none()
+        {
+            return Err(Error::AlreadyRuns(spec.name));
+        }
+        let name = spec.name.clone();
+        let handle = self.launch(spec, artifact, log)?;
+        containers.insert(name, handle.clone());
+        Ok(handle)
+    }
+
+    fn launch(
+        &self,
+        spec: ContainerSpec,
+        artifact: Arc<Artifact>,
+        log: Arc<dyn LogSink>,
+    ) -> Result<ContainerHandle, Error> {
+        let incarnation = Incarnation::new();
+        let container = Arc::new(self.container(&spec));
+        let root = self.fs.root(&RootSpec {
+            mounts: &spec.mounts,
+            read_only: spec.read_only_root,
+            working_dir: spec.working_dir.as_deref(),
+            image: None,
+        })?;
+        let mut env = spec.env;
+        env.push((TERM_FILE_VARIABLE.to_owned(), term_file(&spec.name)));
+        let launch = Arc::new(Launch {
+            environment: Environment {
+                args: spec.args,
+                env,
+                working_dir: spec.working_dir,
+            },
+            root,
+            net: Arc::clone(&self.net),
+            owner: incarnation.owner().clone(),
+            memory: Arc::clone(&container.memory),
+            cpu: Arc::clone(&container.cpu),
+            log,
+            stopped: container.stopped.clone(),
+            client: Client::new(
+                Arc::clone(&self.net),
+                incarnation.owner().clone(),
+                Arc::clone(&self.shared.network),
+                Arc::clone(&self.shared.pods),
+                self.shared.guests.tasks().clone(),
+            ),
+            clock: self.shared.clock.clone(),
+        });
+        let presence = self.shared.engines.presence();
+        match artifact.role() {
+            Role::Command => {
+                let slot = self.shared.slot()?;
+                let running = run_command(
+                    Arc::clone(&container),
+                    launch,
+                    artifact,
+                    incarnation,
+                    presence,
+                );
+                self.shared.guests.spawn("container", async move {
+                    let _slot = slot;
+                    running.await;
+                });
+            }
+            Role::Handler => {
+                let port = handler_port(&spec.ports);
+                let handler = Handler::new(HandlerConfig {
+                    artifact,
+                    launch: Arc::clone(&launch),
+                    presence,
+                    guests: self.shared.guests.clone(),
+                    reuse: spec.instance_reuse.max(1),
+                    deadline: self.shared.tuning.request_deadline,
+                    killed: container.killed.clone(),
+                });
+                self.serve(&container, launch, handler, port, incarnation)?;
+            }
+        }
+        Ok(ContainerHandle(container))
+    }
+
+    fn container(&self, spec: &ContainerSpec) -> Container {
+        let limit = spec.memory_bytes.unwrap_or(self.spec.limits.memory_bytes);
+        let (root, path) = (Arc::clone(&self.root), term_file(&spec.name));
+        Container {
+            name: spec.name.clone(),
+            cpu: Cpu::new(spec.cpu_limit_millis, spec.cpu_shares, Instant::now()),
+            memory: Memory::new(Budget::within(&self.budget, limit)),
+            stopped: CancellationToken::new(),
+            killed: CancellationToken::new(),
+            handler: OnceLock::new(),
+            term_file: Box::new(move || write_term_file(&root, &path)),
+            exit: watch::Sender::new(None),
+        }
+    }
+
+    /// Lets a handler answer, at its port inside the pod and by direct calls.
+    fn serve(
+        &self,
+        container: &Arc<Container>,
+        launch: Arc<Launch>,
+        handler: Arc<Handler>,
+        port: u16,
+        incarnation: Incarnation,
+    ) -> Result<(), Error> {
+        let addr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+        let service = Port {
+            handler: Arc::clone(&handler),
+            guests: self.shared.guests.clone(),
+            stopped: container.stopped.clone(),
+        };
+        let binding = self
+            .net
+            .bind_service(addr, incarnation.owner(), Arc::new(service))?;
+        // The cell was made for this container alone and is still empty.
+        let _ = container.handler.set(Arc::clone(&handler));
+        self.handlers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(port, Arc::clone(&handler));
+        let handlers = Arc::clone(&self.handlers);
+        let unbind = {
+            let handler = Arc::clone(&handler);
+            move || {
+                drop(binding);
+                let mut handlers = handlers.write().unwrap_or_else(PoisonError::into_inner);
+                if handlers
+                    .get(&port)
+                    .is_some_and(|bound| Arc::ptr_eq(bound, &handler))
+                {
+                    handlers.remove(&port);
+                }
+            }
+        };
+        let running = run_handler(Arc::clone(container), launch, handler, incarnation, unbind);
+        self.shared.guests.spawn("container", running);
+        Ok(())
+    }
+
+    /// Replaces the files of a projected volume at once.
+    pub fn update_volume(&self, name: &str, files: Vec<ProjectedFile>) -> Result<(), Error> {
+        Ok(self.fs.update_volume(name, &files)?)
+    }
+
+    /// Reads a file of the pod's shared root, for termination messages.
+    pub fn read_file(&self, path: &str, limit: usize) -> Result<Vec<u8>, super::fs::errno::Errno> {
+        self.root.read_file(path, limit)
+    }
+
+    /// A byte stream to whoever listens on the pod's address and `port`.
+    pub fn dial(&self, port: u16) -> io::Result<Conn> {
+        Ok(self.net.dial(port)?)
+    }
+
+    /// The handler that answers on that port, to be called without bytes on a wire.
+    pub fn http_handler(&self, port: u16) -> Option<Arc<Handler>> {
+        self.handler(port)
+    }
+
+    pub(super) fn handler(&self, port: u16) -> Option<Arc<Handler>> {
+        self.handlers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&port)
+            .cloned()
+    }
+
+    /// Where something listens.
+    pub fn listening(&self) -> Vec<(SocketAddr, Protocol)> {
+        self.net.listening()
+    }
+
+    /// The pod's network, for whoever needs more than [`PodSandbox::dial`].
+    pub fn net(&self) -> &Arc<PodNet> {
+        &self.net
+    }
+
+    /// What it uses now.
+    pub fn stats(&self) -> SandboxStats {
+        let usage = self.fs.usage();
+        SandboxStats {
+            memory_bytes: self.budget.used(),
+            storage_bytes: usage.bytes,
+            inodes: usage.inodes,
+            sockets: self.net.sockets(),
+            containers: self
+                .containers()
+                .iter()
+                .map(|(name, container)| (name.clone(), container.stats()))
+                .collect(),
+        }
+    }
+
+    /// Kills what still runs, waits for it, and gives the pod's address back.
+    pub async fn close(&self) {
+        let containers: Vec<ContainerHandle> = {
+            let containers = self.containers();
+            self.closed.cancel();
+            containers.values().cloned().collect()
+        };
+        for container in &containers {
+            container.kill();
+        }
+        for container in &containers {
+            container.wait().await;
+        }
+        self.shared.pods.remove(self.spec.ip, self);
+    }
+
+    fn containers(&self) -> MutexGuard<'_, BTreeMap<String, ContainerHandle>> {
+        self.containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for PodSandbox {
+    fn drop(&mut self) {
+        for container in self.containers().values() {
+            container.kill();
+        }
+        self.shared.pods.remove(self.spec.ip, self);
+    }
+}
+
+fn handler_port(ports: &[super::spec::PortSpec]) -> u16 {
+    ports
+        .iter()
+        .find(|port| port.protocol == Protocol::Tcp)
+        .map_or(DEFAULT_HANDLER_PORT, |port| port.port)
+}
+
+fn term_file(container: &str) -> String {
+    format!("/run/wasmorch/{container}.terminate")
+}
+
+/// A guest that does not find it has its standard input to tell it.
+fn write_term_file(root: &Arc<Root>, path: &str) {
+    let directory = root.open();
+    for parent in ["run", "run/wasmorch"] {
+        // It may be there already; if it cannot be made, the file cannot either.
+        let _ = directory.create_directory_at(parent);
+    }
+    if let Err(error) = root.write_file(path, b"") {
+        tracing::debug!(path, ?error, "write the stop file");
+    }
+}

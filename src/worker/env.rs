@@ -1,0 +1,363 @@
+//! A container's environment: services, `envFrom`, `env`, in Kubernetes' order of precedence.
+//!
+//! Pure: the ConfigMaps and Secrets were fetched before ([`references`] says which).
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource};
+
+use super::expand::expand;
+use super::fields::{self, Subject};
+use super::objects::{Kind, Objects, References};
+use crate::api::names;
+
+/// A Service that pods are told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceLink {
+    pub name: String,
+    pub cluster_ip: IpAddr,
+    /// Name (may be empty), number, protocol.
+    pub ports: Vec<(String, u16, String)>,
+}
+
+/// Why there is no environment; the texts are Kubernetes'.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{kind} \"{name}\" not found", kind = .kind.as_str())]
+    Missing { kind: Kind, name: String },
+    #[error("couldn't find key {key} in {kind} {namespace}/{name}", kind = .kind.as_str())]
+    Key {
+        kind: Kind,
+        namespace: String,
+        name: String,
+        key: String,
+    },
+    #[error("env `{0}`: the value is not UTF-8")]
+    NotText(String),
+    #[error("env `{0}`: valueFrom.fileKeyRef is not implemented")]
+    FileKey(String),
+    #[error("env `{name}`")]
+    Field {
+        name: String,
+        #[source]
+        source: fields::Error,
+    },
+}
+
+/// The objects that a container's environment needs.
+pub fn references(container: &Container, into: &mut References) {
+    for source in container.env_from.iter().flatten() {
+        let config_map = source.config_map_ref.as_ref();
+        into.extend(config_map.map(|it| (Kind::ConfigMap, it.name.clone())));
+        let secret = source.secret_ref.as_ref();
+        into.extend(secret.map(|it| (Kind::Secret, it.name.clone())));
+    }
+    for source in container
+        .env
+        .iter()
+        .flatten()
+        .filter_map(|it| it.value_from.as_ref())
+    {
+        let config_map = source.config_map_key_ref.as_ref();
+        into.extend(config_map.map(|it| (Kind::ConfigMap, it.name.clone())));
+        let secret = source.secret_key_ref.as_ref();
+        into.extend(secret.map(|it| (Kind::Secret, it.name.clone())));
+    }
+}
+
+/// Builds the environment.
+pub fn build(
+    container: &Container,
+    subject: &Subject<'_>,
+    objects: &Objects,
+    services: &[ServiceLink],
+) -> Result<Vec<(String, String)>, Error> {
+    let links = service_variables(services);
+    let mut env: Vec<(String, String)> = Vec::new();
+    add_env_from(container, objects, &mut env)?;
+    for variable in container.env.iter().flatten() {
+        let value = match &variable.value_from {
+            None => {
+                let text = variable.value.as_deref().unwrap_or_default();
+                Some(expand(text, |name| lookup(name, &env, &links)))
+            }
+            Some(source) => value_from(variable, source, (container, subject), objects)?,
+        };
+        if let Some(value) = value {
+            put(&mut env, variable.name.clone(), value);
+        }
+    }
+    for (name, value) in links {
+        if !env.iter().any(|(known, _)| *known == name) {
+            env.push((name, value));
+        }
+    }
+    Ok(env)
+}
+
+/// The whole argv: `command` and `args` with the container's variables, the module's name as the
+/// program's where no command is written.
+pub fn argv(container: &Container, module: &str, env: &[(String, String)]) -> Vec<String> {
+    let expand = |text: &String| expand(text, |name| lookup(name, env, &[]));
+    let command: Vec<String> = container.command.iter().flatten().map(expand).collect();
+    let arguments = container.args.iter().flatten().map(expand);
+    if command.is_empty() {
+        std::iter::once(module.to_owned())
+            .chain(arguments)
+            .collect()
+    } else {
+        command.into_iter().chain(arguments).collect()
+    }
+}
+
+/// The value of a variable.
+pub fn lookup(name: &str, env: &[(String, String)], links: &[(String, String)]) -> Option<String> {
+    let find = |variables: &[(String, String)]| {
+        let found = variables.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.clone())
+    };
+    find(env).or_else(|| find(links))
+}
+
+fn put(env: &mut Vec<(String, String)>, name: String, value: String) {
+    match env.iter_mut().find(|(known, _)| *known == name) {
+        Some(known) => known.1 = value,
+        None => env.push((name, value)),
+    }
+}
+
+fn add_env_from(
+    container: &Container,
+    objects: &Objects,
+    env: &mut Vec<(String, String)>,
+) -> Result<(), Error> {
+    for source in container.env_from.iter().flatten() {
+        let prefix = source.prefix.as_deref().unwrap_or_default();
+        let config_map = source.config_map_ref.as_ref();
+        let secret = source.secret_ref.as_ref();
+        let wanted = config_map
+            .map(|it| (Kind::ConfigMap, &it.name, it.optional))
+            .into_iter()
+            .chain(secret.map(|it| (Kind::Secret, &it.name, it.optional)));
+        for (kind, name, optional) in wanted {
+            let Some(data) = objects.get(kind, name) else {
+                if optional == Some(true) {
+                    continue;
+                }
+                let name = name.clone();
+                return Err(Error::Missing { kind, name });
+            };
+            for (key, value) in data {
+                let name = format!("{prefix}{key}");
+                // Kubernetes skips keys that cannot name a variable.
+                if names::is_env_name(&name) {
+                    let value = String::from_utf8(value.to_vec());
+                    put(env, name.clone(), value.map_err(|_| Error::NotText(name))?);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn value_from(
+    variable: &EnvVar,
+    source: &EnvVarSource,
+    (container, subject): (&Container, &Subject<'_>),
+    objects: &Objects,
+) -> Result<Option<String>, Error> {
+    let failed = |source| Error::Field {
+        name: variable.name.clone(),
+        source,
+    };
+    if let Some(selector) = &source.field_ref {
+        return fields::field(selector, subject).map(Some).map_err(failed);
+    }
+    if let Some(selector) = &source.resource_field_ref {
+        let value = fields::resource(selector, Some(container), subject);
+        return value.map(Some).map_err(failed);
+    }
+    if source.file_key_ref.is_some() {
+        return Err(Error::FileKey(variable.name.clone()));
+    }
+    let config_map = source.config_map_key_ref.as_ref();
+    let secret = source.secret_key_ref.as_ref();
+    let (kind, name, key, optional) = match (config_map, secret) {
+        (Some(it), _) => (Kind::ConfigMap, &it.name, &it.key, it.optional),
+        (None, Some(it)) => (Kind::Secret, &it.name, &it.key, it.optional),
+        (None, None) => return Ok(Some(String::new())),
+    };
+    let is_optional = optional == Some(true);
+    let Some(data) = objects.get(kind, name) else {
+        let name = name.clone();
+        return if is_optional {
+            Ok(None)
+        } else {
+            Err(Error::Missing { kind, name })
+        };
+    };
+    match data.get(key) {
+        Some(value) => String::from_utf8(value.to_vec())
+            .map(Some)
+            .map_err(|_| Error::NotText(variable.name.clone())),
+        None if is_optional => Ok(None),
+        None => Err(Error::Key {
+            kind,
+            namespace: subject.pod.metadata.namespace.clone().unwrap_or_default(),
+            name: name.clone(),
+            key: key.clone(),
+        }),
+    }
+}
+
+/// `HELLO_SERVICE_HOST`, `HELLO_SERVICE_PORT`, `HELLO_SERVICE_PORT_<NAME>` and the older
+/// `HELLO_PORT_80_TCP…` family.
+fn service_variables(services: &[ServiceLink]) -> Vec<(String, String)> {
+    let mut variables = Vec::new();
+    for service in services {
+        let upper = |text: &str| text.to_uppercase().replace('-', "_");
+        let name = upper(&service.name);
+        let ip = service.cluster_ip;
+        variables.push((format!("{name}_SERVICE_HOST"), ip.to_string()));
+        for (index, (port_name, port, protocol)) in service.ports.iter().enumerate() {
+            let scheme = protocol.to_lowercase();
+            let url = format!("{scheme}://{ip}:{port}");
+            if index == 0 {
+                variables.push((format!("{name}_SERVICE_PORT"), port.to_string()));
+                variables.push((format!("{name}_PORT"), url.clone()));
+            }
+            if !port_name.is_empty() {
+                let variable = format!("{name}_SERVICE_PORT_{}", upper(port_name));
+                variables.push((variable, port.to_string()));
+            }
+            let prefix = format!("{name}_PORT_{port}_{}", protocol.to_uppercase());
+            variables.push((format!("{prefix}_PROTO"), scheme));
+            variables.push((format!("{prefix}_PORT"), port.to_string()));
+            variables.push((format!("{prefix}_ADDR"), ip.to_string()));
+            variables.push((prefix, url));
+        }
+    }
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::worker::plan::tests::pod;
+
+    fn build_with(
+        container: &Value,
+        services: &[ServiceLink],
+    ) -> Result<Vec<(String, String)>, Error> {
+        let pod = pod(&json!({"nodeName": "dev-1", "containers": [container]}));
+        let objects = Objects::default()
+            .with(
+                Kind::ConfigMap,
+                "config",
+                &[("A", "1"), ("B", "2"), ("bad=key", "x")],
+            )
+            .with(Kind::Secret, "secret", &[("password", "pw")]);
+        let allocatable = BTreeMap::new();
+        let subject = Subject {
+            pod: &pod,
+            pod_ip: "10.64.0.2".parse().unwrap(),
+            host_ip: "127.0.0.1".parse().unwrap(),
+            allocatable: &allocatable,
+        };
+        build(
+            &pod.spec.as_ref().unwrap().containers[0],
+            &subject,
+            &objects,
+            services,
+        )
+    }
+
+    fn check(container: Value, expected: &[(&str, &str)]) {
+        let env = build_with(&container, &[]).unwrap();
+        let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(env, expected, "{container}");
+    }
+
+    #[test]
+    fn every_source() {
+        check(json!({"name": "m"}), &[]);
+        check(
+            json!({"name": "m", "env": [{"name": "X", "value": "x"}, {"name": "Y", "value": "$(X)/$(Z)"}, {"name": "X", "value": "z"}]}),
+            &[("X", "z"), ("Y", "x/$(Z)")],
+        );
+        check(
+            json!({"name": "m", "envFrom": [{"configMapRef": {"name": "config"}, "prefix": "P_"}, {"secretRef": {"name": "none", "optional": true}}],
+                   "env": [{"name": "P_A", "value": "own"}]}),
+            &[("P_A", "own"), ("P_B", "2")],
+        );
+        check(
+            json!({"name": "m", "env": [
+                {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "config", "key": "A"}}},
+                {"name": "S", "valueFrom": {"secretKeyRef": {"name": "secret", "key": "password"}}},
+                {"name": "O", "valueFrom": {"secretKeyRef": {"name": "secret", "key": "none", "optional": true}}},
+                {"name": "F", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                {"name": "E", "value": "$(S)@$(F)"}]}),
+            &[("C", "1"), ("S", "pw"), ("F", "dev-1"), ("E", "pw@dev-1")],
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let text = |container: Value| build_with(&container, &[]).unwrap_err().to_string();
+        assert_eq!(
+            text(json!({"name": "m", "envFrom": [{"configMapRef": {"name": "none"}}]})),
+            "configmap \"none\" not found"
+        );
+        assert_eq!(
+            text(
+                json!({"name": "m", "env": [{"name": "S", "valueFrom": {"secretKeyRef": {"name": "secret", "key": "k"}}}]})
+            ),
+            "couldn't find key k in secret default/secret"
+        );
+    }
+
+    #[test]
+    fn services_are_told_unless_the_pod_says_otherwise() {
+        let service = ServiceLink {
+            name: "my-shop".into(),
+            cluster_ip: "10.43.0.9".parse().unwrap(),
+            ports: vec![("web".into(), 80, "TCP".into())],
+        };
+        let container = json!({"name": "m", "env": [{"name": "URL", "value": "http://$(MY_SHOP_SERVICE_HOST)"}, {"name": "MY_SHOP_PORT", "value": "own"}]});
+        let env = build_with(&container, &[service]).unwrap();
+        let value = |name: &str| lookup(name, &env, &[]).unwrap();
+        assert_eq!(value("URL"), "http://10.43.0.9");
+        assert_eq!(value("MY_SHOP_PORT"), "own");
+        assert_eq!(value("MY_SHOP_SERVICE_PORT"), "80");
+        assert_eq!(value("MY_SHOP_SERVICE_PORT_WEB"), "80");
+        assert_eq!(value("MY_SHOP_PORT_80_TCP"), "tcp://10.43.0.9:80");
+    }
+
+    #[test]
+    fn argv_cases() {
+        let cases = [
+            (json!({"name": "m"}), vec!["hello"]),
+            (
+                json!({"name": "m", "args": ["-v", "$(X)"]}),
+                vec!["hello", "-v", "x"],
+            ),
+            (
+                json!({"name": "m", "command": ["prog"], "args": ["$$(X)"]}),
+                vec!["prog", "$(X)"],
+            ),
+            (
+                json!({"name": "m", "command": ["ls", "-l"]}),
+                vec!["ls", "-l"],
+            ),
+        ];
+        let env = [("X".to_owned(), "x".to_owned())];
+        for (container, expected) in cases {
+            let container: Container = serde_json::from_value(container).unwrap();
+            assert_eq!(argv(&container, "hello", &env), expected);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Logs of containers: one file per incarnation, in the line format of CRI
+//! (`<time> stdout|stderr F|P <text>`), under `<data>/logs/<ns>_<pod>_<uid>/<container>/`.
+//!
+//! Bounded everywhere: a file rotates once (10 MiB and 10 MiB before it), the incarnation before the
+//! current one is kept and older ones are not, a line is split at 16 KiB, and output above the
+//! log rate is dropped and counted. Readers that follow are woken by the writer; nothing polls.
+
+mod file;
+mod format;
+mod reader;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use file::{ContainerLog, Limits};
+pub use reader::{Query, Reader};
+
+use crate::clock::Clock;
+
+/// Whose log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LogId {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub container: String,
+}
+
+/// Why a log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("previous terminated container \"{container}\" in pod \"{pod}\" not found")]
+    NoPrevious { container: String, pod: String },
+    #[error("read log {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// All logs of a worker.
+pub struct Logs {
+    root: PathBuf,
+    clock: Clock,
+    limits: Limits,
+    current: Mutex<HashMap<LogId, Arc<ContainerLog>>>,
+}
+
+impl Logs {
+    pub fn new(root: PathBuf, limits: Limits, clock: Clock) -> Self {
+        Self {
+            root,
+            clock,
+            limits,
+            current: Mutex::default(),
+        }
+    }
+
+    /// The sink of a container's next incarnation. Files appear with the first line.
+    pub fn open(&self, id: &LogId, incarnation: u32) -> Arc<ContainerLog> {
+        let directory = self.directory(id);
+        let log = Arc::new(ContainerLog::new(
+            directory.join(format!("{incarnation}.log")),
+            self.limits,
+            self.clock.clone(),
+        ));
+        self.lock().insert(id.clone(), Arc::clone(&log));
+        // The one before stays for `--previous`; what is older goes.
+        for old in incarnations(&directory) {
+            if old + 1 < incarnation {
+                let _ = std::fs::remove_file(directory.join(format!("{old}.log")));
+                let _ = std::fs::remove_file(directory.join(format!("{old}.log.1")));
+            }
+        }
+        log
+    }
+
+    /// A reader of the container's current incarnation, or of the one before it.
+    pub fn read(&self, id: &LogId, query: Query) -> Result<Reader, Error> {
+        let directory = self.directory(id);
+        let current = self.lock().get(id).cloned();
+        if query.previous {
+            let newest = current.as_ref().map_or_else(
+                || incarnations(&directory).into_iter().max(),
+                |log| number_of(log.path()),
+            );
+            let before = incarnations(&directory)
+                .into_iter()
+                .filter(|number| newest.is_some_and(|newest| *number < newest));
+            let previous = before.max().ok_or_else(|| Error::NoPrevious {
+                container: id.container.clone(),
+                pod: id.pod.clone(),
+            })?;
+            let path = directory.join(format!("{previous}.log"));
+            return Ok(Reader::new(path, None, query, &self.clock));
+        }
+        if let Some(log) = current {
+            return Ok(Reader::new(
+                log.path().to_owned(),
+                Some(log.changes()),
+                query,
+                &self.clock,
+            ));
+        }
+        // A container that has not started since the worker did.
+        let newest = incarnations(&directory).into_iter().max().unwrap_or(0);
+        let path = directory.join(format!("{newest}.log"));
+        Ok(Reader::new(path, None, query, &self.clock))
+    }
+
+    /// Removes everything of a pod.
+    pub fn remove_pod(&self, namespace: &str, pod: &str, uid: &str) {
+        self.lock().retain(|id, _| id.uid != uid);
+        let directory = self.root.join(format!("{namespace}_{pod}_{uid}"));
+        if let Err(error) = std::fs::remove_dir_all(&directory)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %directory.display(), %error, "remove logs");
+        }
+    }
+
+    /// Removes the logs of pods that are not among `uids`.
+    pub fn retain_pods(&self, is_known: impl Fn(&str) -> bool) {
+        let Ok(entries) = std::fs::read_dir(&self.root) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let uid = name.to_str().and_then(|name| name.rsplit('_').next());
+            if uid.is_some_and(|uid| !is_known(uid)) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    fn directory(&self, id: &LogId) -> PathBuf {
+        self.root
+            .join(format!("{}_{}_{}", id.namespace, id.pod, id.uid))
+            .join(&id.container)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<LogId, Arc<ContainerLog>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn number_of(path: &Path) -> Option<u32> {
+    path.file_name()?
+        .to_str()?
+        .strip_suffix(".log")?
+        .parse()
+        .ok()
+}
+
+/// The incarnations that have a file.
+fn incarnations(directory: &Path) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.filter_map(|path| number_of(&path)).collect()
+}
+
+#[cfg(test)]
+mod tests;

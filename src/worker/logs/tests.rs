@@ -1,0 +1,222 @@
+//! Logs from the guest's write to the client's read.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::runtime::spec::{LogSink as _, LogStream};
+
+struct Fixture {
+    _directory: tempfile::TempDir,
+    logs: Logs,
+    clock: Clock,
+    id: LogId,
+}
+
+fn fixture(limits: Limits) -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+    let logs = Logs::new(directory.path().to_owned(), limits, clock.clone());
+    let id = LogId {
+        namespace: "default".into(),
+        pod: "pod".into(),
+        uid: "uid".into(),
+        container: "main".into(),
+    };
+    Fixture {
+        _directory: directory,
+        logs,
+        clock,
+        id,
+    }
+}
+
+async fn read(fixture: &Fixture, query: Query) -> String {
+    let mut reader = fixture.logs.read(&fixture.id, query).unwrap();
+    let mut text = Vec::new();
+    while let Some(chunk) = reader.next().await {
+        text.extend_from_slice(&chunk.unwrap());
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn lines_are_joined_from_chunks_and_streams_are_apart() {
+    let fixture = fixture(Limits::default());
+    let log = fixture.logs.open(&fixture.id, 0);
+    log.write(LogStream::Stdout, b"he");
+    log.write(LogStream::Stderr, b"oops\n");
+    log.write(LogStream::Stdout, b"llo\n\nlast");
+    assert_eq!(read(&fixture, Query::default()).await, "oops\nhello\n\n");
+    log.close();
+    assert_eq!(
+        read(&fixture, Query::default()).await,
+        "oops\nhello\n\nlast\n"
+    );
+}
+
+#[tokio::test]
+async fn queries() {
+    let fixture = fixture(Limits::default());
+    let log = fixture.logs.open(&fixture.id, 0);
+    for line in ["one\n", "two\n", "three\n"] {
+        log.write(LogStream::Stdout, line.as_bytes());
+        fixture.clock.advance(Duration::from_secs(10));
+    }
+    let cases = [
+        (
+            Query {
+                tail_lines: Some(1),
+                ..Query::default()
+            },
+            "three\n",
+        ),
+        (
+            Query {
+                tail_lines: Some(0),
+                ..Query::default()
+            },
+            "",
+        ),
+        (
+            Query {
+                since_seconds: Some(20),
+                ..Query::default()
+            },
+            "two\nthree\n",
+        ),
+        (
+            Query {
+                since_time: Some(Timestamp::from_second(20).unwrap()),
+                ..Query::default()
+            },
+            "three\n",
+        ),
+        (
+            Query {
+                limit_bytes: Some(5),
+                ..Query::default()
+            },
+            "one\nt",
+        ),
+        (
+            Query {
+                timestamps: true,
+                tail_lines: Some(1),
+                ..Query::default()
+            },
+            "1970-01-01T00:00:20.000000000Z three\n",
+        ),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(read(&fixture, query.clone()).await, expected, "{query:?}");
+    }
+}
+
+#[tokio::test]
+async fn long_lines_are_split_on_disk_and_whole_to_readers() {
+    let fixture = fixture(Limits::default());
+    let log = fixture.logs.open(&fixture.id, 0);
+    let line = "x".repeat(40_000);
+    log.write(LogStream::Stdout, line.as_bytes());
+    log.write(LogStream::Stdout, b"\nnext\n");
+    assert_eq!(
+        read(&fixture, Query::default()).await,
+        format!("{line}\nnext\n")
+    );
+    let tail = Query {
+        tail_lines: Some(2),
+        ..Query::default()
+    };
+    assert_eq!(read(&fixture, tail).await, format!("{line}\nnext\n"));
+}
+
+#[tokio::test]
+async fn files_rotate_and_stay_bounded() {
+    let limits = Limits {
+        file_bytes: 1000,
+        ..Limits::default()
+    };
+    let fixture = fixture(limits);
+    let log = fixture.logs.open(&fixture.id, 0);
+    for index in 0..200 {
+        log.write(LogStream::Stdout, format!("line {index}\n").as_bytes());
+    }
+    let text = read(&fixture, Query::default()).await;
+    assert!(text.ends_with("line 199\n"));
+    assert!(!text.contains("line 0\n"));
+    assert!(text.lines().count() > 20);
+}
+
+#[tokio::test]
+async fn a_flood_is_dropped_and_counted() {
+    let limits = Limits {
+        bytes_per_second: 10,
+        burst_bytes: 10,
+        ..Limits::default()
+    };
+    let fixture = fixture(limits);
+    let log = fixture.logs.open(&fixture.id, 0);
+    log.write(LogStream::Stdout, b"123456789\n");
+    log.write(LogStream::Stdout, b"abcdefghi\n");
+    fixture.clock.advance(Duration::from_secs(1));
+    log.write(LogStream::Stdout, b"after\n");
+    let text = read(&fixture, Query::default()).await;
+    assert!(
+        text.starts_with("123456789\n[wasmorch: 10 bytes of output dropped"),
+        "{text}"
+    );
+    assert!(text.ends_with("after\n"));
+}
+
+#[tokio::test]
+async fn the_previous_incarnation_is_kept_and_older_ones_are_not() {
+    let fixture = fixture(Limits::default());
+    let previous = || Query {
+        previous: true,
+        ..Query::default()
+    };
+    assert!(matches!(
+        fixture.logs.read(&fixture.id, previous()),
+        Err(Error::NoPrevious { .. })
+    ));
+    for incarnation in 0..3 {
+        let log = fixture.logs.open(&fixture.id, incarnation);
+        log.write(LogStream::Stdout, format!("run {incarnation}\n").as_bytes());
+        log.close();
+    }
+    assert_eq!(read(&fixture, Query::default()).await, "run 2\n");
+    assert_eq!(read(&fixture, previous()).await, "run 1\n");
+    let directory = fixture.logs.directory(&fixture.id);
+    assert!(!directory.join("0.log").exists());
+    fixture.logs.remove_pod("default", "pod", "uid");
+    assert!(!directory.exists());
+}
+
+#[tokio::test]
+async fn followers_see_lines_across_rotation_until_the_container_ends() {
+    let limits = Limits {
+        file_bytes: 200,
+        ..Limits::default()
+    };
+    let fixture = fixture(limits);
+    let log = fixture.logs.open(&fixture.id, 0);
+    let follow = Query {
+        follow: true,
+        ..Query::default()
+    };
+    let mut reader = fixture.logs.read(&fixture.id, follow).unwrap();
+    let mut expected = String::new();
+    let mut text = String::new();
+    for index in 0..20 {
+        let line = format!("line {index}\n");
+        log.write(LogStream::Stdout, line.as_bytes());
+        expected.push_str(&line);
+        let chunk = reader.next().await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    log.close();
+    assert!(reader.next().await.is_none());
+    assert_eq!(text, expected);
+}

@@ -1,0 +1,195 @@
+//! From Kubernetes' pod and container to the runtime's plain specs: limits, mounts, ports.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::env;
+use super::expand::expand;
+use crate::api::{annotations, quantity};
+use crate::runtime::spec::{
+    ContainerSpec, MountSpec, PodLimits, PodSandboxSpec, PortSpec, Protocol, VolumeSpec,
+};
+
+/// What a pod without memory limits may use.
+pub const DEFAULT_MEMORY: u64 = 512 << 20;
+const INODES: u64 = 64 << 10;
+const SOCKETS: u32 = 4096;
+
+/// The sandbox of a pod.
+pub fn sandbox(pod: &Pod, ip: IpAddr, volumes: Vec<VolumeSpec>) -> PodSandboxSpec {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let name = text(&pod.metadata.name);
+    let spec = pod.spec.as_ref();
+    let hostname = spec.and_then(|spec| spec.hostname.clone());
+    PodSandboxSpec {
+        uid: text(&pod.metadata.uid),
+        namespace: text(&pod.metadata.namespace),
+        hostname: hostname.unwrap_or_else(|| name.clone()),
+        name,
+        ip,
+        volumes,
+        limits: limits(pod),
+        egress: annotation(pod, annotations::EGRESS) != Some("false"),
+    }
+}
+
+/// The sum of the containers' limits, where every container has one.
+fn limits(pod: &Pod) -> PodLimits {
+    let containers = pod.spec.as_ref().map_or(&[][..], |spec| &spec.containers);
+    let sum = |resource: &str| -> Option<u64> {
+        let limits = containers
+            .iter()
+            .map(|container| limit(container, resource));
+        limits.sum::<Option<u64>>().filter(|sum| *sum > 0)
+    };
+    let memory_bytes = sum("memory").unwrap_or(DEFAULT_MEMORY);
+    PodLimits {
+        memory_bytes,
+        storage_bytes: sum("ephemeral-storage").map_or(memory_bytes, |it| it.min(memory_bytes)),
+        inodes: INODES,
+        sockets: SOCKETS,
+    }
+}
+
+fn limit(container: &Container, resource: &str) -> Option<u64> {
+    let limits = container.resources.as_ref()?.limits.as_ref()?;
+    Some(quantity::units_or_zero(limits.get(resource)?)).filter(|limit| *limit > 0)
+}
+
+fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    annotations.get(key).map(String::as_str)
+}
+
+/// A container of the pod; `env` is whole.
+pub fn container(
+    pod: &Pod,
+    container: &Container,
+    module: &str,
+    env: Vec<(String, String)>,
+) -> ContainerSpec {
+    let resources = container.resources.as_ref();
+    let millis = |map: Option<&std::collections::BTreeMap<_, _>>| {
+        map.and_then(|map| map.get("cpu"))
+            .map(quantity::millis_or_zero)
+    };
+    let requested = millis(resources.and_then(|it| it.requests.as_ref()));
+    let limited = millis(resources.and_then(|it| it.limits.as_ref())).filter(|it| *it > 0);
+    let reuse = annotation(pod, annotations::INSTANCE_REUSE).and_then(|text| text.parse().ok());
+    let security = container.security_context.as_ref();
+    ContainerSpec {
+        name: container.name.clone(),
+        args: env::argv(container, module, &env),
+        mounts: mounts(container, &env),
+        env,
+        working_dir: container
+            .working_dir
+            .clone()
+            .filter(|path| !path.is_empty()),
+        ports: ports(container),
+        memory_bytes: limit(container, "memory"),
+        cpu_limit_millis: limited,
+        // The kernel's rule for cgroup shares: 1024 a core, never below 2.
+        cpu_shares: (requested.or(limited).unwrap_or(0) * 1024 / 1000).max(2),
+        instance_reuse: reuse.unwrap_or(1).max(1),
+        read_only_root: security.and_then(|it| it.read_only_root_filesystem) == Some(true),
+    }
+}
+
+fn mounts(container: &Container, env: &[(String, String)]) -> Vec<MountSpec> {
+    let mounts = container.volume_mounts.iter().flatten();
+    mounts
+        .map(|mount| {
+            let expanded = mount
+                .sub_path_expr
+                .as_ref()
+                .map(|text| expand(text, |name| env::lookup(name, env, &[])));
+            let sub_path = expanded.or_else(|| mount.sub_path.clone());
+            MountSpec {
+                volume: mount.name.clone(),
+                path: mount.mount_path.clone(),
+                sub_path: sub_path.filter(|path| !path.is_empty()),
+                read_only: mount.read_only == Some(true),
+            }
+        })
+        .collect()
+}
+
+fn ports(container: &Container) -> Vec<PortSpec> {
+    let ports = container.ports.iter().flatten();
+    ports
+        .filter_map(|port| {
+            let number = u16::try_from(port.container_port).ok()?;
+            let protocol = match port.protocol.as_deref() {
+                None | Some("" | "TCP") => Protocol::Tcp,
+                Some("UDP") => Protocol::Udp,
+                Some(_) => return None,
+            };
+            Some(PortSpec {
+                port: number,
+                protocol,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::worker::plan::tests::pod;
+
+    #[test]
+    fn a_container_with_everything() {
+        let mut pod = pod(&json!({"hostname": "h", "containers": [{
+            "name": "m", "image": "m", "args": ["$(A)"], "workingDir": "/w",
+            "ports": [{"containerPort": 80}, {"containerPort": 53, "protocol": "UDP"}],
+            "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "1", "memory": "64Mi"}},
+            "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "x/$(A)", "readOnly": true}],
+            "securityContext": {"readOnlyRootFilesystem": true}}]}));
+        pod.metadata.annotations = Some(
+            [
+                (annotations::INSTANCE_REUSE.into(), "16".into()),
+                (annotations::EGRESS.into(), "false".into()),
+            ]
+            .into(),
+        );
+        let from = &pod.spec.as_ref().unwrap().containers[0];
+        let spec = container(&pod, from, "hello", vec![("A".into(), "a".into())]);
+        assert_eq!(spec.args, ["hello", "a"]);
+        assert_eq!(
+            (spec.memory_bytes, spec.cpu_limit_millis),
+            (Some(64 << 20), Some(1000))
+        );
+        assert_eq!((spec.cpu_shares, spec.instance_reuse), (512, 16));
+        assert_eq!(spec.mounts[0].sub_path.as_deref(), Some("x/a"));
+        assert_eq!(spec.ports.len(), 2);
+        assert!(spec.read_only_root);
+        let sandbox = sandbox(&pod, "10.64.0.2".parse().unwrap(), Vec::new());
+        assert_eq!((sandbox.hostname.as_str(), sandbox.egress), ("h", false));
+        assert_eq!(
+            (sandbox.limits.memory_bytes, sandbox.limits.storage_bytes),
+            (64 << 20, 64 << 20)
+        );
+    }
+
+    #[test]
+    fn a_container_with_nothing() {
+        let pod = pod(&json!({"containers": [{"name": "m", "image": "m"}]}));
+        let spec = container(
+            &pod,
+            &pod.spec.as_ref().unwrap().containers[0],
+            "m",
+            Vec::new(),
+        );
+        assert_eq!(
+            (spec.memory_bytes, spec.cpu_shares, spec.instance_reuse),
+            (None, 2, 1)
+        );
+        let sandbox = sandbox(&pod, "10.64.0.2".parse().unwrap(), Vec::new());
+        assert_eq!(sandbox.limits.memory_bytes, DEFAULT_MEMORY);
+        assert_eq!(sandbox.hostname, "a");
+    }
+}

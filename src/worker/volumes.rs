@@ -1,0 +1,309 @@
+//! A pod's volumes, from its spec and the objects that were fetched for it.
+//!
+//! Pure. `emptyDir` lives in the pod's memory; ConfigMap, Secret, downward API and projected
+//! volumes are read-only files that [`Volumes::files`] can build again when the objects change;
+//! `hostPath` only under directories that the operator allows. All else is refused in words.
+
+use std::path::{Component, Path, PathBuf};
+
+use bytes::Bytes;
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, Pod, ProjectedVolumeSource, Volume,
+};
+
+use super::fields::{self, Subject};
+use super::objects::{Data, Kind, Objects, References};
+use crate::api::quantity;
+use crate::runtime::spec::{ProjectedFile, VolumeSource, VolumeSpec};
+
+/// Why a volume cannot be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("volume `{volume}`: {kind} \"{name}\" not found", kind = .kind.as_str())]
+    Missing {
+        volume: String,
+        kind: Kind,
+        name: String,
+    },
+    #[error("volume `{volume}`: {kind} \"{name}\" has no key `{key}`", kind = .kind.as_str())]
+    Key {
+        volume: String,
+        kind: Kind,
+        name: String,
+        key: String,
+    },
+    #[error("volume `{volume}`: `{path}` must be relative and must not contain `..`")]
+    Path { volume: String, path: String },
+    #[error("volume `{volume}`: {what} is not implemented by wasmorch workers")]
+    Unsupported { volume: String, what: &'static str },
+    #[error(
+        "volume `{volume}`: hostPath `{path}` is not allowed on this worker (start it with --allow-host-path)"
+    )]
+    HostPath { volume: String, path: String },
+    #[error("volume `{volume}`")]
+    Field {
+        volume: String,
+        #[source]
+        source: fields::Error,
+    },
+}
+
+const DEFAULT_MODE: i32 = 0o644;
+
+/// The objects that a pod's volumes need.
+pub fn references(pod: &Pod) -> References {
+    let mut references = References::new();
+    let mut add = |kind, name: Option<&String>| {
+        references.extend(name.map(|name| (kind, name.clone())));
+    };
+    for volume in volumes(pod) {
+        if let Some(source) = &volume.config_map {
+            add(Kind::ConfigMap, Some(&source.name));
+        }
+        if let Some(source) = &volume.secret {
+            add(Kind::Secret, source.secret_name.as_ref());
+        }
+        let projected = volume.projected.iter().flat_map(|it| &it.sources);
+        for source in projected.flatten() {
+            add(
+                Kind::ConfigMap,
+                source.config_map.as_ref().map(|it| &it.name),
+            );
+            add(Kind::Secret, source.secret.as_ref().map(|it| &it.name));
+        }
+    }
+    references
+}
+
+/// Builds the volumes of a pod.
+pub fn build(
+    subject: &Subject<'_>,
+    objects: &Objects,
+    allowed_host_paths: &[PathBuf],
+) -> Result<Vec<VolumeSpec>, Error> {
+    volumes(subject.pod)
+        .map(|volume| {
+            Ok(VolumeSpec {
+                name: volume.name.clone(),
+                source: source(volume, subject, objects, allowed_host_paths)?,
+            })
+        })
+        .collect()
+}
+
+/// The files of every volume that follows an object; for comparing and replacing.
+pub fn files(
+    subject: &Subject<'_>,
+    objects: &Objects,
+) -> Result<Vec<(String, Vec<ProjectedFile>)>, Error> {
+    let mut all = Vec::new();
+    for volume in volumes(subject.pod) {
+        if let Some(files) = projected_files(volume, subject, objects)? {
+            all.push((volume.name.clone(), files));
+        }
+    }
+    Ok(all)
+}
+
+fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
+    let spec = pod.spec.iter();
+    spec.flat_map(|spec| spec.volumes.iter().flatten())
+}
+
+fn source(
+    volume: &Volume,
+    subject: &Subject<'_>,
+    objects: &Objects,
+    allowed_host_paths: &[PathBuf],
+) -> Result<VolumeSource, Error> {
+    if let Some(files) = projected_files(volume, subject, objects)? {
+        return Ok(VolumeSource::Files(files));
+    }
+    if let Some(empty) = &volume.empty_dir {
+        let size_limit = empty.size_limit.as_ref().map(quantity::units_or_zero);
+        return Ok(VolumeSource::Empty {
+            size_limit: size_limit.filter(|limit| *limit > 0),
+        });
+    }
+    if let Some(host_path) = &volume.host_path {
+        return host_directory(volume, host_path, allowed_host_paths);
+    }
+    let what = if volume.persistent_volume_claim.is_some() {
+        "persistentVolumeClaim"
+    } else if volume.csi.is_some() {
+        "csi"
+    } else if volume.image.is_some() {
+        "image"
+    } else if volume.ephemeral.is_some() {
+        "ephemeral"
+    } else {
+        "this volume source"
+    };
+    Err(Error::Unsupported {
+        volume: volume.name.clone(),
+        what,
+    })
+}
+
+fn host_directory(
+    volume: &Volume,
+    host_path: &HostPathVolumeSource,
+    allowed: &[PathBuf],
+) -> Result<VolumeSource, Error> {
+    let path = Path::new(&host_path.path);
+    let is_plain = path.components().all(|part| part != Component::ParentDir);
+    if is_plain && allowed.iter().any(|root| path.starts_with(root)) {
+        Ok(VolumeSource::HostDir {
+            path: path.to_owned(),
+            read_only: false,
+        })
+    } else {
+        Err(Error::HostPath {
+            volume: volume.name.clone(),
+            path: host_path.path.clone(),
+        })
+    }
+}
+
+fn projected_files(
+    volume: &Volume,
+    subject: &Subject<'_>,
+    objects: &Objects,
+) -> Result<Option<Vec<ProjectedFile>>, Error> {
+    let mut files = Files {
+        volume: &volume.name,
+        objects,
+        subject,
+        files: Vec::new(),
+    };
+    if let Some(it) = &volume.config_map {
+        let mode = it.default_mode.unwrap_or(DEFAULT_MODE);
+        let object = (Kind::ConfigMap, it.name.as_str(), it.optional);
+        files.add_object(object, it.items.as_deref(), mode)?;
+    } else if let Some(it) = &volume.secret {
+        let mode = it.default_mode.unwrap_or(DEFAULT_MODE);
+        let name = it.secret_name.as_deref().unwrap_or_default();
+        files.add_object((Kind::Secret, name, it.optional), it.items.as_deref(), mode)?;
+    } else if let Some(it) = &volume.downward_api {
+        let mode = it.default_mode.unwrap_or(DEFAULT_MODE);
+        files.add_downward(it.items.as_deref().unwrap_or_default(), mode)?;
+    } else if let Some(it) = &volume.projected {
+        files.add_projected(it)?;
+    } else {
+        return Ok(None);
+    }
+    Ok(Some(files.files))
+}
+
+struct Files<'a> {
+    volume: &'a str,
+    objects: &'a Objects,
+    subject: &'a Subject<'a>,
+    files: Vec<ProjectedFile>,
+}
+
+impl Files<'_> {
+    fn add_projected(&mut self, volume: &ProjectedVolumeSource) -> Result<(), Error> {
+        let mode = volume.default_mode.unwrap_or(DEFAULT_MODE);
+        for source in volume.sources.iter().flatten() {
+            if let Some(it) = &source.config_map {
+                let object = (Kind::ConfigMap, it.name.as_str(), it.optional);
+                self.add_object(object, it.items.as_deref(), mode)?;
+            } else if let Some(it) = &source.secret {
+                let object = (Kind::Secret, it.name.as_str(), it.optional);
+                self.add_object(object, it.items.as_deref(), mode)?;
+            } else if let Some(it) = &source.downward_api {
+                self.add_downward(it.items.as_deref().unwrap_or_default(), mode)?;
+            } else {
+                return Err(Error::Unsupported {
+                    volume: self.volume.to_owned(),
+                    what: "a projection other than configMap, secret and downwardAPI",
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn add_object(
+        &mut self,
+        (kind, name, optional): (Kind, &str, Option<bool>),
+        items: Option<&[KeyToPath]>,
+        mode: i32,
+    ) -> Result<(), Error> {
+        let empty = Data::new();
+        let is_optional = optional == Some(true);
+        let data = match self.objects.get(kind, name) {
+            Some(data) => data,
+            None if is_optional => &empty,
+            None => {
+                return Err(Error::Missing {
+                    volume: self.volume.to_owned(),
+                    kind,
+                    name: name.to_owned(),
+                });
+            }
+        };
+        let Some(items) = items else {
+            for (key, contents) in data {
+                self.push(key, contents.clone(), mode)?;
+            }
+            return Ok(());
+        };
+        for item in items {
+            match data.get(&item.key) {
+                Some(contents) => {
+                    self.push(&item.path, contents.clone(), item.mode.unwrap_or(mode))?;
+                }
+                None if is_optional => {}
+                None => {
+                    return Err(Error::Key {
+                        volume: self.volume.to_owned(),
+                        kind,
+                        name: name.to_owned(),
+                        key: item.key.clone(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_downward(&mut self, items: &[DownwardAPIVolumeFile], mode: i32) -> Result<(), Error> {
+        for item in items {
+            let field = item.field_ref.as_ref();
+            let resource = item.resource_field_ref.as_ref();
+            let value = match (field, resource) {
+                (Some(selector), _) => fields::field(selector, self.subject),
+                (None, Some(selector)) => fields::resource(selector, None, self.subject),
+                (None, None) => Ok(String::new()),
+            };
+            let value = value.map_err(|source| Error::Field {
+                volume: self.volume.to_owned(),
+                source,
+            })?;
+            self.push(&item.path, Bytes::from(value), item.mode.unwrap_or(mode))?;
+        }
+        Ok(())
+    }
+
+    /// A later file of the same path wins, as in Kubernetes' projections.
+    fn push(&mut self, path: &str, contents: Bytes, mode: i32) -> Result<(), Error> {
+        let mut parts = Path::new(path).components();
+        if path.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Error::Path {
+                volume: self.volume.to_owned(),
+                path: path.to_owned(),
+            });
+        }
+        self.files.retain(|file| file.path != path);
+        self.files.push(ProjectedFile {
+            path: path.to_owned(),
+            contents,
+            mode: u32::try_from(mode).unwrap_or(0o644) & 0o777,
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
