@@ -73,6 +73,16 @@ impl Budget {
         }
     }
 
+    /// What a charge could get now, here and in every budget around this one. Only a hint: others
+    /// charge at the same time.
+    pub fn available(&self) -> u64 {
+        let here = self.max.saturating_sub(self.used());
+        match &self.parent {
+            Some(parent) => here.min(parent.available()),
+            None => here,
+        }
+    }
+
     /// What is in use.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
@@ -97,6 +107,7 @@ mod tests {
         pod.charge(30).unwrap();
         assert_eq!(volume.charge(20).unwrap_err().max, 100);
         assert_eq!((volume.used(), pod.used()), (60, 90));
+        assert_eq!((volume.available(), pod.available()), (10, 10));
         volume.release(60);
         assert_eq!((volume.used(), pod.used()), (0, 30));
     }

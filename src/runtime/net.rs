@@ -22,6 +22,8 @@ mod conn;
 mod dialer;
 mod error;
 mod fabric;
+#[cfg(test)]
+mod fixture;
 mod listen;
 mod mailbox;
 mod options;

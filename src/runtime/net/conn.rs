@@ -275,3 +275,18 @@ impl AsyncWrite for Conn {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::owner::Endpoint;
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        // Two ends, the link between them, and an entry for each in its owner's registry, whose
+        // table may be half empty.
+        let entry = 2 * (size_of::<u64>() + size_of::<Endpoint>() + 1);
+        let total = size_of::<Link>() + 2 * size_of::<Conn>() + 2 * entry;
+        assert!(total <= 1024, "{total} bytes");
+    }
+}

@@ -123,3 +123,31 @@ impl PodNet {
         Lookup(State::Waiting(receiver))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::World;
+    use super::*;
+
+    #[tokio::test]
+    async fn names_are_answered_in_order() {
+        let world = World::new();
+        let cases: [(&str, Result<&[&str], Error>); 11] = [
+            ("10.1.2.3", Ok(&["10.1.2.3"])),
+            ("::1", Ok(&["::1"])),
+            ("[::1]", Ok(&["::1"])),
+            ("localhost", Ok(&["127.0.0.1", "::1"])),
+            ("LOCALHOST.", Ok(&["127.0.0.1", "::1"])),
+            ("web-0", Ok(&["10.64.0.1"])),
+            ("db", Ok(&["10.43.0.1"])),
+            ("empty", Err(Error::NameUnresolvable)),
+            ("example.com", Err(Error::NameUnresolvable)),
+            ("", Err(Error::InvalidArgument)),
+            ("a b", Err(Error::InvalidArgument)),
+        ];
+        for (name, expected) in cases {
+            let expected = expected.map(|ips| ips.iter().map(|ip| ip.parse().unwrap()).collect());
+            assert_eq!(world.first.lookup(name).await, expected, "{name}");
+        }
+    }
+}

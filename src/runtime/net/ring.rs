@@ -116,7 +116,7 @@ impl Ring {
         Ok(length)
     }
 
-    /// Bytes that a write may bring now.
+    /// Bytes that a write may bring now, by the limit and by the memory there is for them.
     pub(super) fn space(&self) -> Result<usize, Error> {
         if self.reset {
             return Err(Error::ConnectionReset);
@@ -124,7 +124,18 @@ impl Ring {
         if self.finished || self.reader == Reader::Gone {
             return Err(Error::BrokenPipe);
         }
-        Ok(self.limit - self.bytes.len())
+        if self.reader == Reader::Discarding {
+            return Ok(self.limit);
+        }
+        let length = self.bytes.len();
+        let spare = (self.bytes.capacity() - length) as u64;
+        let memory = spare.saturating_add(self.budget.available());
+        let space = memory.min((self.limit - length) as u64) as usize;
+        // A full ring comes free when it is read; an empty one without memory never would.
+        if space == 0 && length == 0 {
+            return Err(Error::OutOfMemory);
+        }
+        Ok(space)
     }
 
     /// Whether a read would not block.

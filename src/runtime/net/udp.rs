@@ -248,3 +248,115 @@ impl UdpSocket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{World, addr};
+    use super::*;
+
+    fn bound(world: &World, at: &str) -> UdpSocket {
+        let mut socket = world.udp();
+        socket.bind(addr(at)).unwrap();
+        socket
+    }
+
+    #[test]
+    fn datagrams_arrive_whole_with_their_sender() {
+        let world = World::new();
+        let server = bound(&world, "0.0.0.0:53");
+        let mut client = bound(&world, "0.0.0.0:0");
+        let port = client.local_addr().unwrap().port();
+        for (to, from) in [("127.0.0.1:53", "127.0.0.1"), ("10.64.0.1:53", "10.64.0.1")] {
+            client.send(b"ask".to_vec(), Some(addr(to))).unwrap();
+            let from = SocketAddr::new(from.parse().unwrap(), port);
+            assert_eq!(server.receive(), Ok((b"ask".to_vec(), from)));
+        }
+        client.send(Vec::new(), Some(addr("127.0.0.1:53"))).unwrap();
+        assert_eq!(server.receive().unwrap().0, b"");
+        assert_eq!(server.receive(), Err(Error::WouldBlock));
+        assert_eq!(world.budget.used(), 0);
+    }
+
+    #[test]
+    fn send_checks_its_arguments() {
+        let world = World::new();
+        let mut socket = world.udp();
+        let cases = [
+            (Some("127.0.0.1:53"), 65_508, Error::DatagramTooLarge),
+            (None, 1, Error::InvalidArgument),
+            (Some("127.0.0.1:0"), 1, Error::InvalidArgument),
+            (Some("0.0.0.0:53"), 1, Error::InvalidArgument),
+            (Some("[::1]:53"), 1, Error::InvalidArgument),
+            (Some("198.51.100.1:53"), 1, Error::AccessDenied),
+            (Some("10.64.9.9:53"), 1, Error::UdpLeavesWorker),
+        ];
+        for (to, length, expected) in cases {
+            let sent = socket.send(vec![0; length], to.map(addr));
+            assert_eq!(sent, Err(expected), "{to:?}");
+        }
+        assert_eq!(socket.disconnect(), Err(Error::InvalidState));
+        assert!(world.udp().local_addr().is_err());
+    }
+
+    #[test]
+    fn a_connected_socket_hears_its_peer_only_and_learns_of_refusal() {
+        let world = World::new();
+        let mut server = bound(&world, "127.0.0.1:53");
+        let mut other = bound(&world, "127.0.0.1:54");
+        let mut client = world.udp();
+        client.connect(addr("127.0.0.1:53")).unwrap();
+        let at = client.local_addr().unwrap();
+        assert!(at.ip().is_loopback());
+        other.send(b"spam".to_vec(), Some(at)).unwrap();
+        server.send(b"ham".to_vec(), Some(at)).unwrap();
+        assert_eq!(client.receive().unwrap().0, b"ham");
+        assert_eq!(client.receive(), Err(Error::WouldBlock));
+        assert_eq!(
+            client.send(b"x".to_vec(), Some(addr("127.0.0.1:54"))),
+            Err(Error::InvalidArgument)
+        );
+        drop(server);
+        client.send(b"lost".to_vec(), None).unwrap();
+        assert_eq!(client.receive(), Err(Error::ConnectionRefused));
+        assert_eq!(client.receive(), Err(Error::WouldBlock));
+        client.disconnect().unwrap();
+        client
+            .send(b"lost".to_vec(), Some(addr("127.0.0.1:53")))
+            .unwrap();
+        assert_eq!(client.receive(), Err(Error::WouldBlock));
+    }
+
+    #[test]
+    fn a_service_answers_under_its_own_address() {
+        let world = World::new();
+        let owner = world.container.owner();
+        let mut server = UdpSocket::new(&world.second, owner, Family::V4).unwrap();
+        server.bind(addr("0.0.0.0:8080")).unwrap();
+        let mut client = world.udp();
+        let service = addr("10.43.0.1:80");
+        client.send(b"ask".to_vec(), Some(service)).unwrap();
+        let (_, from) = server.receive().unwrap();
+        server.send(b"answer".to_vec(), Some(from)).unwrap();
+        assert_eq!(client.receive(), Ok((b"answer".to_vec(), service)));
+        client.connect(service).unwrap();
+        client.send(b"again".to_vec(), None).unwrap();
+        server.receive().unwrap();
+        server.send(b"answer".to_vec(), Some(from)).unwrap();
+        assert_eq!(client.receive(), Ok((b"answer".to_vec(), service)));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_lost() {
+        let world = World::with_limits(100_000, 10);
+        let server = bound(&world, "127.0.0.1:53");
+        let mut client = world.udp();
+        for _ in 0..10 {
+            client
+                .send(vec![0; 30_000], Some(addr("127.0.0.1:53")))
+                .unwrap();
+        }
+        let received = std::iter::from_fn(|| server.receive().ok()).count();
+        assert_eq!(received, 3);
+        assert_eq!(world.budget.used(), 0);
+    }
+}

@@ -28,6 +28,8 @@ impl WakerSet {
         }
         if self.more.len() == MAX_EXTRA {
             self.take().wake();
+            self.first = Some(waker.clone());
+            return;
         }
         self.more.push(waker.clone());
     }
