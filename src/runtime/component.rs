@@ -92,6 +92,15 @@ impl Program {
     }
 }
 
+/// The exports that make a component a program; who answers requests is a handler, even if it can
+/// be run as well.
+const ENTRIES: [(&str, Program); 4] = [
+    ("wasi:http/handler@0.3.", Program::Handler3),
+    ("wasi:http/incoming-handler@0.2.", Program::Handler2),
+    ("wasi:cli/run@0.3.", Program::Command3),
+    ("wasi:cli/run@0.2.", Program::Command2),
+];
+
 #[derive(Default)]
 struct Facts {
     is_component: bool,
@@ -150,13 +159,6 @@ impl Facts {
                 _without_entry => Err(Error::NoEntry),
             };
         }
-        // Who answers requests is a handler, even if it can be run as well.
-        const ENTRIES: [(&str, Program); 4] = [
-            ("wasi:http/handler@0.3.", Program::Handler3),
-            ("wasi:http/incoming-handler@0.2.", Program::Handler2),
-            ("wasi:cli/run@0.3.", Program::Command3),
-            ("wasi:cli/run@0.2.", Program::Command2),
-        ];
         for (entry, program) in ENTRIES {
             if let Some(name) = self.interfaces.iter().find(|name| name.starts_with(entry)) {
                 if name.contains("-rc") || name.contains("-draft") {

@@ -172,8 +172,8 @@ pub(super) async fn run_handler(
 async fn call_entry(launch: Arc<Launch>, artifact: Arc<Artifact>) -> Outcome {
     let engine = artifact.engine();
     match artifact.entry() {
-        Entry::Core(pre) => {
-            let mut store = launch.core_store(engine)?;
+        Entry::Core { pre, .. } => {
+            let mut store = launch.core_store(engine);
             let instance = pre.instantiate_async(&mut store).await?;
             let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
             start.call_async(&mut store, ()).await?;

@@ -1,1 +1,3 @@
-//! Integration tests of the room `runtime_pods`.
+//! Pods on the runtime.
+
+mod bench;

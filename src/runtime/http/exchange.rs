@@ -220,7 +220,7 @@ impl Exchange {
         in_flight.spawn(async move {
             let end = poll_fn(|cx| match self.poll_work(cx) {
                 Poll::Pending => self.poll_patience(cx).map(Err),
-                ready => ready,
+                ended @ Poll::Ready(_) => ended,
             });
             if let Err(error) = end.await {
                 tracing::debug!(%error, "handler failed after its response");

@@ -92,7 +92,7 @@ impl Handler {
         mut request: http::Request<Body>,
     ) -> Result<http::Response<Body>, Error> {
         let admitted = self.admit()?;
-        let hops = self.prepare(&mut request)?;
+        let hops = prepare(&mut request)?;
         if let Some(rest) = self.config.launch.cpu.rest(0, Instant::now()) {
             tokio::time::sleep(rest).await;
         }
@@ -161,28 +161,6 @@ impl Handler {
         }
         self.in_flight.requests.fetch_add(1, Ordering::Relaxed);
         Ok(admitted)
-    }
-
-    /// Checks what must hold before a guest sees the request; gives its distance from the client.
-    fn prepare(&self, request: &mut http::Request<Body>) -> Result<u32, Error> {
-        let hops = match request.headers_mut().remove(HOPS) {
-            None => 0,
-            Some(value) => value
-                .to_str()
-                .ok()
-                .and_then(|hops| hops.parse::<u32>().ok())
-                .ok_or_else(|| Error::BadRequest(format!("malformed {HOPS} header")))?,
-        };
-        if hops > MAX_HOPS {
-            return Err(Error::Loop(hops));
-        }
-        if request.uri().authority().is_none() && !request.headers().contains_key(HOST) {
-            // HTTP/1.0 needs no host; guests do.
-            request
-                .headers_mut()
-                .insert(HOST, HeaderValue::from_static("localhost"));
-        }
-        Ok(hops)
     }
 
     async fn instance(&self) -> Result<Instance, Error> {
@@ -283,6 +261,28 @@ impl Drop for Admitted {
             self.0.none_left.notify_waiters();
         }
     }
+}
+
+/// Checks what must hold before a guest sees the request; gives its distance from the client.
+fn prepare(request: &mut http::Request<Body>) -> Result<u32, Error> {
+    let hops = match request.headers_mut().remove(HOPS) {
+        None => 0,
+        Some(value) => value
+            .to_str()
+            .ok()
+            .and_then(|hops| hops.parse::<u32>().ok())
+            .ok_or_else(|| Error::BadRequest(format!("malformed {HOPS} header")))?,
+    };
+    if hops > MAX_HOPS {
+        return Err(Error::Loop(hops));
+    }
+    if request.uri().authority().is_none() && !request.headers().contains_key(HOST) {
+        // HTTP/1.0 needs no host; guests do.
+        request
+            .headers_mut()
+            .insert(HOST, HeaderValue::from_static("localhost"));
+    }
+    Ok(hops)
 }
 
 /// What a log line calls a request.

@@ -34,7 +34,7 @@ pub(super) const MAX_HOPS: u32 = 16;
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 3;
 /// What `wasi:http` guests wait unless they say otherwise.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
 
 type Response = http::Response<WasiBody>;
 type Sent = Result<Response, WasiHttpError>;
@@ -94,9 +94,8 @@ impl Client {
         let authority = authority.ok_or(WasiHttpError::HttpRequestUriInvalid)?;
         request.headers_mut().insert(HOPS, HeaderValue::from(hops));
         let first_byte = options.first_byte_timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let mut addresses = self.addresses(&authority).await?.into_iter().peekable();
         let mut refused = WasiHttpError::DestinationNotFound;
-        while let Some(address) = addresses.next() {
+        for address in self.addresses(&authority).await? {
             let to = match self.target(address) {
                 Ok(Target::Handler(handler)) => {
                     let called = call(&handler, request);
