@@ -162,8 +162,8 @@ impl Registry {
         meta::prepare_update(draft.meta_mut(), old.meta());
         let mut reservation = Reservation::default();
         if write.part == Part::Main {
-            draft.prepare_update(old.as_ref());
             draft.set_defaults();
+            draft.prepare_update(old.as_ref());
             reservation = admission::mutate_update(self, res, draft.as_mut(), old.as_ref())?;
         }
         match self.judge(write, draft.as_ref(), old.as_ref()) {
