@@ -10,6 +10,8 @@ use http::header::CONTENT_LENGTH;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
+use crate::registry::decode::{Parsed, parse_json};
+
 use super::error::Error;
 use super::media::{self, Encoding};
 use super::{OBJECT_LIMIT, protobuf};
@@ -38,14 +40,21 @@ pub(crate) fn announced(headers: &HeaderMap) -> Option<u64> {
 
 /// One object, in whatever encoding the headers say.
 pub(crate) async fn object(headers: &HeaderMap, body: Body) -> Result<Value, Error> {
+    Ok(parsed(headers, body).await?.value)
+}
+
+/// The same, with the keys that its text holds twice.
+pub(crate) async fn parsed(headers: &HeaderMap, body: Body) -> Result<Parsed, Error> {
     let encoding = media::encoding(headers)?;
     let bytes = read(headers, body).await?;
     if bytes.is_empty() {
-        return Err(Error::BadRequest(
-            "the body of the request is empty; an object is expected".to_owned(),
-        ));
+        return Err(empty());
     }
     decode(encoding, &bytes)
+}
+
+fn empty() -> Error {
+    Error::BadRequest("the body of the request is empty; an object is expected".to_owned())
 }
 
 /// An object, or nothing if the body is empty (deletions).
@@ -54,20 +63,24 @@ pub(crate) async fn optional(headers: &HeaderMap, body: Body) -> Result<Option<V
     if bytes.is_empty() {
         return Ok(None);
     }
-    decode(media::encoding(headers)?, &bytes).map(Some)
+    Ok(Some(decode(media::encoding(headers)?, &bytes)?.value))
 }
 
 /// Decodes bytes into an object.
-pub(crate) fn decode(encoding: Encoding, bytes: &[u8]) -> Result<Value, Error> {
-    let value = match encoding {
-        Encoding::Json => json(bytes)?,
-        Encoding::Yaml => yaml(bytes)?,
-        Encoding::Protobuf => protobuf::decode(bytes).map_err(|error| {
-            Error::BadRequest(format!("the protobuf body cannot be decoded: {error}"))
-        })?,
+fn decode(encoding: Encoding, bytes: &[u8]) -> Result<Parsed, Error> {
+    let whole = |value| Parsed {
+        value,
+        duplicates: Vec::new(),
     };
-    if value.is_object() || value.is_array() {
-        Ok(value)
+    let parsed = match encoding {
+        Encoding::Json => parse_json(bytes).map_err(|error| not_json(&error))?,
+        Encoding::Yaml => whole(yaml(bytes)?),
+        Encoding::Protobuf => whole(protobuf::decode(bytes).map_err(|error| {
+            Error::BadRequest(format!("the protobuf body cannot be decoded: {error}"))
+        })?),
+    };
+    if parsed.value.is_object() {
+        Ok(parsed)
     } else {
         Err(Error::BadRequest(
             "the body of the request is not an object".to_owned(),
@@ -76,11 +89,15 @@ pub(crate) fn decode(encoding: Encoding, bytes: &[u8]) -> Result<Value, Error> {
 }
 
 pub(crate) fn json(bytes: &[u8]) -> Result<Value, Error> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Error::BadRequest(format!("the body is not valid JSON: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| not_json(&error))
 }
 
-pub(crate) fn yaml(bytes: &[u8]) -> Result<Value, Error> {
+fn not_json(error: &serde_json::Error) -> Error {
+    Error::BadRequest(format!("the body is not valid JSON: {error}"))
+}
+
+/// YAML; a key that occurs twice is an error already here.
+fn yaml(bytes: &[u8]) -> Result<Value, Error> {
     serde_saphyr::from_slice(bytes)
         .map_err(|error| Error::BadRequest(format!("the body is not valid YAML: {error}")))
 }

@@ -84,12 +84,8 @@ impl Metrics {
         );
         let _ = writeln!(page, "# TYPE apiserver_storage_objects gauge");
         for resource in server.registry.resources() {
-            let name = if resource.group.is_empty() {
-                resource.plural.to_owned()
-            } else {
-                format!("{}.{}", resource.plural, resource.group)
-            };
-            let count = server.registry.store().count(&name);
+            let name = resource.qualified;
+            let count = server.registry.store().count(name);
             let _ = writeln!(
                 page,
                 "apiserver_storage_objects{{resource=\"{name}\"}} {count}"

@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::registry::ResourceInfo;
 
 use super::error::Error;
-use super::respond::{self, api_version};
+use super::respond;
 use super::{VERSION, media};
 
 const PROTOBUF_ACCEPT: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
@@ -128,7 +128,7 @@ fn root(resource: &ResourceInfo) -> String {
     if resource.group.is_empty() {
         format!("api/{}", resource.version)
     } else {
-        format!("apis/{}", api_version(resource))
+        format!("apis/{}", resource.api_version())
     }
 }
 
@@ -156,7 +156,7 @@ fn schema(resource: &ResourceInfo) -> Value {
         "description": format!(
             "{} ({}). Fields are those of Kubernetes 1.34; the server refuses what it does not implement.",
             resource.kind,
-            api_version(resource)
+            resource.api_version()
         ),
         "type": "object",
         "x-kubernetes-preserve-unknown-fields": true,

@@ -66,7 +66,6 @@ impl Query {
                 field: "sendInitialEvents".to_owned(),
             });
         }
-        self.check_version_match()?;
         Ok(ListOptions {
             label_selector: self.owned("labelSelector"),
             field_selector: self.owned("fieldSelector"),
@@ -77,50 +76,15 @@ impl Query {
         })
     }
 
-    pub(crate) fn watch_options(&self) -> Result<WatchOptions, Error> {
-        let send_initial_events = self.is_true("sendInitialEvents");
-        let version_match = self.owned("resourceVersionMatch");
-        if send_initial_events && version_match.as_deref() != Some("NotOlderThan") {
-            return Err(Error::Unprocessable {
-                message: "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan".to_owned(),
-                field: "resourceVersionMatch".to_owned(),
-            });
-        }
-        if version_match.is_some() && self.get("sendInitialEvents").is_none() {
-            return Err(Error::Unprocessable {
-                message: "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided".to_owned(),
-                field: "resourceVersionMatch".to_owned(),
-            });
-        }
-        Ok(WatchOptions {
+    pub(crate) fn watch_options(&self) -> WatchOptions {
+        WatchOptions {
             label_selector: self.owned("labelSelector"),
             field_selector: self.owned("fieldSelector"),
             resource_version: self.owned("resourceVersion"),
-            resource_version_match: version_match,
-            send_initial_events,
+            resource_version_match: self.owned("resourceVersionMatch"),
+            send_initial_events: self.is_true("sendInitialEvents"),
             allow_bookmarks: self.is_true("allowWatchBookmarks"),
-        })
-    }
-
-    fn check_version_match(&self) -> Result<(), Error> {
-        let Some(version_match) = self.get("resourceVersionMatch") else {
-            return Ok(());
-        };
-        let refuse = |message: &str| {
-            Err(Error::Unprocessable {
-                message: message.to_owned(),
-                field: "resourceVersionMatch".to_owned(),
-            })
-        };
-        if !matches!(version_match, "Exact" | "NotOlderThan") {
-            return refuse(
-                "resourceVersionMatch: Unsupported value: supported values: \"Exact\", \"NotOlderThan\"",
-            );
         }
-        if self.get("resourceVersion").is_none() {
-            return refuse("resourceVersionMatch is forbidden unless resourceVersion is provided");
-        }
-        Ok(())
     }
 
     /// How long a watch may last; `None` leaves it to the server.
@@ -171,6 +135,7 @@ impl Query {
             dry_run: self.dry_run()?,
             field_manager,
             field_validation,
+            duplicate_fields: Vec::new(),
         })
     }
 
@@ -280,13 +245,7 @@ mod tests {
     fn senseless_values_are_refused() {
         let list = |text: &str| Query::parse(text).list_options();
         assert!(list("limit=x").is_err());
-        assert!(list("resourceVersionMatch=Exact").is_err());
-        assert!(list("resourceVersionMatch=Exact&resourceVersion=5").is_ok());
-        assert!(list("resourceVersionMatch=Some&resourceVersion=5").is_err());
         assert!(list("sendInitialEvents=true").is_err());
-        let watch = |text: &str| Query::parse(text).watch_options();
-        assert!(watch("sendInitialEvents=true").is_err());
-        assert!(watch("sendInitialEvents=true&resourceVersionMatch=NotOlderThan").is_ok());
         let write = |text: &str| Query::parse(text).write_options(Some("kubectl/v1.32"));
         assert!(write("dryRun=Some").is_err());
         assert!(write("dryRun=All").unwrap().dry_run);

@@ -122,7 +122,7 @@ pub(crate) fn list(
             StatusCode::OK,
             splice(
                 &format!("{}List", resource.kind),
-                &api_version(resource),
+                &resource.api_version(),
                 &metadata,
                 &list.items,
             ),
@@ -155,15 +155,6 @@ pub(crate) fn list(
             )
         }
     })
-}
-
-/// `v1` or `apps/v1`.
-pub(crate) fn api_version(resource: &ResourceInfo) -> String {
-    if resource.group.is_empty() {
-        resource.version.to_owned()
-    } else {
-        format!("{}/{}", resource.group, resource.version)
-    }
 }
 
 /// A list's bytes out of its items' bytes.

@@ -26,7 +26,6 @@ use super::error::Error;
 use super::handlers::Context;
 use super::media::Output;
 use super::query::Query;
-use super::respond::api_version;
 use super::status::status_object;
 use super::table::{self, Include};
 
@@ -104,7 +103,7 @@ impl Form {
         match self.output {
             Output::Object => json!({
                 "kind": self.resource.kind,
-                "apiVersion": api_version(self.resource),
+                "apiVersion": self.resource.api_version(),
                 "metadata": metadata,
             }),
             Output::Partial { version } => json!({

@@ -108,6 +108,8 @@ impl ControlPlane {
             registry::Config {
                 service_cidr: args.service_cidr.clone(),
                 node_port_range: (args.node_port_range.0, args.node_port_range.1),
+                default_toleration_seconds: i64::try_from(args.pod_eviction_timeout.as_secs())
+                    .unwrap_or(i64::MAX),
             },
         );
         registry.bootstrap().await.map_err(Error::Bootstrap)?;

@@ -110,6 +110,13 @@ pub(super) static TABLE: &[ResourceInfo] = &[
                 ..own::<Pod>("binding")
             },
             SubresourceInfo {
+                name: "eviction",
+                kind: "Eviction",
+                group: "policy",
+                version: "v1",
+                verbs: &["create"],
+            },
+            SubresourceInfo {
                 verbs: &["get"],
                 ..own::<Pod>("log")
             },
@@ -199,6 +206,10 @@ pub(super) static TABLE: &[ResourceInfo] = &[
     ResourceInfo {
         short_names: &["mod"],
         categories: &["wasmorch"],
+        subresources: &[SubresourceInfo {
+            verbs: &["create", "get", "update"],
+            ..own::<Module>("content")
+        }],
         columns: resources::module::COLUMNS,
         ..row::<Module>("modules.wasmorch.dev", "module")
     },

@@ -13,11 +13,12 @@ pub(crate) async fn create(ctx: &Context, body: Body) -> Result<Response, Error>
         return Err(Error::MethodNotAllowed);
     }
     let form = ctx.form()?;
-    let options = ctx.write_options()?;
-    let object = body::object(&ctx.headers, body).await?;
+    let mut options = ctx.write_options()?;
+    let parsed = body::parsed(&ctx.headers, body).await?;
+    options.duplicate_fields = parsed.duplicates;
     let written = ctx
         .registry()
-        .create(ctx.resource, ctx.namespace(), object, &options, &ctx.caller)
+        .create(ctx.resource, ctx.namespace(), parsed.value, &options, &ctx.caller)
         .await?;
     respond::written(ctx.registry(), ctx.resource, &written, form)
 }

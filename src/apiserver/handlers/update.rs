@@ -10,9 +10,10 @@ use super::Context;
 
 pub(crate) async fn update(ctx: &Context, body: Body) -> Result<Response, Error> {
     let form = ctx.form()?;
-    let options = ctx.write_options()?;
+    let mut options = ctx.write_options()?;
     let name = ctx.name()?;
-    let object = body::object(&ctx.headers, body).await?;
+    let parsed = body::parsed(&ctx.headers, body).await?;
+    options.duplicate_fields = parsed.duplicates;
     let written = ctx
         .registry()
         .update(
@@ -20,7 +21,7 @@ pub(crate) async fn update(ctx: &Context, body: Body) -> Result<Response, Error>
             ctx.namespace(),
             name,
             ctx.info.subresource.as_deref(),
-            object,
+            parsed.value,
             &options,
             &ctx.caller,
         )

@@ -16,7 +16,7 @@ use super::Context;
 pub(crate) async fn watch(ctx: &Context, parts: &mut Parts) -> Result<Response, Error> {
     let (output, query) = ctx.form()?;
     let form = Form::new(ctx.resource, output, query)?;
-    let mut options = query.watch_options()?;
+    let mut options = query.watch_options();
     if let Some(name) = &ctx.info.name {
         // The deprecated `/watch/…/{name}` form watches one object.
         options.field_selector = Some(format!("metadata.name={name}"));
