@@ -1,0 +1,245 @@
+//! The one word that `kubectl get pods` prints for a pod's state.
+//!
+//! It is made from phase, reasons and container states exactly as Kubernetes' printer makes it
+//! (`pkg/printers/internalversion/printers.go`, `printPod`), because people and scripts know the
+//! words: `Init:0/1`, `CrashLoopBackOff`, `Completed`, `Terminating`.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+
+use crate::api::{condition, pod};
+
+/// What the row of a pod says about its containers.
+#[derive(Debug, PartialEq)]
+pub(super) struct Summary {
+    pub(super) word: String,
+    pub(super) ready: usize,
+    pub(super) restarts: i32,
+    pub(super) last_restart: Option<Timestamp>,
+}
+
+pub(super) fn summary(found: &Pod) -> Summary {
+    let empty = PodStatus::default();
+    let status = found.status.as_ref().unwrap_or(&empty);
+    let phase = pod::phase(found);
+    let mut summary = Summary {
+        word: reason(status.reason.as_deref())
+            .unwrap_or(phase.as_str())
+            .to_owned(),
+        ready: 0,
+        restarts: 0,
+        last_restart: None,
+    };
+    let conditions = pod::conditions(found);
+    let scheduled = condition::find(conditions, "PodScheduled");
+    if scheduled.is_some_and(|c| c.reason.as_deref() == Some("SchedulingGated")) {
+        "SchedulingGated".clone_into(&mut summary.word);
+    }
+    let initializing = add_init_containers(found, status, &mut summary);
+    if !initializing || condition::is_true(conditions, "Initialized") {
+        add_containers(
+            status,
+            condition::is_true(conditions, "Ready"),
+            &mut summary,
+        );
+    }
+    if pod::is_terminating(found) {
+        if status.reason.as_deref() == Some("NodeLost") {
+            "Unknown".clone_into(&mut summary.word);
+        } else if !phase.is_terminal() {
+            "Terminating".clone_into(&mut summary.word);
+        }
+    }
+    summary
+}
+
+/// Whether the pod is still at its init containers.
+fn add_init_containers(found: &Pod, status: &PodStatus, summary: &mut Summary) -> bool {
+    let declared = found
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.init_containers.as_ref());
+    let count = declared.map_or(0, Vec::len);
+    for (index, container) in status.init_container_statuses.iter().flatten().enumerate() {
+        summary.count_restarts(container);
+        let state = container.state.as_ref();
+        let terminated = state.and_then(|state| state.terminated.as_ref());
+        let waiting = state.and_then(|state| state.waiting.as_ref());
+        let waiting = waiting.and_then(|waiting| reason(waiting.reason.as_deref()));
+        summary.word = match (terminated, waiting) {
+            (Some(terminated), _) if terminated.exit_code == 0 => continue,
+            (Some(terminated), _) => format!("Init:{}", end(terminated)),
+            (None, Some(waiting)) if waiting != "PodInitializing" => format!("Init:{waiting}"),
+            (None, _) => format!("Init:{index}/{count}"),
+        };
+        return true;
+    }
+    false
+}
+
+fn add_containers(status: &PodStatus, is_ready: bool, summary: &mut Summary) {
+    summary.restarts = 0;
+    let mut has_running = false;
+    for container in status.container_statuses.iter().flatten().rev() {
+        summary.count_restarts(container);
+        let Some(state) = &container.state else {
+            continue;
+        };
+        let waiting = state
+            .waiting
+            .as_ref()
+            .and_then(|w| reason(w.reason.as_deref()));
+        if let Some(waiting) = waiting {
+            waiting.clone_into(&mut summary.word);
+        } else if let Some(terminated) = &state.terminated {
+            summary.word = end(terminated);
+        } else if container.ready && state.running.is_some() {
+            has_running = true;
+            summary.ready += 1;
+        }
+    }
+    if summary.word == "Completed" && has_running {
+        let word = if is_ready { "Running" } else { "NotReady" };
+        word.clone_into(&mut summary.word);
+    }
+}
+
+impl Summary {
+    fn count_restarts(&mut self, container: &ContainerStatus) {
+        self.restarts += container.restart_count;
+        let last = container
+            .last_state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref());
+        let finished = last
+            .and_then(|last| last.finished_at.as_ref())
+            .map(|time| time.0);
+        self.last_restart = self.last_restart.max(finished);
+    }
+}
+
+/// Why a container ended: the reason, or else the signal or code.
+fn end(terminated: &ContainerStateTerminated) -> String {
+    match (reason(terminated.reason.as_deref()), terminated.signal) {
+        (Some(reason), _) => reason.to_owned(),
+        (None, Some(signal)) if signal != 0 => format!("Signal:{signal}"),
+        (None, _) => format!("ExitCode:{}", terminated.exit_code),
+    }
+}
+
+fn reason(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn word(status: Value, deleted: bool) -> (String, usize, i32) {
+        let mut pod = json!({"spec": {"initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]}, "status": status});
+        if deleted {
+            pod["metadata"] = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        }
+        let summary = summary(&serde_json::from_value(pod).unwrap());
+        (summary.word, summary.ready, summary.restarts)
+    }
+
+    fn running(name: &str) -> Value {
+        json!({"name": name, "ready": true, "restartCount": 1, "state": {"running": {}}})
+    }
+
+    fn ended(name: &str, state: Value) -> Value {
+        json!({"name": name, "ready": false, "restartCount": 2, "state": state})
+    }
+
+    #[test]
+    fn says_what_kubectl_says() {
+        let ready =
+            json!([{"type": "Ready", "status": "True"}, {"type": "Initialized", "status": "True"}]);
+        let completed = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
+        let back_off = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        let cases = [
+            (json!({}), "Pending", 0, 0),
+            (
+                json!({"phase": "Failed", "reason": "Evicted"}),
+                "Evicted",
+                0,
+                0,
+            ),
+            (
+                json!({"phase": "Running", "containerStatuses": [running("a"), running("b")]}),
+                "Running",
+                2,
+                2,
+            ),
+            (
+                json!({"phase": "Running", "containerStatuses": [running("a"), ended("b", back_off)]}),
+                "CrashLoopBackOff",
+                1,
+                3,
+            ),
+            (
+                json!({"phase": "Running", "conditions": ready, "containerStatuses": [running("a"), ended("b", completed.clone())]}),
+                "Running",
+                1,
+                3,
+            ),
+            (
+                json!({"phase": "Running", "containerStatuses": [running("a"), ended("b", completed.clone())]}),
+                "NotReady",
+                1,
+                3,
+            ),
+            (
+                json!({"phase": "Succeeded", "containerStatuses": [ended("a", completed.clone()), ended("b", completed)]}),
+                "Completed",
+                0,
+                4,
+            ),
+            (
+                json!({"phase": "Failed", "containerStatuses": [ended("a", json!({"terminated": {"exitCode": 3}}))]}),
+                "ExitCode:3",
+                0,
+                2,
+            ),
+            (
+                json!({"phase": "Failed", "containerStatuses": [ended("a", json!({"terminated": {"exitCode": 137, "signal": 9}}))]}),
+                "Signal:9",
+                0,
+                2,
+            ),
+            (
+                json!({"phase": "Pending", "initContainerStatuses": [ended("i", json!({"running": {}}))]}),
+                "Init:0/1",
+                0,
+                2,
+            ),
+            (
+                json!({"phase": "Pending", "initContainerStatuses": [ended("i", json!({"waiting": {"reason": "ErrImagePull"}}))]}),
+                "Init:ErrImagePull",
+                0,
+                2,
+            ),
+            (
+                json!({"phase": "Pending", "initContainerStatuses": [ended("i", json!({"terminated": {"exitCode": 1, "reason": "Error"}}))]}),
+                "Init:Error",
+                0,
+                2,
+            ),
+        ];
+        for (status, expected, ready, restarts) in cases {
+            assert_eq!(
+                word(status.clone(), false),
+                (expected.to_owned(), ready, restarts),
+                "{status}"
+            );
+        }
+        assert_eq!(word(json!({"phase": "Running"}), true).0, "Terminating");
+        assert_eq!(word(json!({"phase": "Succeeded"}), true).0, "Succeeded");
+        assert_eq!(
+            word(json!({"phase": "Running", "reason": "NodeLost"}), true).0,
+            "Unknown"
+        );
+    }
+}
