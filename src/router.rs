@@ -1,1 +1,3 @@
-//! router
+//! The router's room; `tunnel` is shared with the worker.
+
+pub mod tunnel;

@@ -1,0 +1,219 @@
+//! The wire server: connections from routers and other workers to this worker's pods.
+//!
+//! A connection begins with a preamble (`router::tunnel`). If its port is an HTTP handler's, the
+//! connection is served right here as HTTP/1.1 and each request is a function call on the task that
+//! read it; otherwise the bytes are spliced to the pod's virtual socket. There is one thread with
+//! its own single-threaded runtime per core, each with its own listener on the same port
+//! (`SO_REUSEPORT`), so that a request runs to its end on the core that read it.
+//!
+//! Whoever does not know the wire secret, is slow, or sends something else is cut off.
+
+mod http;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::fence::Fence;
+use crate::errors::chain;
+use crate::router::tunnel::{self, Answer, Preamble};
+use crate::runtime::{PodSandbox, Runtime};
+use crate::tasks::TaskGroup;
+
+const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections of one thread; descriptors of the process are for all.
+const CONNECTIONS: usize = 16 << 10;
+const BACKLOG: i32 = 4096;
+
+/// What a connection needs.
+pub struct Wire {
+    pub runtime: Runtime,
+    pub secret: Vec<u8>,
+    pub fence: Arc<Fence>,
+}
+
+/// The listeners, bound but not served; the first one fixes the port.
+pub struct Listeners {
+    sockets: Vec<std::net::TcpListener>,
+    address: SocketAddr,
+}
+
+impl Listeners {
+    /// Binds one listener per thread on the same port; port 0 takes any.
+    pub fn bind(address: SocketAddr, threads: usize) -> io::Result<Self> {
+        let first = bind_one(address)?;
+        let address = first.local_addr()?;
+        let others = (1..threads.max(1)).map(|_| bind_one(address));
+        let sockets = std::iter::once(Ok(first)).chain(others);
+        Ok(Self {
+            sockets: sockets.collect::<io::Result<_>>()?,
+            address,
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves on threads of their own until the group is cancelled.
+    pub fn serve(self, wire: &Arc<Wire>, tasks: &TaskGroup) -> io::Result<()> {
+        for (index, socket) in self.sockets.into_iter().enumerate() {
+            let (wire, tasks) = (Arc::clone(wire), tasks.clone());
+            // Guests run on these threads: look at timers and sockets after each of their slices.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .event_interval(1)
+                .build()?;
+            let serve = move || runtime.block_on(accept_all(socket, wire, tasks));
+            std::thread::Builder::new()
+                .name(format!("wire-{index}"))
+                .spawn(serve)?;
+        }
+        Ok(())
+    }
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+async fn accept_all(socket: std::net::TcpListener, wire: Arc<Wire>, tasks: TaskGroup) {
+    let listener = match TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "serve the wire");
+            return tasks.cancel();
+        }
+    };
+    let cancelled = tasks.cancelled();
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let accepting = async {
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let wire = Arc::clone(&wire);
+                    let stop = cancelled.clone();
+                    tasks.spawn_contained("wire connection", async move {
+                        tokio::select! {
+                            () = serve_one(stream, &wire) => {}
+                            () = stop.cancelled() => {}
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: existing connections go on.
+                    tracing::warn!(%error, "accept on the wire");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = cancelled.cancelled() => {}
+    }
+}
+
+async fn serve_one(mut stream: TcpStream, wire: &Arc<Wire>) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let reading = tokio::time::timeout(PREAMBLE_TIMEOUT, tunnel::read(&mut stream));
+    let Ok(Ok(preamble)) = reading.await else {
+        return;
+    };
+    let (answer, sandbox) = admit(&preamble, wire);
+    if stream.write_all(&[answer.code()]).await.is_err() {
+        return;
+    }
+    let (Answer::Ok, Some(target)) = (answer, sandbox) else {
+        return;
+    };
+    match target {
+        Target::Handler(sandbox) => {
+            http::serve(stream, sandbox, preamble.target.port(), Arc::clone(wire)).await;
+        }
+        Target::Socket(mut connection) => {
+            let spliced = tokio::io::copy_bidirectional(&mut stream, &mut connection).await;
+            if let Err(error) = spliced {
+                tracing::trace!(error = %chain(&error), "wire connection");
+            }
+        }
+    }
+}
+
+enum Target {
+    Handler(Arc<PodSandbox>),
+    Socket(crate::runtime::net::Conn),
+}
+
+fn admit(preamble: &Preamble, wire: &Wire) -> (Answer, Option<Target>) {
+    if !is_same(&preamble.secret, &wire.secret) {
+        return (Answer::Unauthorized, None);
+    }
+    let sandbox = match wire.runtime.sandbox_at(preamble.target.ip()) {
+        Some(sandbox) if wire.fence.is_open() => sandbox,
+        Some(_) | None => return (Answer::NoSuchPod, None),
+    };
+    let port = preamble.target.port();
+    if sandbox.http_handler(port).is_some() {
+        return (Answer::Ok, Some(Target::Handler(sandbox)));
+    }
+    match sandbox.dial(port) {
+        Ok(connection) => (Answer::Ok, Some(Target::Socket(connection))),
+        Err(_) => (Answer::Refused, None),
+    }
+}
+
+/// Compares in time that depends on the lengths only.
+pub(super) fn is_same(given: &[u8], wanted: &[u8]) -> bool {
+    let pairs = given.iter().zip(wanted);
+    let difference = pairs.fold(0, |sum, (a, b)| sum | (a ^ b));
+    std::hint::black_box(difference) == 0 && given.len() == wanted.len() && !wanted.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_compared_whole() {
+        assert!(is_same(b"abc", b"abc"));
+        assert!(!is_same(b"abd", b"abc"));
+        assert!(!is_same(b"ab", b"abc"));
+        assert!(!is_same(b"abcd", b"abc"));
+        assert!(!is_same(b"", b""));
+    }
+
+    #[test]
+    fn every_thread_listens_on_the_same_port() {
+        let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        assert_eq!(listeners.sockets.len(), 3);
+        let port = listeners.address().port();
+        let ports = listeners
+            .sockets
+            .iter()
+            .map(|it| it.local_addr().unwrap().port());
+        assert!(ports.into_iter().all(|it| it == port && port != 0));
+    }
+}

@@ -1,0 +1,81 @@
+//! HTTP/1.1 on a wire connection, answered by the pod's handler.
+//!
+//! The handler is looked up for each request, so that a connection outlives a restart of the
+//! container behind it. A request that no guest saw is answered `503` with `X-Wasmorch-Retriable`,
+//! and the router sends it elsewhere.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use super::Wire;
+use crate::errors::chain;
+use crate::router::tunnel::RETRIABLE;
+use crate::runtime::PodSandbox;
+use crate::runtime::http::{Body, Error};
+
+/// Routers keep connections open; one that says nothing for this long is closed.
+const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
+const HEADERS: usize = 128;
+const BUFFER: usize = 64 << 10;
+
+pub(super) async fn serve(stream: TcpStream, sandbox: Arc<PodSandbox>, port: u16, wire: Arc<Wire>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (sandbox, wire) = (Arc::clone(&sandbox), Arc::clone(&wire));
+        async move { Ok::<_, Infallible>(answer(&sandbox, port, &wire, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(HEADERS)
+        .max_buf_size(BUFFER)
+        .pipeline_flush(true)
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::trace!(error = %chain(&error), "wire connection");
+    }
+}
+
+async fn answer(
+    sandbox: &PodSandbox,
+    port: u16,
+    wire: &Wire,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let handler = match sandbox.http_handler(port) {
+        Some(handler) if wire.fence.is_open() => handler,
+        Some(_) | None => return unseen("no handler\n"),
+    };
+    match handler.call(request.map(Body::incoming)).await {
+        Ok(response) => response,
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &Error) -> Response<Body> {
+    let mut response = error.response();
+    if error.is_retriable() {
+        mark(&mut response);
+    }
+    response
+}
+
+fn unseen(text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    mark(&mut response);
+    response
+}
+
+fn mark(response: &mut Response<Body>) {
+    let value = HeaderValue::from_static("1");
+    response.headers_mut().insert(RETRIABLE, value);
+}
