@@ -1,4 +1,10 @@
 //! The registry on a store of its own: what holds for every kind, and what is particular.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "these are tests, and their helpers take what json! makes"
+)]
 
 mod addresses;
 mod conformance;

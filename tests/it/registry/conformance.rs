@@ -80,19 +80,27 @@ async fn every_kind_lives_and_dies_alike() {
 
 async fn lives_and_dies(row: &'static ResourceInfo) {
     let fixture = Fixture::new().await;
-    let options = WriteOptions::default();
     let watch = WatchOptions {
         label_selector: Some("conformance=yes".to_owned()),
         ..WatchOptions::default()
     };
     let mut events = fixture.registry.watch(row, NS, &watch).await.unwrap();
+    let created = creates(&fixture, row).await;
+    reads(&fixture, row, &created).await;
+    updates(&fixture, row, &created).await;
+    patches(&fixture, row).await;
+    for expected in ["Added", "Modified", "Modified", "Modified", "Deleted"] {
+        let words = next_words(&mut events).await;
+        assert_eq!(words, format!("{expected} sample"), "{row:?}");
+    }
+    deletes(&fixture, row).await;
+}
 
-    // Create: server-owned metadata, the type's name, and nothing twice.
-    let sample = with(
-        (row.sample)(),
-        "/metadata/labels",
-        json!({"conformance": "yes"}),
-    );
+/// Server-owned metadata, the type's name, and nothing twice.
+async fn creates(fixture: &Fixture, row: &'static ResourceInfo) -> Value {
+    let options = WriteOptions::default();
+    let labels = json!({"conformance": "yes"});
+    let sample = with((row.sample)(), "/metadata/labels", labels);
     let created = fixture
         .create_row(row, sample.clone(), &options)
         .await
@@ -104,13 +112,14 @@ async fn lives_and_dies(row: &'static ResourceInfo) {
     }
     let generation = created.get("spec").map_or(Value::Null, |_| json!(1));
     assert_eq!(created["metadata"]["generation"], generation, "{row:?}");
-    let again = fixture.create_row(row, sample.clone(), &options).await;
+    let again = fixture.create_row(row, sample, &options).await;
     assert!(matches!(again, Err(Error::AlreadyExists { .. })), "{row:?}");
-    assert_eq!(next_words(&mut events).await, "Added sample", "{row:?}");
+    created
+}
 
-    // Get and list.
+async fn reads(fixture: &Fixture, row: &'static ResourceInfo, created: &Value) {
     let found = fixture.registry.get(row, NS, "sample").unwrap();
-    assert_eq!(found.object, created, "{row:?}");
+    assert_eq!(&found.object, created, "{row:?}");
     let selected = ListOptions {
         label_selector: Some("conformance".to_owned()),
         field_selector: Some("metadata.name=sample".to_owned()),
@@ -120,52 +129,48 @@ async fn lives_and_dies(row: &'static ResourceInfo) {
     assert_eq!(list.items.len(), 1, "{row:?}");
     let cells = fixture.registry.cells(row, &found);
     assert_eq!(cells.len(), row.columns.len(), "{row:?}");
+}
 
-    // Update: the same changes nothing, a stale revision is refused, a change is seen.
+/// The same changes nothing, a stale revision is refused, a change is written.
+async fn updates(fixture: &Fixture, row: &'static ResourceInfo, created: &Value) {
     let same = fixture.update_row(row, created.clone()).await.unwrap();
-    assert_eq!(same, created, "{row:?}");
+    assert_eq!(&same, created, "{row:?}");
     let noted = with(
         created.clone(),
         "/metadata/annotations",
         json!({"note": "1"}),
     );
     let updated = fixture.update_row(row, noted.clone()).await.unwrap();
-    assert_ne!(
-        updated["metadata"]["resourceVersion"],
-        created["metadata"]["resourceVersion"]
-    );
-    assert_eq!(updated["metadata"]["generation"], generation, "{row:?}");
-    let stale = fixture.update_row(row, noted.clone()).await;
+    let (new, old) = (&updated["metadata"], &created["metadata"]);
+    assert_ne!(new["resourceVersion"], old["resourceVersion"], "{row:?}");
+    assert_eq!(new["generation"], old["generation"], "{row:?}");
+    let stale = fixture.update_row(row, noted).await;
     assert!(matches!(stale, Err(Error::Conflict { .. })), "{row:?}");
-    assert_eq!(next_words(&mut events).await, "Modified sample", "{row:?}");
     let foreign = with(updated.clone(), "/metadata/uid", json!("another"));
     let foreign = fixture.update_row(row, foreign).await;
     assert!(matches!(foreign, Err(Error::Conflict { .. })), "{row:?}");
+}
 
-    patches(&fixture, row).await;
-    assert_eq!(next_words(&mut events).await, "Modified sample", "{row:?}");
-    assert_eq!(next_words(&mut events).await, "Modified sample", "{row:?}");
-    assert_eq!(next_words(&mut events).await, "Deleted sample", "{row:?}");
-
-    // Delete: preconditions first.
-    let wrong = DeleteOptions {
+/// Preconditions and dry run first.
+async fn deletes(fixture: &Fixture, row: &'static ResourceInfo) {
+    let delete = async |options: DeleteOptions| {
+        let registry = &fixture.registry;
+        registry
+            .delete(row, NS, "sample", &options, &fixture.caller)
+            .await
+    };
+    let refused = delete(DeleteOptions {
         uid: Some("another".to_owned()),
         ..DeleteOptions::default()
-    };
-    let refused = fixture
-        .registry
-        .delete(row, NS, "sample", &wrong, &fixture.caller);
+    });
     assert!(
         matches!(refused.await, Err(Error::Conflict { .. })),
         "{row:?}"
     );
-    let dry = DeleteOptions {
+    let pretended = delete(DeleteOptions {
         dry_run: true,
         ..DeleteOptions::default()
-    };
-    let pretended = fixture
-        .registry
-        .delete(row, NS, "sample", &dry, &fixture.caller);
+    });
     assert!(pretended.await.is_ok(), "{row:?}");
     assert!(fixture.registry.get(row, NS, "sample").is_ok(), "{row:?}");
     fixture.delete_row(row).await;
@@ -231,6 +236,41 @@ async fn every_kind_refuses_alike() {
         );
         assert!(fixture.registry.get(row, NS, "sample").is_err(), "{row:?}");
 
+        if row.namespaced {
+            let elsewhere = with(sample.clone(), "/metadata/namespace", json!("kube-system"));
+            let refused = fixture.create_row(row, elsewhere, &dry).await;
+            assert!(matches!(refused, Err(Error::BadRequest(_))), "{row:?}");
+            let nowhere =
+                fixture
+                    .registry
+                    .create(row, Some("nowhere"), sample, &dry, &fixture.caller);
+            let nowhere = nowhere.await.map(drop).unwrap_err();
+            assert_eq!(
+                nowhere.to_string(),
+                "namespaces \"nowhere\" not found",
+                "{row:?}"
+            );
+        }
+        let absent = fixture.patch_row(row, Patch::Merge(json!({}))).await;
+        assert!(matches!(absent, Err(Error::NotFound { .. })), "{row:?}");
+        let foreign = ListOptions {
+            field_selector: Some("spec.colour=blue".to_owned()),
+            ..ListOptions::default()
+        };
+        let refused = fixture.registry.list(row, NS, &foreign).await.map(drop);
+        assert!(matches!(refused, Err(Error::BadRequest(_))), "{row:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_kind_has_rules_for_its_name_and_type() {
+    let fixture = Fixture::new().await;
+    let dry = WriteOptions {
+        dry_run: true,
+        ..WriteOptions::default()
+    };
+    for row in fixture.registry.resources() {
+        let sample = (row.sample)();
         let nameless = with(sample.clone(), "/metadata/name", json!(""));
         assert!(
             complaints(fixture.create_row(row, nameless, &dry).await).contains(
@@ -254,29 +294,6 @@ async fn every_kind_refuses_alike() {
         let mut other = sample.clone();
         other["kind"] = json!("Zebra");
         let refused = fixture.create_row(row, other, &dry).await;
-        assert!(matches!(refused, Err(Error::BadRequest(_))), "{row:?}");
-        if row.namespaced {
-            let elsewhere = with(sample.clone(), "/metadata/namespace", json!("kube-system"));
-            let refused = fixture.create_row(row, elsewhere, &dry).await;
-            assert!(matches!(refused, Err(Error::BadRequest(_))), "{row:?}");
-            let nowhere =
-                fixture
-                    .registry
-                    .create(row, Some("nowhere"), sample, &dry, &fixture.caller);
-            let nowhere = nowhere.await.map(drop).unwrap_err();
-            assert_eq!(
-                nowhere.to_string(),
-                "namespaces \"nowhere\" not found",
-                "{row:?}"
-            );
-        }
-        let absent = fixture.patch_row(row, Patch::Merge(json!({}))).await;
-        assert!(matches!(absent, Err(Error::NotFound { .. })), "{row:?}");
-        let foreign = ListOptions {
-            field_selector: Some("spec.colour=blue".to_owned()),
-            ..ListOptions::default()
-        };
-        let refused = fixture.registry.list(row, NS, &foreign).await.map(drop);
         assert!(matches!(refused, Err(Error::BadRequest(_))), "{row:?}");
     }
 }

@@ -51,97 +51,126 @@ async fn a_pod_gets_kubernetes_defaults() {
     );
 }
 
+/// One complaint, about `field`, when `value` stands at `pointer` of a pod.
+async fn refuses(fixture: &Fixture, pointer: &str, value: Value, field: &str) {
+    let mut object = pod("x");
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    object.pointer_mut(parent).unwrap()[name] = value;
+    let found = complaints(fixture.create("pods", object).await);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with(&format!("{field}: ")), "{found:?}");
+}
+
 #[tokio::test]
-async fn what_is_not_honoured_is_refused_in_words() {
+async fn what_a_pod_is_not_given_is_refused_in_words() {
     let fixture = Fixture::new().await;
-    let refused = |pointer: &str, value: Value| {
-        let mut object = pod("x");
-        let (parent, field) = pointer.rsplit_once('/').unwrap();
-        object.pointer_mut(parent).unwrap()[field] = value;
-        let fixture = &fixture;
-        async move { complaints(fixture.create("pods", object).await) }
-    };
-    for (pointer, value, field) in [
-        ("/spec/hostNetwork", json!(true), "spec.hostNetwork"),
-        ("/spec/hostPID", json!(true), "spec.hostPID"),
-        ("/spec/dnsPolicy", json!("None"), "spec.dnsPolicy"),
-        (
-            "/spec/priorityClassName",
-            json!("high"),
-            "spec.priorityClassName",
-        ),
-        (
-            "/spec/affinity",
-            json!({"nodeAffinity": {}}),
-            "spec.affinity",
-        ),
-        (
-            "/spec/runtimeClassName",
-            json!("kata"),
-            "spec.runtimeClassName",
-        ),
-        (
-            "/spec/volumes",
-            json!([{"name": "v", "nfs": {"server": "a", "path": "/"}}]),
-            "spec.volumes[0].nfs",
-        ),
-        (
-            "/spec/volumes",
-            json!([{"name": "v", "persistentVolumeClaim": {"claimName": "a"}}]),
-            "spec.volumes[0].persistentVolumeClaim",
-        ),
-        (
-            "/spec/containers/0/securityContext",
-            json!({"privileged": true}),
-            "spec.containers[0].securityContext.privileged",
-        ),
-        (
-            "/spec/containers/0/lifecycle",
-            json!({}),
-            "spec.containers[0].lifecycle",
-        ),
-        (
-            "/spec/containers/0/livenessProbe",
-            json!({"exec": {"command": ["x"]}}),
-            "spec.containers[0].livenessProbe.exec",
-        ),
-        (
-            "/spec/containers/0/image",
-            json!("docker.io/library/nginx"),
-            "spec.containers[0].image",
-        ),
-        (
-            "/spec/containers/0/ports",
-            json!([{"containerPort": 80, "hostPort": 80}]),
-            "spec.containers[0].ports[0].hostPort",
-        ),
-        (
-            "/spec/containers/0/resources",
-            json!({"requests": {"nvidia.com/gpu": "1"}}),
-            "spec.containers[0].resources.requests[nvidia.com/gpu]",
-        ),
-        (
-            "/spec/containers/0/resources",
-            json!({"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}),
-            "spec.containers[0].resources.requests",
-        ),
-        (
-            "/spec/containers/0/volumeMounts",
-            json!([{"name": "v", "mountPath": "/v"}]),
-            "spec.containers[0].volumeMounts[0].name",
-        ),
-        (
-            "/spec/containers/0/env",
-            json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.colour"}}}]),
-            "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath",
-        ),
+    for (field, value) in [
+        ("hostNetwork", json!(true)),
+        ("hostPID", json!(true)),
+        ("dnsPolicy", json!("None")),
+        ("priorityClassName", json!("high")),
+        ("priority", json!(5)),
+        ("affinity", json!({"nodeAffinity": {}})),
+        ("runtimeClassName", json!("kata")),
+        ("hostAliases", json!([{"ip": "1.2.3.4"}])),
+        ("automountServiceAccountToken", json!(true)),
+        ("schedulingGates", json!([{"name": "a"}])),
     ] {
-        let found = refused(pointer, value).await;
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].starts_with(&format!("{field}: ")), "{found:?}");
+        refuses(
+            &fixture,
+            &format!("/spec/{field}"),
+            value,
+            &format!("spec.{field}"),
+        )
+        .await;
     }
-    let found = refused("/spec/containers", json!([{"name": "A"}, {}])).await;
+    for (source, value) in [
+        ("nfs", json!({"server": "a", "path": "/"})),
+        ("persistentVolumeClaim", json!({"claimName": "a"})),
+        ("hostPath", json!({"path": "/"})),
+        ("csi", json!({"driver": "a"})),
+    ] {
+        let volumes = json!([{"name": "v", source: value}]);
+        refuses(
+            &fixture,
+            "/spec/volumes",
+            volumes,
+            &format!("spec.volumes[0].{source}"),
+        )
+        .await;
+    }
+    let found = complaints(
+        fixture
+            .create(
+                "pods",
+                json!({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "A"}, {}]}}),
+            )
+            .await,
+    );
     assert_eq!(found.len(), 4, "{found:?}");
+}
+
+#[tokio::test]
+async fn what_a_container_is_not_given_is_refused_in_words() {
+    let fixture = Fixture::new().await;
+    for (field, value, rest) in [
+        (
+            "securityContext",
+            json!({"privileged": true}),
+            ".privileged",
+        ),
+        (
+            "securityContext",
+            json!({"capabilities": {"add": ["NET_ADMIN"]}}),
+            ".capabilities.add",
+        ),
+        ("lifecycle", json!({}), ""),
+        ("tty", json!(true), ""),
+        ("image", json!("docker.io/library/nginx"), ""),
+        (
+            "livenessProbe",
+            json!({"exec": {"command": ["x"]}}),
+            ".exec",
+        ),
+        ("livenessProbe", json!({"grpc": {"port": 1}}), ".grpc"),
+        (
+            "livenessProbe",
+            json!({"tcpSocket": {"port": 1}, "successThreshold": 2}),
+            ".successThreshold",
+        ),
+        (
+            "ports",
+            json!([{"containerPort": 80, "hostPort": 80}]),
+            "[0].hostPort",
+        ),
+        ("ports", json!([{"containerPort": 0}]), "[0].containerPort"),
+        (
+            "resources",
+            json!({"requests": {"nvidia.com/gpu": "1"}}),
+            ".requests[nvidia.com/gpu]",
+        ),
+        (
+            "resources",
+            json!({"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}),
+            ".requests",
+        ),
+        (
+            "volumeMounts",
+            json!([{"name": "v", "mountPath": "/v"}]),
+            "[0].name",
+        ),
+        ("env", json!([{"name": "A=B"}]), "[0].name"),
+        (
+            "env",
+            json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.colour"}}}]),
+            "[0].valueFrom.fieldRef.fieldPath",
+        ),
+        ("envFrom", json!([{}]), "[0]"),
+    ] {
+        let pointer = format!("/spec/containers/0/{field}");
+        let path = format!("spec.containers[0].{field}{rest}");
+        refuses(&fixture, &pointer, value, &path).await;
+    }
 }
 
 #[tokio::test]
