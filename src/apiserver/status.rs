@@ -171,15 +171,18 @@ fn describe_refusal(file: &str, refusal: &Refusal) -> Failure {
         | Refusal::NothingToRun { .. }
         | Refusal::NotYetComponent { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
     };
+    let mut causes =
+        vec![json!({"reason": refusal.code(), "message": refusal.what(file), "field": file})];
+    let because = refusal.because();
+    if !because.is_empty() {
+        causes.push(json!({"reason": "Because", "message": because}));
+    }
+    causes.push(json!({"reason": "Help", "message": refusal.help(file)}));
     Failure::new(code, reason, refusal.message(file)).details(json!({
         "name": file,
         "kind": "modules",
         "group": "wasmorch.dev",
-        "causes": [
-            {"reason": refusal.code(), "message": refusal.what(file), "field": file},
-            {"reason": "Because", "message": refusal.because()},
-            {"reason": "Help", "message": refusal.help(file)},
-        ],
+        "causes": causes,
     }))
 }
 

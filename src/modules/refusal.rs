@@ -154,9 +154,9 @@ impl Refusal {
             }
             Self::Imports(_) => "build with an SDK for WASI 0.2 (up to 0.2.12) or 0.3.0".to_owned(),
             Self::NotWasm(impostor) => impostor.help(file),
-            Self::TooLarge { .. } => format!(
-                "wasm-tools strip {file} -o {file}, or start the server with a larger --max-module-size"
-            ),
+            Self::TooLarge { .. } => {
+                "wasm-tools strip (debug information is often most of it), or start the server with a larger --max-module-size".to_owned()
+            }
             Self::Emscripten { .. } => {
                 "build with wasi-sdk: clang --target=wasm32-wasip2, or emcc -sSTANDALONE_WASM"
                     .to_owned()
@@ -194,7 +194,7 @@ impl Impostor {
     pub fn sniff(start: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(&start[..start.len().min(64)]);
         let trimmed = text.trim_start_matches('\u{feff}').trim_start();
-        let shown = || trimmed.chars().take(16).collect::<String>();
+        let shown = || trimmed.chars().take(15).collect::<String>();
         match start {
             [] => Some(Self::Empty),
             [0, b'a', b's', b'm', ..] => None,

@@ -18,7 +18,13 @@ pub(crate) async fn create(ctx: &Context, body: Body) -> Result<Response, Error>
     options.duplicate_fields = parsed.duplicates;
     let written = ctx
         .registry()
-        .create(ctx.resource, ctx.namespace(), parsed.value, &options, &ctx.caller)
+        .create(
+            ctx.resource,
+            ctx.namespace(),
+            parsed.value,
+            &options,
+            &ctx.caller,
+        )
         .await?;
     respond::written(ctx.registry(), ctx.resource, &written, form)
 }
