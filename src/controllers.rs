@@ -48,9 +48,6 @@ pub struct Config {
     pub resync: Duration,
     /// How long a node may be silent before it is `NotReady`.
     pub node_monitor_grace_period: Duration,
-    /// How long pods tolerate a node that is not ready or unreachable. Admission gives every pod
-    /// tolerations of 300 s; a toleration of exactly that length is read as this value.
-    pub default_toleration: Duration,
     /// How long a node must be gone before its pods are removed.
     pub pod_gc_quarantine: Duration,
     /// How often the pod garbage collector looks at the whole cluster.
@@ -78,7 +75,6 @@ impl Default for Config {
             workers: 4,
             resync: Duration::from_mins(10),
             node_monitor_grace_period: Duration::from_secs(40),
-            default_toleration: Duration::from_secs(300),
             pod_gc_quarantine: Duration::from_secs(40),
             pod_gc_period: Duration::from_secs(20),
             terminated_pod_threshold: 12_500,
@@ -94,11 +90,11 @@ impl Default for Config {
 
 impl Config {
     /// For `wasmorch dev`, where all workers are processes of one machine: silence of two seconds
-    /// is death, and pods are replaced at once.
+    /// is death. That pods are then replaced at once is the registry's
+    /// `default_toleration_seconds: 0`, which admission writes into every pod.
     pub fn dev() -> Self {
         Self {
             node_monitor_grace_period: Duration::from_secs(2),
-            default_toleration: Duration::ZERO,
             pod_gc_quarantine: Duration::from_secs(2),
             pod_gc_period: Duration::from_secs(2),
             force_delete_after: Some(Duration::from_secs(10)),
@@ -115,7 +111,7 @@ pub enum Error {
         operation: &'static str,
         object: String,
         #[source]
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     #[error("read the selector of {object}")]
     Selector {
@@ -140,12 +136,12 @@ pub enum Error {
 impl Error {
     /// Whether somebody else wrote in between; the next look will see it, and nobody need be told.
     pub(crate) fn is_race(&self) -> bool {
+        let Self::Api { source, .. } = self else {
+            return false;
+        };
         matches!(
-            self,
-            Self::Api {
-                source: registry::Error::Conflict { .. } | registry::Error::NotFound { .. },
-                ..
-            }
+            **source,
+            registry::Error::Conflict { .. } | registry::Error::NotFound { .. }
         )
     }
 }
@@ -159,7 +155,7 @@ pub(crate) fn doing(
     move |source| Error::Api {
         operation,
         object,
-        source,
+        source: Box::new(source),
     }
 }
 

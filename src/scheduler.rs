@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  watches ──► cache (nodes, what is used on them) ──┐
-//!         └──► queue (pods without a node) ──► decide ──► bind_all: one commit
+//!         └──► queue (pods without a node) ──► decide ──► bind: one commit
 //!                ▲  backoff, unschedulable       │
 //!                └────── refused: condition, event
 //! ```
@@ -135,9 +135,11 @@ impl Scheduler {
             }
             Change::Nodes(nodes) => {
                 cache.retain_nodes(&nodes);
-                nodes
-                    .iter()
-                    .fold(false, |helps, node| cache.set_node(node) || helps)
+                let mut helps = false;
+                for node in &nodes {
+                    helps |= cache.set_node(node);
+                }
+                helps
             }
             Change::Pod(pod) => self.take_pod(pod),
             Change::PodGone(uid) => {
@@ -211,17 +213,14 @@ impl Scheduler {
         if placed.is_empty() {
             return;
         }
-        let bindings = placed
-            .iter()
-            .map(|(waiting, node)| {
-                (
-                    waiting.info.namespace.clone(),
-                    waiting.info.name.clone(),
-                    node.clone(),
-                )
-            })
-            .collect();
-        let results = self.registry.bind_all(bindings).await;
+        // All are under way together, so the store commits them as one. The uid keeps a pod that
+        // took the name of another meanwhile from getting that one's node.
+        let bindings = placed.iter().map(|(waiting, node)| {
+            let info = &waiting.info;
+            let (ns, pod, uid) = (&info.namespace, &info.name, &info.uid);
+            self.registry.bind(ns, pod, Some(uid), node)
+        });
+        let results = join_all(bindings).await;
         for ((waiting, node), result) in placed.into_iter().zip(results) {
             match result {
                 Ok(()) => {

@@ -183,7 +183,7 @@ impl NodeLifecycle {
         let mut next: Option<Duration> = None;
         let mut work = Vec::new();
         for pod in pods.iter().filter(|pod| pod::node_name(pod) == Some(node)) {
-            let verdict = eviction::verdict(pod, taints, self.ctx.config.default_toleration, now);
+            let verdict = eviction::verdict(pod, taints, now);
             let evict = match verdict {
                 Verdict::Stay => false,
                 Verdict::Evict => !pod::is_terminating(pod),

@@ -160,7 +160,7 @@ fn plan(
         match why {
             Some(why) => plan.push((Arc::clone(pod), why)),
             None if pod::phase(pod).is_terminal() && !pod::is_terminating(pod) => {
-                finished.push(pod)
+                finished.push(pod);
             }
             None => {}
         }

@@ -251,14 +251,11 @@ impl Worker {
 
     async fn work(&self, key: Key) {
         let metered = meter::Metered::new((self.reconcile)(key.clone()), self.ctx.clock.clone());
-        let (result, busy) = match AssertUnwindSafe(metered).catch_unwind().await {
-            Ok((result, busy)) => (result, busy),
-            Err(_) => {
-                self.counters.panics.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(controller = self.name, %key, "reconcile panicked; the object backs off");
-                self.queue.failed(key);
-                return;
-            }
+        let Ok((result, busy)) = AssertUnwindSafe(metered).catch_unwind().await else {
+            self.counters.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(controller = self.name, %key, "reconcile panicked; the object backs off");
+            self.queue.failed(key);
+            return;
         };
         self.counters.reconciles.fetch_add(1, Ordering::Relaxed);
         self.counters

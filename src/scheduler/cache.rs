@@ -86,7 +86,9 @@ impl Cache {
             .filter(|(node, _)| !known.contains(node.name.as_str()))
             .map(|(node, _)| node.name.clone())
             .collect();
-        gone.iter().for_each(|name| self.remove_node(name));
+        for name in &gone {
+            self.remove_node(name);
+        }
     }
 
     /// Counts a pod on a node, once, wherever it was counted before.
@@ -133,9 +135,9 @@ impl Cache {
             .filter(|(uid, _)| !known.contains(uid.as_str()))
             .map(|(uid, _)| uid.clone())
             .collect();
-        gone.iter().for_each(|uid| {
+        for uid in &gone {
             self.remove_pod(uid);
-        });
+        }
         !gone.is_empty()
     }
 
@@ -170,17 +172,14 @@ impl Cache {
         if let Some(&slot) = self.slots.get(name) {
             return slot;
         }
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                let version = self.nodes[slot].version;
-                self.nodes[slot] = NodeInfo::new(name);
-                self.nodes[slot].version = version;
-                slot
-            }
-            None => {
-                self.nodes.push(NodeInfo::new(name));
-                self.nodes.len() - 1
-            }
+        let slot = if let Some(slot) = self.free.pop() {
+            let version = self.nodes[slot].version;
+            self.nodes[slot] = NodeInfo::new(name);
+            self.nodes[slot].version = version;
+            slot
+        } else {
+            self.nodes.push(NodeInfo::new(name));
+            self.nodes.len() - 1
         };
         self.slots.insert(name.to_owned(), slot);
         slot

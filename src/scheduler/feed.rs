@@ -89,7 +89,15 @@ async fn follow<K: ApiKind>(
         let Some(event) = stream.next().await else {
             return Ok(());
         };
-        change = match event? {
+        let event = match event {
+            // One unreadable object must not hide the others.
+            Err(error @ registry::Error::Corrupt { .. }) => {
+                tracing::error!(kind = K::KIND, error = %errors::chain(&error), "skipped");
+                continue;
+            }
+            event => event?,
+        };
+        change = match event {
             TypedEvent::Added(object) | TypedEvent::Modified(object) => Some((words.is)(object)),
             TypedEvent::Deleted(object) => Some((words.gone)(object)),
             TypedEvent::Bookmark(_) => None,

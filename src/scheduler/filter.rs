@@ -168,10 +168,9 @@ mod tests {
         });
         json_patch::merge(&mut base, &change);
         let node: Node = serde_json::from_value(base).unwrap();
-        NodeInfo {
-            offer: Some(Offer::new(&node)),
-            ..NodeInfo::new("n1")
-        }
+        let mut info = NodeInfo::new("n1");
+        info.offer = Some(Offer::new(&node));
+        info
     }
 
     fn shape(spec: Value) -> Arc<Shape> {

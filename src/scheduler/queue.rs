@@ -84,7 +84,9 @@ impl Queue {
             .keys()
             .filter(|uid| !known.contains(uid.as_str()));
         let gone: Vec<String> = gone.cloned().collect();
-        gone.iter().for_each(|uid| self.remove(uid));
+        for uid in &gone {
+            self.remove(uid);
+        }
     }
 
     /// The next pods to decide about; they are no longer in the queue.

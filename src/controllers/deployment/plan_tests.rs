@@ -213,8 +213,9 @@ fn scaling_during_a_rollout_is_proportional_and_a_pause_stops_the_rollout_only()
     );
     world.settle();
     world.image("v2");
-    world.step();
-    world.step();
+    for _ in 0..3 {
+        world.step();
+    }
     assert_eq!(world.sizes(), [5, 5]);
     world.spec().paused = Some(true);
     world.spec().replicas = Some(20);

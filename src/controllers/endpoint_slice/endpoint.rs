@@ -13,6 +13,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::api::pod;
 use crate::controllers::events::reference;
 
+/// Name, number and protocol.
+type PortKey = (Option<String>, Option<i32>, Option<String>);
+
 /// Endpoints with the same ports.
 #[derive(Debug, PartialEq)]
 pub(in crate::controllers) struct Group {
@@ -25,8 +28,7 @@ pub(in crate::controllers) fn groups(service: &Service, pods: &[Arc<Pod>]) -> Ve
     let spec = service.spec.clone().unwrap_or_default();
     let publish_all = spec.publish_not_ready_addresses.unwrap_or(false);
     let service_ports = spec.ports.unwrap_or_default();
-    let mut groups: BTreeMap<Vec<(Option<String>, Option<i32>, Option<String>)>, Group> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<Vec<PortKey>, Group> = BTreeMap::new();
     let mut sorted: Vec<&Arc<Pod>> = pods.iter().collect();
     sorted.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     for pod in sorted {
@@ -113,8 +115,7 @@ fn target(pod: &Pod) -> ObjectReference {
 fn resolve(port: &ServicePort, pod: &Pod) -> Option<EndpointPort> {
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
     let number = match &port.target_port {
-        None => port.port,
-        Some(IntOrString::Int(0)) => port.port,
+        None | Some(IntOrString::Int(0)) => port.port,
         Some(IntOrString::Int(number)) => *number,
         Some(IntOrString::String(name)) => named(pod, name, protocol)?,
     };

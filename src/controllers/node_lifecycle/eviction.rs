@@ -9,12 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Taint, Toleration};
 
-use crate::api::annotations::{TAINT_NOT_READY, TAINT_UNREACHABLE};
 use crate::api::condition::{self, Status};
 use crate::api::pod;
-
-/// What admission gives every pod for unready and unreachable nodes.
-const ADMITTED_SECONDS: i64 = 300;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -23,12 +19,7 @@ pub(super) enum Verdict {
     EvictIn(Duration),
 }
 
-pub(super) fn verdict(
-    pod: &Pod,
-    taints: &[&Taint],
-    default_toleration: Duration,
-    now: Timestamp,
-) -> Verdict {
+pub(super) fn verdict(pod: &Pod, taints: &[&Taint], now: Timestamp) -> Verdict {
     let spec = pod.spec.as_ref();
     let tolerations = spec
         .and_then(|spec| spec.tolerations.as_deref())
@@ -42,9 +33,7 @@ pub(super) fn verdict(
         if matching.peek().is_none() {
             return Verdict::Evict;
         }
-        for left in
-            matching.filter_map(|toleration| left(toleration, taint, default_toleration, now))
-        {
+        for left in matching.filter_map(|toleration| left(toleration, taint, now)) {
             shortest = Some(shortest.map_or(left, |other| other.min(left)));
         }
     }
@@ -56,20 +45,9 @@ pub(super) fn verdict(
 }
 
 /// How much of a toleration is left; `None` for one without end.
-fn left(
-    toleration: &Toleration,
-    taint: &Taint,
-    default: Duration,
-    now: Timestamp,
-) -> Option<Duration> {
+fn left(toleration: &Toleration, taint: &Taint, now: Timestamp) -> Option<Duration> {
     let seconds = toleration.toleration_seconds?;
-    let is_admitted = seconds == ADMITTED_SECONDS
-        && [TAINT_NOT_READY, TAINT_UNREACHABLE].contains(&taint.key.as_str());
-    let whole = if is_admitted {
-        default
-    } else {
-        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-    };
+    let whole = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     let added = taint.time_added.as_ref().map_or(now, |time| time.0);
     let been = Duration::try_from(now.duration_since(added)).unwrap_or(Duration::ZERO);
     Some(whole.saturating_sub(been))
@@ -150,47 +128,53 @@ mod tests {
 
     #[test]
     fn tolerations_decide_who_leaves_and_when() {
-        let admitted = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
-        let second = |n: i64| Timestamp::from_second(n).unwrap();
-        let check = |tolerations: Value, keys: &[&str], default: u64, at: i64| {
+        use crate::api::annotations::{TAINT_NOT_READY, TAINT_UNREACHABLE};
+        let admitted = |key: &str, seconds: i64| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds});
+        let check = |tolerations: &Value, keys: &[&str], at: i64| {
             let taints: Vec<Taint> = keys.iter().map(|key| taint(key)).collect();
             let taints: Vec<&Taint> = taints.iter().collect();
             verdict(
-                &pod(tolerations),
+                &pod(tolerations.clone()),
                 &taints,
-                Duration::from_secs(default),
-                second(at),
+                Timestamp::from_second(at).unwrap(),
             )
         };
         let lost = [TAINT_UNREACHABLE];
-        assert_eq!(check(json!([]), &[], 300, 0), Verdict::Stay);
-        assert_eq!(check(json!([]), &lost, 300, 0), Verdict::Evict);
-        let usual = json!([admitted(TAINT_UNREACHABLE), admitted(TAINT_NOT_READY)]);
+        assert_eq!(check(&json!([]), &[], 0), Verdict::Stay);
+        assert_eq!(check(&json!([]), &lost, 0), Verdict::Evict);
+        let usual = json!([
+            admitted(TAINT_UNREACHABLE, 300),
+            admitted(TAINT_NOT_READY, 300)
+        ]);
         assert_eq!(
-            check(usual.clone(), &lost, 300, 100),
+            check(&usual, &lost, 100),
             Verdict::EvictIn(Duration::from_secs(200))
         );
-        assert_eq!(check(usual.clone(), &lost, 300, 300), Verdict::Evict);
-        assert_eq!(check(usual.clone(), &lost, 0, 0), Verdict::Evict, "dev");
+        assert_eq!(check(&usual, &lost, 300), Verdict::Evict);
         assert_eq!(
-            check(usual, &[TAINT_UNREACHABLE, "maintenance"], 300, 0),
+            check(&usual, &[TAINT_UNREACHABLE, "maintenance"], 0),
             Verdict::Evict
+        );
+        assert_eq!(
+            check(&json!([admitted(TAINT_UNREACHABLE, 0)]), &lost, 0),
+            Verdict::Evict,
+            "dev"
         );
         let for_ever = json!([{"operator": "Exists"}]);
         assert_eq!(
-            check(for_ever, &[TAINT_UNREACHABLE, "maintenance"], 0, 9999),
+            check(&for_ever, &[TAINT_UNREACHABLE, "maintenance"], 9999),
             Verdict::Stay
         );
         let own = json!([{"key": TAINT_UNREACHABLE, "operator": "Exists", "tolerationSeconds": 7}]);
         assert_eq!(
-            check(own, &lost, 0, 5),
+            check(&own, &lost, 5),
             Verdict::EvictIn(Duration::from_secs(2))
         );
         let other_value = json!([{"key": TAINT_UNREACHABLE, "value": "x"}]);
-        assert_eq!(check(other_value, &lost, 0, 0), Verdict::Evict);
+        assert_eq!(check(&other_value, &lost, 0), Verdict::Evict);
         let other_effect =
             json!([{"key": TAINT_UNREACHABLE, "operator": "Exists", "effect": "NoSchedule"}]);
-        assert_eq!(check(other_effect, &lost, 0, 0), Verdict::Evict);
+        assert_eq!(check(&other_effect, &lost, 0), Verdict::Evict);
     }
 
     #[test]

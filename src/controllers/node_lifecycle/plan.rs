@@ -47,9 +47,9 @@ pub(super) fn plan(
     let before = readiness(&conditions);
     let is_silent = silence >= grace;
     if is_silent {
-        REPORTED
-            .iter()
-            .for_each(|kind| unknown(&mut conditions, kind, now));
+        for kind in REPORTED {
+            unknown(&mut conditions, kind, now);
+        }
     }
     let after = readiness(&conditions);
     let mut notices = Vec::new();
@@ -69,7 +69,11 @@ pub(super) fn plan(
         },
         notices,
         // A silent node is looked at again too: another may speak, and then its pods must go.
-        look_again: Some(if is_silent { grace } else { grace - silence }),
+        look_again: Some(if is_silent {
+            grace
+        } else {
+            grace.saturating_sub(silence)
+        }),
     }
 }
 
@@ -90,7 +94,7 @@ fn unknown(conditions: &mut Vec<NodeCondition>, kind: &str, now: Timestamp) {
     {
         Some(condition) if condition.status == Status::Unknown.as_str() => {}
         Some(condition) => {
-            condition.status = Status::Unknown.as_str().to_owned();
+            Status::Unknown.as_str().clone_into(&mut condition.status);
             condition.reason = Some("NodeStatusUnknown".to_owned());
             condition.message = Some("Kubelet stopped posting node status.".to_owned());
             condition.last_transition_time = Some(Time(now));

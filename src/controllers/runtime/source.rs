@@ -91,7 +91,15 @@ impl<K: ApiKind> Follower<K> {
     async fn follow(&mut self) -> Result<(), crate::registry::Error> {
         let mut stream = self.api.watch(None).await?;
         while let Some(event) = stream.next().await {
-            match event? {
+            let event = match event {
+                // One unreadable object must not hide the others; it stays known as it was.
+                Err(error @ crate::registry::Error::Corrupt { .. }) => {
+                    tracing::error!(kind = K::KIND, error = %errors::chain(&error), "skipped");
+                    continue;
+                }
+                event => event?,
+            };
+            match event {
                 TypedEvent::Added(object) | TypedEvent::Modified(object) => {
                     let key = Key::of(object.metadata());
                     let before = self.known.insert(key, Arc::clone(&object));
