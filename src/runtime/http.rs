@@ -19,6 +19,7 @@ mod body;
 mod error;
 mod exchange;
 mod handler;
+mod in_flight;
 mod incoming;
 mod instance;
 pub(super) mod outgoing;

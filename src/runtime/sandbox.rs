@@ -323,6 +323,7 @@ impl PodSandbox {
             container.wait().await;
         }
         self.shared.pods.remove(self.spec.ip, self);
+        self.net.close();
     }
 
     fn containers(&self) -> MutexGuard<'_, BTreeMap<String, ContainerHandle>> {

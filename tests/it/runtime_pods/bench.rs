@@ -15,20 +15,30 @@ use wasmorch::runtime::{Artifact, Config, ContainerHandle, PodSandbox, Runtime, 
 use wasmorch::tasks::TaskGroup;
 
 /// How long anything in these tests may take; reached only when something is wrong.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
-pub struct Bench {
-    pub runtime: Runtime,
-    pub dir: tempfile::TempDir,
+pub(super) struct Bench {
+    pub(super) runtime: Runtime,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::tuned(|_| {})
     }
 
-    pub fn tuned(tune: impl FnOnce(&mut Tuning)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    pub(super) fn tuned(tune: impl FnOnce(&mut Tuning)) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), tune)
+    }
+
+    /// Another worker process on the same directory, as far as the directory can tell.
+    pub(super) fn restarted(self) -> Self {
+        let Self { runtime, dir } = self;
+        drop(runtime);
+        Self::on(dir, |_| {})
+    }
+
+    fn on(dir: tempfile::TempDir, tune: impl FnOnce(&mut Tuning)) -> Self {
         let mut tuning = Tuning {
             handler_concurrency: 16,
             guest_threads: 2,
@@ -45,28 +55,31 @@ impl Bench {
     }
 
     /// The artifact of a program in text form.
-    pub async fn wat(&self, text: &str) -> Arc<Artifact> {
+    pub(super) async fn wat(&self, text: &str) -> Arc<Artifact> {
         self.load(&wat::parse_str(text).unwrap()).await.unwrap()
     }
 
-    pub async fn load(&self, wasm: &[u8]) -> Result<Arc<Artifact>, wasmorch::runtime::Error> {
+    pub(super) async fn load(
+        &self,
+        wasm: &[u8],
+    ) -> Result<Arc<Artifact>, wasmorch::runtime::Error> {
         let digest = Digest::of(wasm);
         let path = self.dir.path().join(digest.hex());
         std::fs::write(&path, wasm).unwrap();
         self.runtime.load(&digest, &path).await
     }
 
-    pub fn pod(&self, ip: &str) -> Arc<PodSandbox> {
+    pub(super) fn pod(&self, ip: &str) -> Arc<PodSandbox> {
         self.runtime.create_sandbox(pod_spec(ip)).unwrap()
     }
 
     /// The file that the module was compiled to.
-    pub fn compiled(&self) -> Vec<std::path::PathBuf> {
+    pub(super) fn compiled(&self) -> Vec<std::path::PathBuf> {
         files(&self.dir.path().join("cache"), "cwasm")
     }
 }
 
-pub fn files(dir: &Path, extension: &str) -> Vec<std::path::PathBuf> {
+pub(super) fn files(dir: &Path, extension: &str) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     paths
@@ -74,7 +87,7 @@ pub fn files(dir: &Path, extension: &str) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-pub fn pod_spec(ip: &str) -> PodSandboxSpec {
+pub(super) fn pod_spec(ip: &str) -> PodSandboxSpec {
     PodSandboxSpec {
         uid: ip.to_owned(),
         namespace: "default".to_owned(),
@@ -92,7 +105,7 @@ pub fn pod_spec(ip: &str) -> PodSandboxSpec {
     }
 }
 
-pub fn container(name: &str, args: &[&str]) -> ContainerSpec {
+pub(super) fn container(name: &str, args: &[&str]) -> ContainerSpec {
     ContainerSpec {
         name: name.to_owned(),
         args: std::iter::once(&name)
@@ -112,7 +125,7 @@ pub fn container(name: &str, args: &[&str]) -> ContainerSpec {
 }
 
 /// Runs a program to its end.
-pub async fn run(
+pub(super) async fn run(
     pod: &PodSandbox,
     spec: ContainerSpec,
     artifact: &Arc<Artifact>,
@@ -124,18 +137,18 @@ pub async fn run(
     (ended(&container).await, log)
 }
 
-pub async fn ended(container: &ContainerHandle) -> Exit {
+pub(super) async fn ended(container: &ContainerHandle) -> Exit {
     within(container.wait()).await
 }
 
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work)
         .await
         .expect("takes too long")
 }
 
 /// Waits for a state that nothing announces.
-pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let wait = async {
         while !is_so() {
             tokio::task::yield_now().await;
@@ -149,17 +162,17 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A container's output.
 #[derive(Default)]
-pub struct Log {
+pub(super) struct Log {
     text: Mutex<String>,
     closed: Mutex<bool>,
 }
 
 impl Log {
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.text.lock().unwrap().clone()
     }
 
-    pub fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         *self.closed.lock().unwrap()
     }
 }
