@@ -14,6 +14,8 @@ use super::apply::Client;
 struct Guests;
 
 const SHOP: &str = include_str!("../../../guest-examples/shop.yaml");
+/// How many pods the manifest asks for.
+const PODS: usize = 13;
 const MODULES: [&str; 8] = [
     "shop-gateway", "shop-catalog", "shop-orders", "shop-payments", "shop-inventory", "shopper", "ledger-server", "ledger-client",
 ];
@@ -34,5 +36,5 @@ pub async fn install(client: &Client, patience: Duration) -> anyhow::Result<usiz
         client.push("default", module, wasm).await?;
     }
     client.apply("the demo", SHOP).await?;
-    client.wait_for_pods("default", patience).await
+    client.wait_for_pods("default", PODS, patience).await
 }
