@@ -72,18 +72,28 @@ pub struct DevArgs {
 }
 
 /// Runs the cluster until Ctrl-C.
-pub async fn run(args: DevArgs) -> anyhow::Result<()> {
+pub async fn run(args: DevArgs, tasks: &TaskGroup) -> anyhow::Result<()> {
     let started = Instant::now();
-    anyhow::ensure!(args.address.is_loopback(), "--address {} is not a loopback address; use `wasmorch server`, `worker` and `router` for a real cluster", args.address);
+    anyhow::ensure!(
+        args.address.is_loopback(),
+        "--address {} is not a loopback address; use `wasmorch server`, `worker` and `router` for a real cluster",
+        args.address
+    );
     let layout = Layout::prepare(&args.dir, args.fresh)?;
     let _lock = layout.lock()?;
     let ports = Ports::choose(&args)?;
-    let tasks = TaskGroup::new();
     let (events, reports) = mpsc::channel(64);
-    let mut cluster = Cluster { args: &args, layout: &layout, ports: &ports, tasks: &tasks, events, children: Vec::new() };
+    let mut cluster = Cluster {
+        args: &args,
+        layout: &layout,
+        ports: &ports,
+        tasks,
+        events,
+        children: Vec::new(),
+    };
     let outcome = tokio::select! {
         outcome = cluster.up(started, reports) => outcome,
-        () = super::shutdown::requested() => Ok(()),
+        () = tasks.cancelled().cancelled_owned() => Ok(()),
     };
     banner::stopping(cluster.children.len());
     cluster.down().await;
@@ -102,15 +112,26 @@ struct Cluster<'a> {
 
 impl Cluster<'_> {
     /// Brings everything up, then reports what happens to the children for ever.
-    async fn up(&mut self, started: Instant, mut reports: mpsc::Receiver<child::Report>) -> anyhow::Result<()> {
+    async fn up(
+        &mut self,
+        started: Instant,
+        mut reports: mpsc::Receiver<child::Report>,
+    ) -> anyhow::Result<()> {
         banner::title(&self.args.dir, self.ports);
         self.launch(self.layout.server(self.args, self.ports));
         let client = apply::Client::wait(&self.layout.kubeconfig(), self.ports.http, START)
             .await
-            .with_context(|| format!("the control plane did not start; see {}", self.layout.log("server").display()))?;
+            .with_context(|| {
+                format!(
+                    "the control plane did not start; see {}",
+                    self.layout.log("server").display()
+                )
+            })?;
         banner::done("control plane", &format!("http://{}", self.ports.http));
         self.launch(self.layout.router(self.args, self.ports));
-        let nodes: Vec<String> = (1..=self.args.nodes).map(|index| format!("dev-{index}")).collect();
+        let nodes: Vec<String> = (1..=self.args.nodes)
+            .map(|index| format!("dev-{index}"))
+            .collect();
         for node in &nodes {
             self.launch(self.layout.worker(self.args, self.ports, node));
         }
@@ -120,13 +141,27 @@ impl Cluster<'_> {
         banner::done("ingress", &format!("http://{}", self.ports.ingress));
         if self.args.demo {
             let pods = demo::install(&client, START).await?;
-            banner::done("demo", &format!("{pods} pods ready {:.2} s after start", started.elapsed().as_secs_f64()));
+            banner::done(
+                "demo",
+                &format!(
+                    "{pods} pods ready {:.2} s after start",
+                    started.elapsed().as_secs_f64()
+                ),
+            );
         }
         for filename in &self.args.filenames {
             let applied = client.apply_file(filename).await?;
-            banner::done("applied", &format!("{}: {}", filename.display(), applied.join(", ")));
+            banner::done(
+                "applied",
+                &format!("{}: {}", filename.display(), applied.join(", ")),
+            );
         }
-        banner::addresses(self.ports, &self.layout.admin_token()?, &self.layout.kubeconfig(), self.args.demo);
+        banner::addresses(
+            self.ports,
+            &self.layout.admin_token()?,
+            &self.layout.kubeconfig(),
+            self.args.demo,
+        );
         while let Some(report) = reports.recv().await {
             banner::report(&report);
             self.write_state()?;
@@ -135,7 +170,8 @@ impl Cluster<'_> {
     }
 
     fn launch(&mut self, child: Child) {
-        self.children.push(child::supervise(child, self.events.clone(), self.tasks));
+        self.children
+            .push(child::supervise(child, self.events.clone(), self.tasks));
     }
 
     /// `dev.json`: addresses and process ids, for scripts and tests.
@@ -159,7 +195,10 @@ impl Cluster<'_> {
     /// Workers and router first, so that they can still report; the server last.
     async fn down(self) {
         let deadline = Instant::now() + DRAIN;
-        let (servers, others): (Vec<_>, Vec<_>) = self.children.into_iter().partition(|child| child.name() == "server");
+        let (servers, others): (Vec<_>, Vec<_>) = self
+            .children
+            .into_iter()
+            .partition(|child| child.name() == "server");
         for group in [others, servers] {
             for child in &group {
                 child.stop();
@@ -168,6 +207,5 @@ impl Cluster<'_> {
                 child.ended(deadline).await;
             }
         }
-        self.tasks.shutdown(Duration::from_secs(1)).await;
     }
 }

@@ -56,18 +56,33 @@ impl Target {
     fn open(&self) -> anyhow::Result<Cluster> {
         use anyhow::Context as _;
         let path = self.dir.join("dev.json");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("read {}: start `wasmorch dev` there first", path.display()))?;
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("read {}: start `wasmorch dev` there first", path.display())
+        })?;
         let state: serde_json::Value = serde_json::from_str(&text).context("parse dev.json")?;
         let address = |field: &str| -> anyhow::Result<std::net::SocketAddr> {
-            let url = state[field].as_str().with_context(|| format!("dev.json names no {field}"))?;
-            url.trim_start_matches("http://").parse().with_context(|| format!("parse {url}"))
+            let url = state[field]
+                .as_str()
+                .with_context(|| format!("dev.json names no {field}"))?;
+            url.trim_start_matches("http://")
+                .parse()
+                .with_context(|| format!("parse {url}"))
         };
-        let kubeconfig = kube::config::Kubeconfig::read_from(self.dir.join("kubeconfig")).context("read the kubeconfig")?;
-        let user = kubeconfig.auth_infos.first().and_then(|user| user.auth_info.as_ref());
-        let token = user.and_then(|user| user.token.as_ref()).context("the kubeconfig holds no token")?;
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.dir.join("kubeconfig"))
+            .context("read the kubeconfig")?;
+        let user = kubeconfig
+            .auth_infos
+            .first()
+            .and_then(|user| user.auth_info.as_ref());
+        let token = user
+            .and_then(|user| user.token.as_ref())
+            .context("the kubeconfig holds no token")?;
         let token = secrecy::ExposeSecret::expose_secret(token).to_owned();
-        Ok(Cluster { api: address("http")?, ingress: address("ingress")?, token })
+        Ok(Cluster {
+            api: address("http")?,
+            ingress: address("ingress")?,
+            token,
+        })
     }
 }
 

@@ -22,8 +22,13 @@ pub struct Operator {
 impl Operator {
     /// Reads a kubeconfig; says nothing to the server yet.
     pub async fn open(kubeconfig: &Path) -> anyhow::Result<Self> {
-        let global = Global { kubeconfig: Some(kubeconfig.to_owned()), ..Global::default() };
-        Ok(Self { session: Session::open(&global).await.map_err(told)? })
+        let global = Global {
+            kubeconfig: Some(kubeconfig.to_owned()),
+            ..Global::default()
+        };
+        Ok(Self {
+            session: Session::open(&global).await.map_err(told)?,
+        })
     }
 
     /// The client underneath.
@@ -33,7 +38,9 @@ impl Operator {
 
     /// Pushes a module under the tag `latest`.
     pub async fn push(&self, name: &str, wasm: Bytes) -> anyhow::Result<()> {
-        push_bytes(&self.session, wasm.into(), name, "latest").await.map_err(told)?;
+        push_bytes(&self.session, wasm.into(), name, "latest")
+            .await
+            .map_err(told)?;
         Ok(())
     }
 
@@ -43,7 +50,9 @@ impl Operator {
         let catalog = Catalog::read(&self.session).await.map_err(told)?;
         let mut done = Vec::new();
         for object in objects {
-            let (resource, outcome, object) = apply_object(&self.session, &catalog, object, false).await.map_err(told)?;
+            let (resource, outcome, object) = apply_object(&self.session, &catalog, object, false)
+                .await
+                .map_err(told)?;
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             done.push(format!("{} {}", resource.display(name), outcome.word()));
         }

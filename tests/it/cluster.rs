@@ -32,7 +32,16 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(directory.path().join("dev.out")).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_wasmorch"))
-            .args(["dev", "--port", "0", "--https-port", "0", "--ingress-port", "0", "--dir"])
+            .args([
+                "dev",
+                "--port",
+                "0",
+                "--https-port",
+                "0",
+                "--ingress-port",
+                "0",
+                "--dir",
+            ])
             .arg(directory.path().join("cluster"))
             .args(arguments)
             .stdin(Stdio::null())
@@ -47,10 +56,18 @@ impl Cluster {
             text.contains("Dashboard").then_some(())
         })
         .await;
-        let kubeconfig = kube::config::Kubeconfig::read_from(directory.path().join("cluster/kubeconfig")).unwrap();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+        let kubeconfig =
+            kube::config::Kubeconfig::read_from(directory.path().join("cluster/kubeconfig"))
+                .unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+            .await
+            .unwrap();
         let client = kube::Client::try_from(config).unwrap();
-        Self { process, directory, client }
+        Self {
+            process,
+            directory,
+            client,
+        }
     }
 
     pub fn root(&self) -> PathBuf {
@@ -68,7 +85,12 @@ impl Cluster {
 
     /// The front door.
     pub fn ingress(&self) -> SocketAddr {
-        self.state()["ingress"].as_str().unwrap().trim_start_matches("http://").parse().unwrap()
+        self.state()["ingress"]
+            .as_str()
+            .unwrap()
+            .trim_start_matches("http://")
+            .parse()
+            .unwrap()
     }
 
     /// The plain http API.
@@ -118,7 +140,12 @@ impl Cluster {
             .output();
         match output {
             Ok(output) => Some(succeeded("kubectl", arguments, &output)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && std::env::var_os("CI").is_none() => None,
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && std::env::var_os("CI").is_none() =>
+            {
+                None
+            }
             Err(error) => panic!("kubectl: {error}"),
         }
     }
@@ -137,20 +164,37 @@ impl Cluster {
     /// Waits until all replicas of a Deployment are updated and ready.
     pub async fn wait_for_rollout(&self, name: &str) {
         let api: Api<Deployment> = Api::default_namespaced(self.client.clone());
-        self.wait_within(PATIENCE, &format!("deployment {name} to be rolled out"), await_condition(api, name, IsRolledOut)).await;
+        self.wait_within(
+            PATIENCE,
+            &format!("deployment {name} to be rolled out"),
+            await_condition(api, name, IsRolledOut),
+        )
+        .await;
     }
 
     /// Waits for a future with a bound; a failure shows the cluster's pods.
-    pub async fn wait_within<T>(&self, bound: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    pub async fn wait_within<T>(
+        &self,
+        bound: Duration,
+        what: &str,
+        future: impl Future<Output = T>,
+    ) -> T {
         match tokio::time::timeout(bound, future).await {
             Ok(value) => value,
-            Err(_) => panic!("no {what} within {bound:?}\n{}\n{}", self.wasmorch(&["get", "pods", "-A", "-o", "wide"]), self.said()),
+            Err(_) => panic!(
+                "no {what} within {bound:?}\n{}\n{}",
+                self.wasmorch(&["get", "pods", "-A", "-o", "wide"]),
+                self.said()
+            ),
         }
     }
 
     pub async fn pods(&self, selector: &str) -> Vec<Pod> {
         let api: Api<Pod> = Api::default_namespaced(self.client.clone());
-        api.list(&ListParams::default().labels(selector)).await.unwrap().items
+        api.list(&ListParams::default().labels(selector))
+            .await
+            .unwrap()
+            .items
     }
 
     /// GET through the front door; the status, or 0 when the connection failed.
@@ -158,7 +202,10 @@ impl Cluster {
         let client = reqwest::Client::new();
         let url = format!("http://{}{path}", self.ingress());
         match client.get(url).header("host", host).send().await {
-            Ok(response) => (response.status().as_u16(), response.text().await.unwrap_or_default()),
+            Ok(response) => (
+                response.status().as_u16(),
+                response.text().await.unwrap_or_default(),
+            ),
             Err(_) => (0, String::new()),
         }
     }
@@ -172,7 +219,8 @@ impl Drop for Cluster {
         let _ = self.process.wait();
         if std::thread::panicking() {
             for name in ["server", "router", "dev-1", "dev-2", "dev-3"] {
-                let log = std::fs::read_to_string(self.root().join(format!("logs/{name}.log"))).unwrap_or_default();
+                let log = std::fs::read_to_string(self.root().join(format!("logs/{name}.log")))
+                    .unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(40).collect();
                 eprintln!("--- {name}");
                 tail.iter().rev().for_each(|line| eprintln!("{line}"));
@@ -185,8 +233,14 @@ struct IsRolledOut;
 
 impl Condition<Deployment> for IsRolledOut {
     fn matches_object(&self, deployment: Option<&Deployment>) -> bool {
-        let Some(deployment) = deployment else { return false };
-        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let Some(deployment) = deployment else {
+            return false;
+        };
+        let wanted = deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1);
         deployment.status.as_ref().is_some_and(|status| {
             status.observed_generation == deployment.metadata.generation
                 && status.updated_replicas.unwrap_or(0) == wanted
@@ -203,7 +257,12 @@ pub fn guest_path(guest: &str) -> PathBuf {
 fn succeeded(program: &str, arguments: &[&str], output: &std::process::Output) -> String {
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {}: {}\n{stdout}{stderr}", arguments.join(" "), output.status);
+    assert!(
+        output.status.success(),
+        "{program} {}: {}\n{stdout}{stderr}",
+        arguments.join(" "),
+        output.status
+    );
     stdout
 }
 
@@ -236,20 +295,39 @@ struct Counts {
 impl Load {
     /// Starts `connections` clients that each GET as fast as they are answered, at most every 2 ms.
     pub fn start(ingress: SocketAddr, host: &str, connections: usize) -> Self {
-        let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
+        let (stop, counts) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(Counts::default()),
+        );
         let workers = (0..connections)
             .map(|_| {
-                let (stop, counts, host) = (Arc::clone(&stop), Arc::clone(&counts), host.to_owned());
+                let (stop, counts, host) =
+                    (Arc::clone(&stop), Arc::clone(&counts), host.to_owned());
                 #[expect(clippy::disallowed_methods, reason = "the test owns the handle")]
                 tokio::spawn(async move {
-                    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+                    let client = reqwest::Client::builder()
+                        .timeout(Duration::from_secs(10))
+                        .build()
+                        .unwrap();
                     let mut pace = tokio::time::interval(Duration::from_millis(2));
                     while !stop.load(Ordering::Relaxed) {
                         pace.tick().await;
-                        let answer = client.get(format!("http://{ingress}/")).header("host", &host).send().await;
+                        let answer = client
+                            .get(format!("http://{ingress}/"))
+                            .header("host", &host)
+                            .send()
+                            .await;
                         let failure = match answer {
-                            Ok(response) if response.status() == 200 => response.text().await.err().map(|error| format!("{error:?}")),
-                            Ok(response) => Some(format!("{} {}", response.status(), response.text().await.unwrap_or_default())),
+                            Ok(response) if response.status() == 200 => response
+                                .text()
+                                .await
+                                .err()
+                                .map(|error| format!("{error:?}")),
+                            Ok(response) => Some(format!(
+                                "{} {}",
+                                response.status(),
+                                response.text().await.unwrap_or_default()
+                            )),
                             Err(error) => Some(format!("{error:?}")),
                         };
                         match failure {
@@ -260,13 +338,20 @@ impl Load {
                 })
             })
             .collect();
-        Self { stop, counts, workers }
+        Self {
+            stop,
+            counts,
+            workers,
+        }
     }
 
     /// Waits until so many more requests have been served.
     pub async fn serve(&self, more: u64) {
         let from = self.counts.served.load(Ordering::Relaxed);
-        until("requests to be served", async || (self.counts.served.load(Ordering::Relaxed) >= from + more).then_some(())).await;
+        until("requests to be served", async || {
+            (self.counts.served.load(Ordering::Relaxed) >= from + more).then_some(())
+        })
+        .await;
     }
 
     /// Stops, and fails if any request did; gives how many were served.
@@ -277,7 +362,13 @@ impl Load {
         }
         let failures = self.counts.failures.lock().unwrap();
         let served = self.counts.served.load(Ordering::Relaxed);
-        assert!(failures.is_empty(), "{} of {} requests failed: {:?}", failures.len(), served, &failures[..failures.len().min(5)]);
+        assert!(
+            failures.is_empty(),
+            "{} of {} requests failed: {:?}",
+            failures.len(),
+            served,
+            &failures[..failures.len().min(5)]
+        );
         served
     }
 }

@@ -14,7 +14,11 @@ const BAD: Style = AnsiColor::Red.on_default();
 const DIM: Style = Style::new().dimmed();
 
 pub fn title(directory: &Path, ports: &Ports) {
-    println!("{BOLD}wasmorch {}{BOLD:#} · dev cluster in {} {DIM}(kept between runs; --fresh starts empty){DIM:#}\n", env!("CARGO_PKG_VERSION"), directory.display());
+    println!(
+        "{BOLD}wasmorch {}{BOLD:#} · dev cluster in {} {DIM}(kept between runs; --fresh starts empty){DIM:#}\n",
+        env!("CARGO_PKG_VERSION"),
+        directory.display()
+    );
     for (wanted, used) in &ports.moved {
         println!("  {DIM}port {wanted} is taken; using {used}{DIM:#}");
     }
@@ -25,11 +29,20 @@ pub fn done(what: &str, detail: &str) {
 }
 
 pub fn addresses(ports: &Ports, token: &str, kubeconfig: &Path, demo: bool) {
-    println!("\n  Dashboard         http://{}/ui/#token={token}", ports.http);
-    println!("  kubectl           export KUBECONFIG={}", kubeconfig.display());
+    println!(
+        "\n  Dashboard         http://{}/ui/#token={token}",
+        ports.http
+    );
+    println!(
+        "  kubectl           export KUBECONFIG={}",
+        kubeconfig.display()
+    );
     if demo {
         println!("  Try               curl http://{}/catalog", ports.ingress);
-        println!("                    curl http://gateway.default.localhost:{}/catalog", ports.ingress.port());
+        println!(
+            "                    curl http://gateway.default.localhost:{}/catalog",
+            ports.ingress.port()
+        );
     } else {
         println!("  Try               wasmorch run hello hello.wasm");
     }
@@ -39,8 +52,15 @@ pub fn addresses(ports: &Ports, token: &str, kubeconfig: &Path, demo: bool) {
 pub fn report(report: &Report) {
     match report {
         Report::Started { name, pid } => println!("  {GOOD}↻{GOOD:#} {name} is back (pid {pid})"),
-        Report::Exited { name, how, restart_in } => {
-            println!("  {BAD}✖{BAD:#} {name} died ({how}); restarting in {:.1} s", restart_in.as_secs_f64());
+        Report::Exited {
+            name,
+            how,
+            restart_in,
+        } => {
+            println!(
+                "  {BAD}✖{BAD:#} {name} died ({how}); restarting in {:.1} s",
+                restart_in.as_secs_f64()
+            );
         }
         Report::Failed { name, why } => println!("  {BAD}✖{BAD:#} {name} cannot be started: {why}"),
     }

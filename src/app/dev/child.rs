@@ -31,9 +31,19 @@ pub struct Child {
 /// Something happened to a child.
 #[derive(Debug)]
 pub enum Report {
-    Started { name: String, pid: u32 },
-    Exited { name: String, how: String, restart_in: Duration },
-    Failed { name: String, why: String },
+    Started {
+        name: String,
+        pid: u32,
+    },
+    Exited {
+        name: String,
+        how: String,
+        restart_in: Duration,
+    },
+    Failed {
+        name: String,
+        why: String,
+    },
 }
 
 /// The handle of a supervised child.
@@ -46,7 +56,12 @@ pub struct Supervised {
 
 impl Child {
     pub fn new(name: &str, role: &str, log: PathBuf, verbose: bool) -> Self {
-        Self { name: name.to_owned(), arguments: vec![role.into()], log, verbose }
+        Self {
+            name: name.to_owned(),
+            arguments: vec![role.into()],
+            log,
+            verbose,
+        }
     }
 
     pub fn arg(&mut self, flag: &str, value: impl Into<OsString>) {
@@ -56,7 +71,11 @@ impl Child {
 
     fn spawn(&self) -> std::io::Result<tokio::process::Child> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let stderr = if self.verbose { Stdio::inherit() } else { log.try_clone()?.into() };
+        let stderr = if self.verbose {
+            Stdio::inherit()
+        } else {
+            log.try_clone()?.into()
+        };
         Command::new(std::env::current_exe()?)
             .args(&self.arguments)
             .env(PARENT_PIPE, "1")
@@ -90,7 +109,10 @@ impl Supervised {
     /// Waits until the child has ended, at most until `deadline`.
     pub async fn ended(mut self, deadline: Instant) {
         let wait = self.ended.wait_for(|ended| *ended);
-        if tokio::time::timeout_at(deadline.into(), wait).await.is_err() {
+        if tokio::time::timeout_at(deadline.into(), wait)
+            .await
+            .is_err()
+        {
             tracing::warn!(child = self.name, "did not end in time; it is killed");
         }
     }
@@ -102,7 +124,8 @@ pub fn supervise(child: Child, reports: mpsc::Sender<Report>, tasks: &TaskGroup)
     let handle = Supervised {
         name: child.name.clone(),
         pid: Arc::default(),
-        stop: tasks.cancelled().child_token(),
+        // Not a child of the group's token: Ctrl-C cancels the group, and the children end in order.
+        stop: CancellationToken::new(),
         ended,
     };
     let (pid, stop) = (Arc::clone(&handle.pid), handle.stop.clone());
@@ -113,13 +136,23 @@ pub fn supervise(child: Child, reports: mpsc::Sender<Report>, tasks: &TaskGroup)
     handle
 }
 
-async fn run(child: &Child, pid: &AtomicU32, stop: &CancellationToken, reports: &mpsc::Sender<Report>) {
+async fn run(
+    child: &Child,
+    pid: &AtomicU32,
+    stop: &CancellationToken,
+    reports: &mpsc::Sender<Report>,
+) {
     let mut failures = 0;
     while !stop.is_cancelled() {
         let mut process = match child.spawn() {
             Ok(process) => process,
             Err(error) => {
-                let _ = reports.send(Report::Failed { name: child.name.clone(), why: error.to_string() }).await;
+                let _ = reports
+                    .send(Report::Failed {
+                        name: child.name.clone(),
+                        why: error.to_string(),
+                    })
+                    .await;
                 return;
             }
         };
@@ -127,16 +160,31 @@ async fn run(child: &Child, pid: &AtomicU32, stop: &CancellationToken, reports: 
         let id = process.id().unwrap_or_default();
         let first = pid.swap(id, Ordering::Relaxed) == 0 && failures == 0;
         if !first {
-            let _ = reports.send(Report::Started { name: child.name.clone(), pid: id }).await;
+            let _ = reports
+                .send(Report::Started {
+                    name: child.name.clone(),
+                    pid: id,
+                })
+                .await;
         }
         let since = Instant::now();
         let how = tokio::select! {
             status = process.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
             () = stop.cancelled() => return end(process).await,
         };
-        failures = if since.elapsed() > GOOD_CONDUCT { 1 } else { failures + 1 };
+        failures = if since.elapsed() > GOOD_CONDUCT {
+            1
+        } else {
+            failures + 1
+        };
         let restart_in = RESTART.delay(failures);
-        let _ = reports.send(Report::Exited { name: child.name.clone(), how, restart_in }).await;
+        let _ = reports
+            .send(Report::Exited {
+                name: child.name.clone(),
+                how,
+                restart_in,
+            })
+            .await;
         tokio::select! {
             () = tokio::time::sleep(restart_in) => {}
             () = stop.cancelled() => return,
@@ -146,7 +194,9 @@ async fn run(child: &Child, pid: &AtomicU32, stop: &CancellationToken, reports: 
 
 /// SIGTERM, then the patience of the caller; dropping the handle kills what is left.
 async fn end(mut process: tokio::process::Child) {
-    let id = process.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+    let id = process
+        .id()
+        .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
     if let Some(id) = id {
         let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
     }

@@ -17,7 +17,14 @@ const SHOP: &str = include_str!("../../../guest-examples/shop.yaml");
 /// How many pods the manifest asks for.
 const PODS: usize = 13;
 const MODULES: [&str; 8] = [
-    "shop-gateway", "shop-catalog", "shop-orders", "shop-payments", "shop-inventory", "shopper", "ledger-server", "ledger-client",
+    "shop-gateway",
+    "shop-catalog",
+    "shop-orders",
+    "shop-payments",
+    "shop-inventory",
+    "shopper",
+    "ledger-server",
+    "ledger-client",
 ];
 
 /// A guest that is part of this binary.
@@ -32,8 +39,9 @@ pub fn guest(name: &str) -> Option<Bytes> {
 /// Pushes the modules, applies the manifest and waits until every pod is ready; gives their number.
 pub async fn install(client: &Client, patience: Duration) -> anyhow::Result<usize> {
     for module in MODULES {
-        let wasm = guest(module).ok_or_else(|| anyhow::anyhow!("this build holds no guest `{module}`"))?;
-        client.push("default", module, wasm).await?;
+        let wasm =
+            guest(module).ok_or_else(|| anyhow::anyhow!("this build holds no guest `{module}`"))?;
+        client.push(module, wasm).await?;
     }
     client.apply("the demo", SHOP).await?;
     client.wait_for_pods("default", PODS, patience).await

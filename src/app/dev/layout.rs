@@ -30,18 +30,29 @@ impl Layout {
     /// Creates the directories; with `fresh` deletes what was there.
     pub fn prepare(root: &Path, fresh: bool) -> anyhow::Result<Self> {
         if fresh && root.exists() {
-            anyhow::ensure!(root.join("dev.lock").exists(), "{} does not look like a dev cluster; --fresh deletes only what `wasmorch dev` made", root.display());
+            anyhow::ensure!(
+                root.join("dev.lock").exists(),
+                "{} does not look like a dev cluster; --fresh deletes only what `wasmorch dev` made",
+                root.display()
+            );
             fs::remove_dir_all(root).with_context(|| format!("delete {}", root.display()))?;
         }
-        fs::create_dir_all(root.join("logs")).with_context(|| format!("create {}", root.display()))?;
-        let root = root.canonicalize().with_context(|| format!("find {}", root.display()))?;
+        fs::create_dir_all(root.join("logs"))
+            .with_context(|| format!("create {}", root.display()))?;
+        let root = root
+            .canonicalize()
+            .with_context(|| format!("find {}", root.display()))?;
         Ok(Self { root })
     }
 
     /// Keeps a second `dev` out of the same directory.
     pub fn lock(&self) -> anyhow::Result<File> {
         let path = self.root.join("dev.lock");
-        let file = File::options().create(true).append(true).open(&path).with_context(|| format!("open {}", path.display()))?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("open {}", path.display()))?;
         if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             bail!(
                 "a dev cluster already runs in {}\n  help: use it (`wasmorch get pods`), stop it with Ctrl-C in its terminal, or start another with --dir",
@@ -61,16 +72,23 @@ impl Layout {
 
     /// The bearer token out of the kubeconfig that the server wrote.
     pub fn admin_token(&self) -> anyhow::Result<String> {
-        let config = kube::config::Kubeconfig::read_from(self.kubeconfig()).context("read the cluster's kubeconfig")?;
-        let user = config.auth_infos.first().and_then(|user| user.auth_info.as_ref());
-        let token = user.and_then(|user| user.token.as_ref()).context("the kubeconfig holds no token")?;
+        let config = kube::config::Kubeconfig::read_from(self.kubeconfig())
+            .context("read the cluster's kubeconfig")?;
+        let user = config
+            .auth_infos
+            .first()
+            .and_then(|user| user.auth_info.as_ref());
+        let token = user
+            .and_then(|user| user.token.as_ref())
+            .context("the kubeconfig holds no token")?;
         Ok(secrecy::ExposeSecret::expose_secret(token).to_owned())
     }
 
     pub fn write_state(&self, state: &serde_json::Value) -> anyhow::Result<()> {
         let path = self.root.join("dev.json");
         let part = self.root.join("dev.json.part");
-        fs::write(&part, serde_json::to_vec_pretty(state)?).with_context(|| format!("write {}", part.display()))?;
+        fs::write(&part, serde_json::to_vec_pretty(state)?)
+            .with_context(|| format!("write {}", part.display()))?;
         fs::rename(&part, &path).with_context(|| format!("write {}", path.display()))
     }
 
@@ -110,7 +128,11 @@ impl Layout {
     }
 
     fn child(&self, name: &str, args: &DevArgs) -> Child {
-        let role = if name.starts_with("dev-") { "worker" } else { name };
+        let role = if name.starts_with("dev-") {
+            "worker"
+        } else {
+            name
+        };
         Child::new(name, role, self.log(name), args.verbose)
     }
 }
@@ -132,9 +154,21 @@ impl Ports {
                     return Ok(bound);
                 }
             }
-            bail!("no free port between {wanted} and {last} on {}", args.address)
+            bail!(
+                "no free port between {wanted} and {last} on {}",
+                args.address
+            )
         };
-        let (http, https, ingress) = (free(args.port)?, free(args.https_port)?, free(args.ingress_port)?);
-        Ok(Self { http, https, ingress, moved })
+        let (http, https, ingress) = (
+            free(args.port)?,
+            free(args.https_port)?,
+            free(args.ingress_port)?,
+        );
+        Ok(Self {
+            http,
+            https,
+            ingress,
+            moved,
+        })
     }
 }

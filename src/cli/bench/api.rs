@@ -34,17 +34,31 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         println!("etcd is not installed: measured alone");
     }
     for &in_flight in &args.in_flight {
-        anyhow::ensure!((1..=1024).contains(&in_flight), "--in-flight {in_flight}: between 1 and 1024");
+        anyhow::ensure!(
+            (1..=1024).contains(&in_flight),
+            "--in-flight {in_flight}: between 1 and 1024"
+        );
         let total = (args.writes * in_flight).max(2_000);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..args.pairs {
-            ours.push(closed_loop(cluster.api, in_flight, Until::Requests(total), creates(&cluster)).await?);
+            ours.push(
+                closed_loop(
+                    cluster.api,
+                    in_flight,
+                    Until::Requests(total),
+                    creates(&cluster),
+                )
+                .await?,
+            );
             empty(&cluster).await?;
             if let Some(etcd) = &etcd {
                 theirs.push(etcd.puts(in_flight, total, BODY_SIZE).await?);
             }
         }
-        println!("durable creates, {in_flight} in flight, {} × {total}", args.pairs);
+        println!(
+            "durable creates, {in_flight} in flight, {} × {total}",
+            args.pairs
+        );
         stats::print_side("wasmorch POST configmaps", &ours);
         if etcd.is_some() {
             stats::print_side("etcd put", &theirs);
@@ -63,12 +77,18 @@ fn creates(cluster: &Cluster) -> MakeRequest {
     let filler = "x".repeat(BODY_SIZE - 130);
     Arc::new(move |number| {
         let name = format!("bench-{run}-{number:x}");
-        let body = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}","labels":{{"bench":"api"}}}},"data":{{"filler":"{filler}"}}}}"#);
+        let body = format!(
+            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}","labels":{{"bench":"api"}}}},"data":{{"filler":"{filler}"}}}}"#
+        );
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = PATH.parse().unwrap_or_default();
         let headers = request.headers_mut();
-        for (name, value) in [(header::HOST, authority.as_str()), (header::AUTHORIZATION, &bearer), (header::CONTENT_TYPE, "application/json")] {
+        for (name, value) in [
+            (header::HOST, authority.as_str()),
+            (header::AUTHORIZATION, &bearer),
+            (header::CONTENT_TYPE, "application/json"),
+        ] {
             if let Ok(value) = value.parse() {
                 headers.insert(name, value);
             }
@@ -83,8 +103,13 @@ async fn empty(cluster: &Cluster) -> anyhow::Result<()> {
     let make: MakeRequest = Arc::new(move |_| {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.method_mut() = Method::DELETE;
-        *request.uri_mut() = format!("{PATH}?labelSelector=bench%3Dapi").parse().unwrap_or_default();
-        for (name, value) in [(header::HOST, authority.as_str()), (header::AUTHORIZATION, &bearer)] {
+        *request.uri_mut() = format!("{PATH}?labelSelector=bench%3Dapi")
+            .parse()
+            .unwrap_or_default();
+        for (name, value) in [
+            (header::HOST, authority.as_str()),
+            (header::AUTHORIZATION, &bearer),
+        ] {
             if let Ok(value) = value.parse() {
                 request.headers_mut().insert(name, value);
             }
@@ -92,6 +117,9 @@ async fn empty(cluster: &Cluster) -> anyhow::Result<()> {
         request
     });
     let deleted = closed_loop(cluster.api, 1, Until::Requests(1), make).await?;
-    anyhow::ensure!(deleted.failed == 0, "the objects of the measurement could not be deleted: kubectl delete configmap -l bench=api");
+    anyhow::ensure!(
+        deleted.failed == 0,
+        "the objects of the measurement could not be deleted: kubectl delete configmap -l bench=api"
+    );
     Ok(())
 }

@@ -33,10 +33,26 @@ impl Etcd {
         let directory = tempfile::tempdir_in(beside).context("make a directory for etcd")?;
         let (client, peer) = (free_port()?, free_port()?);
         let process = Command::new("etcd")
-            .arg("--data-dir").arg(directory.path())
-            .args(["--listen-client-urls", &format!("http://{client}"), "--advertise-client-urls", &format!("http://{client}")])
-            .args(["--listen-peer-urls", &format!("http://{peer}"), "--initial-advertise-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-cluster", &format!("default=http://{peer}"), "--log-level", "error"])
+            .arg("--data-dir")
+            .arg(directory.path())
+            .args([
+                "--listen-client-urls",
+                &format!("http://{client}"),
+                "--advertise-client-urls",
+                &format!("http://{client}"),
+            ])
+            .args([
+                "--listen-peer-urls",
+                &format!("http://{peer}"),
+                "--initial-advertise-peer-urls",
+                &format!("http://{peer}"),
+            ])
+            .args([
+                "--initial-cluster",
+                &format!("default=http://{peer}"),
+                "--log-level",
+                "error",
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
@@ -46,7 +62,11 @@ impl Etcd {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).context("start etcd"),
         };
-        let etcd = Self { address: client, _process: process, _directory: directory };
+        let etcd = Self {
+            address: client,
+            _process: process,
+            _directory: directory,
+        };
         let deadline = Instant::now() + Duration::from_secs(15);
         while etcd.puts(1, 1, 16).await.is_err() {
             anyhow::ensure!(Instant::now() < deadline, "etcd did not answer within 15 s");
@@ -56,7 +76,12 @@ impl Etcd {
     }
 
     /// Puts `total` keys, `in_flight` at a time, over one connection per ten in flight.
-    pub(super) async fn puts(&self, in_flight: u64, total: u64, size: usize) -> anyhow::Result<Sample> {
+    pub(super) async fn puts(
+        &self,
+        in_flight: u64,
+        total: u64,
+        size: usize,
+    ) -> anyhow::Result<Sample> {
         let tasks = TaskGroup::new();
         let (results, mut finished) = tokio::sync::mpsc::channel(usize::try_from(in_flight)?);
         let mut connections = Vec::new();
@@ -69,7 +94,9 @@ impl Etcd {
             let share = total / in_flight + u64::from(index < total % in_flight);
             let results = results.clone();
             tasks.spawn_contained("bench-etcd", async move {
-                let _ = results.send(put_many(sender, index << 32, share, size).await).await;
+                let _ = results
+                    .send(put_many(sender, index << 32, share, size).await)
+                    .await;
             });
         }
         drop(results);
@@ -78,14 +105,24 @@ impl Etcd {
             latencies.extend(mine?);
         }
         let rate = latencies.len() as f64 / started.elapsed().as_secs_f64();
-        let (p50, p99) = (stats::percentile(&mut latencies, 0.5), stats::percentile(&mut latencies, 0.99));
-        Ok(Sample { rate, p50, p99, failed: 0 })
+        let (p50, p99) = (
+            stats::percentile(&mut latencies, 0.5),
+            stats::percentile(&mut latencies, 0.99),
+        );
+        Ok(Sample {
+            rate,
+            p50,
+            p99,
+            failed: 0,
+        })
     }
 
     async fn connect(&self, tasks: &TaskGroup) -> anyhow::Result<SendRequest<Full<Bytes>>> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await?;
         tasks.spawn_contained("bench-etcd-connection", async move {
             let _ = connection.await;
         });
@@ -93,7 +130,12 @@ impl Etcd {
     }
 }
 
-async fn put_many(mut sender: SendRequest<Full<Bytes>>, first: u64, share: u64, size: usize) -> anyhow::Result<Vec<Duration>> {
+async fn put_many(
+    mut sender: SendRequest<Full<Bytes>>,
+    first: u64,
+    share: u64,
+    size: usize,
+) -> anyhow::Result<Vec<Duration>> {
     let value = vec![b'x'; size];
     let mut latencies = Vec::new();
     for number in 0..share {
@@ -104,10 +146,23 @@ async fn put_many(mut sender: SendRequest<Full<Bytes>>, first: u64, share: u64, 
             .uri("http://etcd/etcdserverpb.KV/Put")
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
-            .body(Full::new(put_frame(&format!("/bench/{:x}", first + number), &value)))?;
-        let response = sender.send_request(request).await?.into_body().collect().await?;
-        let status = response.trailers().and_then(|trailers| trailers.get("grpc-status"));
-        anyhow::ensure!(status.is_none_or(|status| status == "0"), "etcd refused a put: {status:?}");
+            .body(Full::new(put_frame(
+                &format!("/bench/{:x}", first + number),
+                &value,
+            )))?;
+        let response = sender
+            .send_request(request)
+            .await?
+            .into_body()
+            .collect()
+            .await?;
+        let status = response
+            .trailers()
+            .and_then(|trailers| trailers.get("grpc-status"));
+        anyhow::ensure!(
+            status.is_none_or(|status| status == "0"),
+            "etcd refused a put: {status:?}"
+        );
         latencies.push(since.elapsed());
     }
     Ok(latencies)

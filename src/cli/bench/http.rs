@@ -41,7 +41,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             theirs.push(measure(peer, &args).await?);
         }
     }
-    println!("GET over {} connections, {} × {} s each, turn by turn", args.connections, args.pairs, args.seconds);
+    println!(
+        "GET over {} connections, {} × {} s each, turn by turn",
+        args.connections, args.pairs, args.seconds
+    );
     stats::print_side(&args.url.to_string(), &ours);
     if let Some(peer) = &args.peer {
         stats::print_side(&peer.to_string(), &theirs);
@@ -56,14 +59,32 @@ struct Server {
 }
 
 fn target(url: &Uri) -> anyhow::Result<Server> {
-    anyhow::ensure!(url.scheme_str() == Some("http"), "{url}: only plain http URLs are measured");
-    let host = url.host().with_context(|| format!("{url} names no host"))?.to_owned();
+    anyhow::ensure!(
+        url.scheme_str() == Some("http"),
+        "{url}: only plain http URLs are measured"
+    );
+    let host = url
+        .host()
+        .with_context(|| format!("{url} names no host"))?
+        .to_owned();
     let port = url.port_u16().unwrap_or(80);
     // Names under localhost are this machine by definition (RFC 6761), whatever the resolver says.
-    let name = if host.ends_with(".localhost") { "127.0.0.1" } else { &host };
-    let address = (name, port).to_socket_addrs()?.next().with_context(|| format!("{host} has no address"))?;
-    anyhow::ensure!(address.ip().is_loopback(), "{url} is not on this machine; the load generator talks to loopback only");
-    let path = url.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+    let name = if host.ends_with(".localhost") {
+        "127.0.0.1"
+    } else {
+        &host
+    };
+    let address = (name, port)
+        .to_socket_addrs()?
+        .next()
+        .with_context(|| format!("{host} has no address"))?;
+    anyhow::ensure!(
+        address.ip().is_loopback(),
+        "{url} is not on this machine; the load generator talks to loopback only"
+    );
+    let path = url
+        .path_and_query()
+        .map_or_else(|| "/".to_owned(), ToString::to_string);
     let authority = format!("{host}:{port}");
     let make: MakeRequest = Arc::new(move |_| {
         let mut request = Request::new(Full::new(Bytes::new()));
@@ -77,5 +98,11 @@ fn target(url: &Uri) -> anyhow::Result<Server> {
 }
 
 async fn measure(server: &Server, args: &Args) -> anyhow::Result<super::Sample> {
-    closed_loop(server.address, args.connections, Until::Elapsed(Duration::from_secs(args.seconds)), Arc::clone(&server.make)).await
+    closed_loop(
+        server.address,
+        args.connections,
+        Until::Elapsed(Duration::from_secs(args.seconds)),
+        Arc::clone(&server.make),
+    )
+    .await
 }

@@ -21,8 +21,13 @@ use crate::tasks::TaskGroup;
 pub(super) type MakeRequest = Arc<dyn Fn(u64) -> Request<Full<Bytes>> + Send + Sync>;
 
 /// One keep-alive connection.
-pub(super) async fn connect(address: SocketAddr, tasks: &TaskGroup) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
+pub(super) async fn connect(
+    address: SocketAddr,
+    tasks: &TaskGroup,
+) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address)
+        .await
+        .with_context(|| format!("connect to {address}"))?;
     stream.set_nodelay(true).context("set TCP_NODELAY")?;
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tasks.spawn_contained("bench-connection", async move {
@@ -39,7 +44,12 @@ pub(super) enum Until {
 }
 
 /// Loads `address` over `connections` connections.
-pub(super) async fn closed_loop(address: SocketAddr, connections: u64, until: Until, make: MakeRequest) -> anyhow::Result<Sample> {
+pub(super) async fn closed_loop(
+    address: SocketAddr,
+    connections: u64,
+    until: Until,
+    make: MakeRequest,
+) -> anyhow::Result<Sample> {
     let tasks = TaskGroup::new();
     let stop = Arc::new(AtomicBool::new(false));
     let (results, mut finished) = tokio::sync::mpsc::channel(usize::try_from(connections)?);
@@ -55,7 +65,9 @@ pub(super) async fn closed_loop(address: SocketAddr, connections: u64, until: Un
             Until::Requests(total) => total / connections + u64::from(index < total % connections),
         };
         tasks.spawn_contained("bench-load", async move {
-            let _ = results.send(one_connection(sender, index << 32, share, &stop, &make).await).await;
+            let _ = results
+                .send(one_connection(sender, index << 32, share, &stop, &make).await)
+                .await;
         });
     }
     drop(results);
@@ -69,11 +81,25 @@ pub(super) async fn closed_loop(address: SocketAddr, connections: u64, until: Un
         failed += wrong;
     }
     let rate = latencies.len() as f64 / started.elapsed().as_secs_f64();
-    let (p50, p99) = (stats::percentile(&mut latencies, 0.5), stats::percentile(&mut latencies, 0.99));
-    Ok(Sample { rate, p50, p99, failed })
+    let (p50, p99) = (
+        stats::percentile(&mut latencies, 0.5),
+        stats::percentile(&mut latencies, 0.99),
+    );
+    Ok(Sample {
+        rate,
+        p50,
+        p99,
+        failed,
+    })
 }
 
-async fn one_connection(mut sender: SendRequest<Full<Bytes>>, first: u64, share: u64, stop: &AtomicBool, make: &MakeRequest) -> (Vec<Duration>, u64) {
+async fn one_connection(
+    mut sender: SendRequest<Full<Bytes>>,
+    first: u64,
+    share: u64,
+    stop: &AtomicBool,
+    make: &MakeRequest,
+) -> (Vec<Duration>, u64) {
     let (mut latencies, mut failed) = (Vec::new(), 0);
     for number in 0..share {
         if stop.load(Ordering::Relaxed) {
@@ -93,7 +119,10 @@ async fn one_connection(mut sender: SendRequest<Full<Bytes>>, first: u64, share:
 }
 
 /// Whether the whole answer came and was a success.
-pub(super) async fn answered(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> anyhow::Result<bool> {
+pub(super) async fn answered(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<bool> {
     sender.ready().await?;
     let response = sender.send_request(request).await?;
     let good = response.status().is_success();

@@ -9,14 +9,20 @@ use super::Sample;
 /// The value below which `fraction` of the sorted values lie.
 pub(super) fn quantile(sorted: &[f64], fraction: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
-    sorted.get((last as f64 * fraction).round() as usize).copied().unwrap_or(f64::NAN)
+    sorted
+        .get((last as f64 * fraction).round() as usize)
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 /// The same for durations; sorts them.
 pub(super) fn percentile(latencies: &mut [Duration], fraction: f64) -> Duration {
     latencies.sort_unstable();
     let last = latencies.len().saturating_sub(1);
-    latencies.get((last as f64 * fraction).round() as usize).copied().unwrap_or_default()
+    latencies
+        .get((last as f64 * fraction).round() as usize)
+        .copied()
+        .unwrap_or_default()
 }
 
 /// Prints one side's median sample.
@@ -37,9 +43,18 @@ pub(super) fn print_side(name: &str, samples: &[Sample]) {
 
 /// Prints how many times the peer's rate ours is: the median of the pairs, and the lower quartile.
 pub(super) fn print_ratio(what: &str, ours: &[Sample], peer: &[Sample]) {
-    let mut ratios: Vec<f64> = ours.iter().zip(peer).map(|(a, b)| a.rate / b.rate).collect();
+    let mut ratios: Vec<f64> = ours
+        .iter()
+        .zip(peer)
+        .map(|(a, b)| a.rate / b.rate)
+        .collect();
     ratios.sort_by(f64::total_cmp);
-    println!("  {what:<28} {:>10.2}×    lower quartile {:.2}× of {} pairs", quantile(&ratios, 0.5), quantile(&ratios, 0.25), ratios.len());
+    println!(
+        "  {what:<28} {:>10.2}×    lower quartile {:.2}× of {} pairs",
+        quantile(&ratios, 0.5),
+        quantile(&ratios, 0.25),
+        ratios.len()
+    );
 }
 
 #[cfg(test)]
