@@ -8,7 +8,8 @@ use super::super::field_error::Errors;
 use super::super::filter::Selectable;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
-use super::{cell, pod_spec, pod_status_word};
+use super::pod_status_word::{self, Restarts};
+use super::{cell, pod_spec};
 use crate::api::table::{self, Column};
 use crate::api::{pod, quantity};
 
@@ -106,17 +107,15 @@ impl Strategy for Pod {
 
     fn cells(&self, now: Timestamp) -> Vec<Value> {
         let summary = pod_status_word::summary(self);
-        let count = self.spec.as_ref().map_or(0, |spec| spec.containers.len());
-        let restarts = match summary.last_restart {
-            Some(last) if summary.restarts != 0 => {
-                format!("{} ({} ago)", summary.restarts, table::age(Some(last), now))
-            }
-            _ => summary.restarts.to_string(),
+        let Restarts { count, last } = summary.restarts;
+        let restarts = match last {
+            Some(_) if count != 0 => format!("{count} ({} ago)", table::age(last, now)),
+            _ => count.to_string(),
         };
         let status = self.status.as_ref();
         vec![
             cell::name(&self.metadata),
-            format!("{}/{count}", summary.ready).into(),
+            format!("{}/{}", summary.ready, summary.total).into(),
             summary.word.into(),
             restarts.into(),
             cell::age(&self.metadata, now),

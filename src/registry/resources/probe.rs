@@ -41,11 +41,14 @@ pub(super) fn validate(
         probe.grpc.is_some(),
         "use httpGet or tcpSocket",
     );
-    errors.not_honoured(
-        &path.field("terminationGracePeriodSeconds"),
-        probe.termination_grace_period_seconds.is_some(),
-        "set terminationGracePeriodSeconds of the pod",
-    );
+    if let Some(seconds) = probe.termination_grace_period_seconds {
+        let at = path.field("terminationGracePeriodSeconds");
+        if may_succeed_often {
+            errors.forbidden(&at, "must not be set for readinessProbes");
+        } else if seconds <= 0 {
+            errors.invalid(&at, seconds, "must be greater than 0");
+        }
+    }
     match (&probe.http_get, &probe.tcp_socket) {
         (Some(_), Some(_)) => errors.forbidden(
             &path.field("tcpSocket"),
@@ -101,7 +104,7 @@ fn validate_http(path: &Path<'_>, action: &HTTPGetAction, errors: &mut Errors) {
 fn validate_host(path: &Path<'_>, host: Option<&str>, errors: &mut Errors) {
     errors.not_honoured(
         &path.field("host"),
-        host.is_some_and(|host| !host.is_empty()),
+        !matches!(host, None | Some("" | "127.0.0.1" | "localhost")),
         "a probe asks its own pod; remove the field",
     );
 }

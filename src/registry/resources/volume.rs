@@ -270,11 +270,21 @@ pub(super) fn validate_mounts(
         if let Some(sub_path) = mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
             validate_relative(&at.field("subPath"), sub_path, errors);
         }
-        let expression = mount
-            .sub_path_expr
-            .as_deref()
-            .is_some_and(|e| !e.is_empty());
-        errors.not_honoured(&at.field("subPathExpr"), expression, "use subPath");
+        let expression = mount.sub_path_expr.as_deref().unwrap_or_default();
+        if !expression.is_empty() {
+            let has_both = mount
+                .sub_path
+                .as_deref()
+                .is_some_and(|path| !path.is_empty());
+            if has_both {
+                errors.invalid(
+                    &at.field("subPathExpr"),
+                    expression,
+                    "subPathExpr and subPath are mutually exclusive",
+                );
+            }
+            validate_relative(&at.field("subPathExpr"), expression, errors);
+        }
         errors.not_honoured(
             &at.field("mountPropagation"),
             mount
