@@ -200,3 +200,52 @@ fn qos_class(spec: Option<&PodSpec>) -> &'static str {
         (true, false) => "Burstable",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(containers: &Value) -> PodSpec {
+        serde_json::from_value(json!({"containers": containers})).unwrap()
+    }
+
+    #[test]
+    fn quality_of_service_follows_requests_and_limits() {
+        let both = json!({"cpu": "1", "memory": "1Mi"});
+        for (containers, class) in [
+            (json!([{"resources": {}}]), "BestEffort"),
+            (json!([{"resources": {"requests": both}}]), "Burstable"),
+            (
+                json!([{"resources": {"requests": both, "limits": both}}]),
+                "Guaranteed",
+            ),
+            (
+                json!([{"resources": {"requests": both, "limits": both}}, {}]),
+                "Burstable",
+            ),
+            (
+                json!([{"resources": {"requests": {"cpu": "500m"}, "limits": both}}]),
+                "Burstable",
+            ),
+        ] {
+            assert_eq!(qos_class(Some(&spec(&containers))), class, "{containers}");
+        }
+    }
+
+    #[test]
+    fn grace_is_for_those_that_run() {
+        let grace = |status: Value, spec: Value, requested| {
+            let pod = json!({"spec": spec, "status": status});
+            serde_json::from_value::<Pod>(pod).unwrap().grace(requested)
+        };
+        let bound = || json!({"nodeName": "a", "terminationGracePeriodSeconds": 7});
+        let running = || json!({"phase": "Running"});
+        assert_eq!(grace(running(), bound(), None), 7);
+        assert_eq!(grace(running(), bound(), Some(3)), 3);
+        assert_eq!(grace(running(), bound(), Some(-1)), 1);
+        assert_eq!(grace(running(), bound(), Some(0)), 0);
+        assert_eq!(grace(json!({"phase": "Failed"}), bound(), None), 0);
+        assert_eq!(grace(running(), json!({}), Some(30)), 0);
+        assert_eq!(grace(json!({}), json!({"nodeName": "a"}), None), 30);
+    }
+}
