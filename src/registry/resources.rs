@@ -28,3 +28,22 @@ mod pod_template;
 mod port;
 mod probe;
 mod volume;
+
+/// The sample of a kind, changed at a JSON pointer, and what validation has to say about it.
+#[cfg(test)]
+fn check<K: super::strategy::Strategy>(
+    pointer: &str,
+    value: &serde_json::Value,
+    expected: &[&str],
+) {
+    let mut object = K::sample();
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    object.pointer_mut(parent).unwrap()[field] = value.clone();
+    let mut object: K = super::decode::decode(&object).unwrap().object;
+    object.metadata_mut().namespace = Some("default".to_owned());
+    object.set_defaults();
+    let mut errors = super::field_error::Errors::default();
+    object.validate(&mut errors);
+    let found: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(found, expected, "{pointer} {value}");
+}

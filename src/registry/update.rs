@@ -104,12 +104,18 @@ impl Registry {
             )));
         }
         let required = required_revision(&object).map(str::to_owned);
-        for _ in 0..ATTEMPTS {
+        if required.is_some() {
             let current = self.stored(res, ns, name)?;
             check_revision(res, &current, required.as_deref())?;
+            return match self.replace(write, &current, object).await? {
+                Attempt::Done(written) => Ok(written),
+                Attempt::Lost => Err(Error::conflict(res, name, MODIFIED)),
+            };
+        }
+        for _ in 0..ATTEMPTS {
+            let current = self.stored(res, ns, name)?;
             match self.replace(write, &current, object.clone()).await? {
                 Attempt::Done(written) => return Ok(written),
-                Attempt::Lost if required.is_some() => break,
                 Attempt::Lost => {}
             }
         }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, ResourceRequirements, SecurityContext, Volume,
+    Container, ContainerPort, Lifecycle, ResourceRequirements, SecurityContext, Volume,
 };
 
 use super::super::field_error::Errors;
 use super::super::path::Path;
 use super::{env, port, probe, volume};
 use crate::api::image::ImageRef;
-use crate::api::quantity;
+use crate::api::{pod, quantity};
 
 /// The resources that can be requested and limited.
 pub(super) const RESOURCES: &[&str] = &["cpu", "memory", "ephemeral-storage"];
@@ -72,7 +72,20 @@ fn default_requests(resources: &mut ResourceRequirements) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Init,
+    /// An init container that stays: `restartPolicy: Always`.
+    Sidecar,
     Main,
+}
+
+impl Role {
+    /// The role of one of `initContainers`.
+    pub(super) fn of_init(container: &Container) -> Self {
+        if pod::is_sidecar(container) {
+            Self::Sidecar
+        } else {
+            Self::Init
+        }
+    }
 }
 
 pub(super) fn validate(
@@ -120,30 +133,67 @@ pub(super) fn validate(
         let Some(found) = found else { continue };
         let at = path.field(name);
         match role {
-            Role::Init => errors.forbidden(&at, "may not be set for init containers"),
-            Role::Main => probe::validate(&at, found, name == "readinessProbe", errors),
+            Role::Init => errors.forbidden(
+                &at,
+                "may not be set for init containers without restartPolicy=Always",
+            ),
+            Role::Sidecar | Role::Main => {
+                probe::validate(&at, found, name == "readinessProbe", errors);
+            }
         }
     }
     if let Some(context) = &container.security_context {
         validate_security(&path.field("securityContext"), context, errors);
     }
+    if let Some(lifecycle) = &container.lifecycle {
+        validate_lifecycle(&path.field("lifecycle"), lifecycle, errors);
+    }
+    let restart_policy = container.restart_policy.as_deref();
+    let restart_path = path.field("restartPolicy");
+    match role {
+        Role::Init | Role::Sidecar => errors.one_of(&restart_path, restart_policy, &["Always"]),
+        Role::Main if restart_policy.is_some() => {
+            errors.forbidden(&restart_path, "may not be set for non-init containers");
+        }
+        Role::Main => {}
+    }
     validate_not_honoured(path, container, errors);
+}
+
+/// The one thing that can be done in a wasm container besides running it is to wait.
+fn validate_lifecycle(path: &Path<'_>, lifecycle: &Lifecycle, errors: &mut Errors) {
+    let hint = "only preStop.sleep can be done; let the program handle its start and stop";
+    errors.not_honoured(
+        &path.field("postStart"),
+        lifecycle.post_start.is_some(),
+        hint,
+    );
+    errors.not_honoured(
+        &path.field("stopSignal"),
+        lifecycle.stop_signal.is_some(),
+        "a wasm program has no signals; remove it",
+    );
+    let Some(hook) = &lifecycle.pre_stop else {
+        return;
+    };
+    let at = path.field("preStop");
+    for (field, present) in [
+        ("exec", hook.exec.is_some()),
+        ("httpGet", hook.http_get.is_some()),
+        ("tcpSocket", hook.tcp_socket.is_some()),
+    ] {
+        errors.not_honoured(&at.field(field), present, hint);
+    }
+    if let Some(sleep) = &hook.sleep {
+        let sleep_path = at.field("sleep");
+        errors.non_negative(&sleep_path.field("seconds"), Some(sleep.seconds));
+    }
 }
 
 fn validate_not_honoured(path: &Path<'_>, container: &Container, errors: &mut Errors) {
     let mut refuse = |field: &str, present: bool, hint: &str| {
         errors.not_honoured(&path.field(field), present, hint);
     };
-    refuse(
-        "lifecycle",
-        container.lifecycle.is_some(),
-        "there are no lifecycle hooks yet; let the program handle its start and stop",
-    );
-    refuse(
-        "restartPolicy",
-        container.restart_policy.is_some(),
-        "set restartPolicy of the pod",
-    );
     refuse(
         "restartPolicyRules",
         container.restart_policy_rules.is_some(),

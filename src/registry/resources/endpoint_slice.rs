@@ -121,3 +121,34 @@ impl Strategy for EndpointSlice {
             "addressType": "IPv4", "endpoints": [{"addresses": ["10.64.0.5"]}], "ports": [{"port": 80}]})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check;
+    use super::*;
+
+    #[test]
+    fn addresses_are_of_the_slices_type() {
+        let check = check::<EndpointSlice>;
+        check(
+            "/addressType",
+            &json!("IPv6"),
+            &[
+                "endpoints[0].addresses[0]: Invalid value: \"10.64.0.5\": must be a valid IP address of the slice's addressType",
+            ],
+        );
+        check(
+            "/addressType",
+            &json!("IPX"),
+            &[
+                "addressType: Unsupported value: \"IPX\": supported values: \"IPv4\", \"IPv6\", \"FQDN\"",
+            ],
+        );
+        check(
+            "/endpoints",
+            &json!([{"addresses": []}]),
+            &["endpoints[0].addresses: Required value: must contain at least 1 address"],
+        );
+        check("/endpoints", &json!([]), &[]);
+    }
+}

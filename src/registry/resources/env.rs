@@ -179,3 +179,50 @@ pub(super) fn validate_resource_ref(
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check;
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    #[test]
+    fn sources_are_checked() {
+        let check =
+            |value, expected: &[&str]| check::<Pod>("/spec/containers/0/env", &value, expected);
+        let path = "spec.containers[0].env[0].valueFrom";
+        check(
+            json!([{"name": "A", "value": "1"}, {"name": "A.b", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}}]),
+            &[],
+        );
+        check(
+            json!([{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}}]),
+            &[],
+        );
+        check(
+            json!([{"name": "A", "value": "1", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]),
+            &[&format!(
+                "{path}: Invalid value: \"\": may not be specified when `value` is not empty"
+            )],
+        );
+        check(
+            json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "", "key": "a/b"}}}]),
+            &[
+                &format!("{path}.configMapKeyRef.name: Required value"),
+                &format!(
+                    "{path}.configMapKeyRef.key: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+                ),
+            ],
+        );
+        check(
+            json!([{"name": "A", "valueFrom": {}}]),
+            &[&format!(
+                "{path}: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
+            )],
+        );
+        check(
+            json!([{"name": "", "value": "1"}]),
+            &["spec.containers[0].env[0].name: Required value"],
+        );
+    }
+}

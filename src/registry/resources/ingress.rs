@@ -168,3 +168,54 @@ fn validate_backend(path: &Path<'_>, backend: &IngressBackend, errors: &mut Erro
         (None, None) => errors.required(&port_path, "port name or number is required"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check;
+    use super::*;
+
+    #[test]
+    fn rules_and_backends_are_checked() {
+        let check = check::<Ingress>;
+        check(
+            "/spec/rules",
+            &json!([]),
+            &[
+                "spec: Invalid value: {\"rules\":[]}: either `defaultBackend` or `rules` must be specified",
+            ],
+        );
+        check("/spec/rules/0/host", &json!("*.shop.example"), &[]);
+        check(
+            "/spec/rules/0/host",
+            &json!("10.0.0.1"),
+            &[
+                "spec.rules[0].host: Invalid value: \"10.0.0.1\": must be a DNS name, not an IP address",
+            ],
+        );
+        let path = "/spec/rules/0/http/paths/0";
+        check(
+            &format!("{path}/pathType"),
+            &json!(""),
+            &["spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified"],
+        );
+        check(
+            &format!("{path}/path"),
+            &json!("cart"),
+            &[
+                "spec.rules[0].http.paths[0].path: Invalid value: \"cart\": must be an absolute path",
+            ],
+        );
+        check(
+            &format!("{path}/backend"),
+            &json!({"service": {"name": "web"}}),
+            &[
+                "spec.rules[0].http.paths[0].backend.service.port: Required value: port name or number is required",
+            ],
+        );
+        check(
+            &format!("{path}/backend"),
+            &json!({}),
+            &["spec.rules[0].http.paths[0].backend.service: Required value"],
+        );
+    }
+}

@@ -77,3 +77,35 @@ fn size(bytes: u64) -> String {
         _ => format!("{:.1}MiB", bytes as f64 / 1_048_576.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check;
+    use super::*;
+
+    #[test]
+    fn tags_name_versions_that_are_there() {
+        let absent = Digest::of(b"x").to_string();
+        check::<Module>(
+            "/spec/tags",
+            &json!({"v1": absent}),
+            &[&format!("spec.tags[v1]: Not found: \"{absent}\"")],
+        );
+        check::<Module>(
+            "/spec/versions/0/digest",
+            &json!("md5:1"),
+            &[
+                "spec.versions[0].digest: Invalid value: \"md5:1\": must be `sha256:` and 64 lower-case hex digits",
+                &format!("spec.tags[latest]: Not found: \"{}\"", Digest::of(b"")),
+            ],
+        );
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(
+            [size(812), size(34_900), size(1_500_000)],
+            ["812B", "34KiB", "1.4MiB"]
+        );
+    }
+}

@@ -160,3 +160,55 @@ fn unknown(text: Option<&str>) -> Value {
         .unwrap_or("<unknown>")
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check;
+    use super::*;
+
+    #[test]
+    fn taints_and_ranges_are_checked() {
+        let taint = json!({"key": "a", "effect": "NoSchedule"});
+        check::<Node>(
+            "/spec",
+            &json!({"taints": [taint], "podCIDR": "10.64.0.0/19"}),
+            &[],
+        );
+        check::<Node>(
+            "/spec",
+            &json!({"taints": [taint, taint]}),
+            &["spec.taints[1]: Duplicate value: \"a:NoSchedule\""],
+        );
+        check::<Node>(
+            "/spec",
+            &json!({"taints": [{"key": "a", "effect": "Never"}]}),
+            &[
+                "spec.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
+            ],
+        );
+        check::<Node>(
+            "/spec",
+            &json!({"podCIDR": "10.64.0.0/33"}),
+            &[
+                "spec.podCIDR: Invalid value: \"10.64.0.0/33\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            ],
+        );
+    }
+
+    #[test]
+    fn states_and_roles_read_like_kubectl() {
+        let words = |spec: Value, ready: &str| {
+            let node = json!({"spec": spec, "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            status_words(&serde_json::from_value(node).unwrap())
+        };
+        assert_eq!(words(json!({}), "True"), "Ready");
+        assert_eq!(words(json!({}), "Unknown"), "NotReady");
+        assert_eq!(
+            words(json!({"unschedulable": true}), "True"),
+            "Ready,SchedulingDisabled"
+        );
+        let node = json!({"metadata": {"labels": {"node-role.kubernetes.io/worker": ""}}});
+        assert_eq!(roles(&serde_json::from_value(node).unwrap()), "worker");
+        assert_eq!(roles(&Node::default()), cell::NONE);
+    }
+}

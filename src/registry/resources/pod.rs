@@ -8,7 +8,8 @@ use super::super::field_error::Errors;
 use super::super::filter::Selectable;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
-use super::{cell, pod_spec, pod_status_word};
+use super::pod_status_word::{self, Restarts};
+use super::{cell, pod_spec};
 use crate::api::table::{self, Column};
 use crate::api::{pod, quantity};
 
@@ -106,17 +107,15 @@ impl Strategy for Pod {
 
     fn cells(&self, now: Timestamp) -> Vec<Value> {
         let summary = pod_status_word::summary(self);
-        let count = self.spec.as_ref().map_or(0, |spec| spec.containers.len());
-        let restarts = match summary.last_restart {
-            Some(last) if summary.restarts != 0 => {
-                format!("{} ({} ago)", summary.restarts, table::age(Some(last), now))
-            }
-            _ => summary.restarts.to_string(),
+        let Restarts { count, last } = summary.restarts;
+        let restarts = match last {
+            Some(_) if count != 0 => format!("{count} ({} ago)", table::age(last, now)),
+            _ => count.to_string(),
         };
         let status = self.status.as_ref();
         vec![
             cell::name(&self.metadata),
-            format!("{}/{count}", summary.ready).into(),
+            format!("{}/{}", summary.ready, summary.total).into(),
             summary.word.into(),
             restarts.into(),
             cell::age(&self.metadata, now),
@@ -199,5 +198,54 @@ fn qos_class(spec: Option<&PodSpec>) -> &'static str {
         (false, _) => "BestEffort",
         (true, true) => "Guaranteed",
         (true, false) => "Burstable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(containers: &Value) -> PodSpec {
+        serde_json::from_value(json!({"containers": containers})).unwrap()
+    }
+
+    #[test]
+    fn quality_of_service_follows_requests_and_limits() {
+        let both = json!({"cpu": "1", "memory": "1Mi"});
+        for (containers, class) in [
+            (json!([{"resources": {}}]), "BestEffort"),
+            (json!([{"resources": {"requests": both}}]), "Burstable"),
+            (
+                json!([{"resources": {"requests": both, "limits": both}}]),
+                "Guaranteed",
+            ),
+            (
+                json!([{"resources": {"requests": both, "limits": both}}, {}]),
+                "Burstable",
+            ),
+            (
+                json!([{"resources": {"requests": {"cpu": "500m"}, "limits": both}}]),
+                "Burstable",
+            ),
+        ] {
+            assert_eq!(qos_class(Some(&spec(&containers))), class, "{containers}");
+        }
+    }
+
+    #[test]
+    fn grace_is_for_those_that_run() {
+        let grace = |status: Value, spec: Value, requested| {
+            let pod = json!({"spec": spec, "status": status});
+            serde_json::from_value::<Pod>(pod).unwrap().grace(requested)
+        };
+        let bound = || json!({"nodeName": "a", "terminationGracePeriodSeconds": 7});
+        let running = || json!({"phase": "Running"});
+        assert_eq!(grace(running(), bound(), None), 7);
+        assert_eq!(grace(running(), bound(), Some(3)), 3);
+        assert_eq!(grace(running(), bound(), Some(-1)), 1);
+        assert_eq!(grace(running(), bound(), Some(0)), 0);
+        assert_eq!(grace(json!({"phase": "Failed"}), bound(), None), 0);
+        assert_eq!(grace(running(), json!({}), Some(30)), 0);
+        assert_eq!(grace(json!({}), json!({"nodeName": "a"}), None), 30);
     }
 }

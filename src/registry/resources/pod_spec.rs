@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{PodSecurityContext, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{Container, PodSecurityContext, PodSpec, Toleration};
 
 use super::super::field_error::Errors;
 use super::super::meta;
@@ -104,6 +104,8 @@ pub(super) fn validate(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     refuse_rest(path, spec, errors);
 }
 
+type RoleOf = fn(&Container) -> Role;
+
 fn validate_containers(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     let volumes = spec.volumes.as_deref().unwrap_or_default();
     if spec.containers.is_empty() {
@@ -111,10 +113,11 @@ fn validate_containers(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     }
     let mut seen = BTreeSet::new();
     let init = spec.init_containers.as_deref().unwrap_or_default();
-    for (field, role, list) in [
-        ("initContainers", Role::Init, init),
-        ("containers", Role::Main, spec.containers.as_slice()),
-    ] {
+    let lists: [(&str, RoleOf, &[Container]); 2] = [
+        ("initContainers", Role::of_init, init),
+        ("containers", |_| Role::Main, spec.containers.as_slice()),
+    ];
+    for (field, role, list) in lists {
         let list_path = path.field(field);
         for (index, found) in list.iter().enumerate() {
             let at = list_path.index(index);
@@ -126,7 +129,7 @@ fn validate_containers(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
             } else if !seen.insert(&found.name) {
                 errors.duplicate(&name, &found.name);
             }
-            container::validate(&at, found, role, volumes, errors);
+            container::validate(&at, found, role(found), volumes, errors);
         }
     }
 }

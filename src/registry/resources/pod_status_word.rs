@@ -14,8 +14,15 @@ use crate::api::{condition, pod};
 pub(super) struct Summary {
     pub(super) word: String,
     pub(super) ready: usize,
-    pub(super) restarts: i32,
-    pub(super) last_restart: Option<Timestamp>,
+    pub(super) total: usize,
+    pub(super) restarts: Restarts,
+}
+
+/// How often containers were restarted, and when last.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Restarts {
+    pub(super) count: i32,
+    pub(super) last: Option<Timestamp>,
 }
 
 pub(super) fn summary(found: &Pod) -> Summary {
@@ -27,8 +34,8 @@ pub(super) fn summary(found: &Pod) -> Summary {
             .unwrap_or(phase.as_str())
             .to_owned(),
         ready: 0,
-        restarts: 0,
-        last_restart: None,
+        total: found.spec.as_ref().map_or(0, |spec| spec.containers.len()),
+        restarts: Restarts::default(),
     };
     let conditions = pod::conditions(found);
     let scheduled = condition::find(conditions, "PodScheduled");
@@ -53,35 +60,49 @@ pub(super) fn summary(found: &Pod) -> Summary {
     summary
 }
 
-/// Whether the pod is still at its init containers.
+/// Whether the pod is still at its init containers. A sidecar that has started counts as one of
+/// the main containers from then on.
 fn add_init_containers(found: &Pod, status: &PodStatus, summary: &mut Summary) -> bool {
     let declared = found
         .spec
         .as_ref()
-        .and_then(|spec| spec.init_containers.as_ref());
-    let count = declared.map_or(0, Vec::len);
+        .and_then(|spec| spec.init_containers.as_deref());
+    let declared = declared.unwrap_or_default();
+    summary.total += declared
+        .iter()
+        .filter(|container| pod::is_sidecar(container))
+        .count();
+    let mut before = Restarts::default();
     for (index, container) in status.init_container_statuses.iter().flatten().enumerate() {
-        summary.count_restarts(container);
+        before.count(container);
         let state = container.state.as_ref();
         let terminated = state.and_then(|state| state.terminated.as_ref());
         let waiting = state.and_then(|state| state.waiting.as_ref());
         let waiting = waiting.and_then(|waiting| reason(waiting.reason.as_deref()));
+        let is_sidecar = declared
+            .iter()
+            .any(|declared| declared.name == container.name && pod::is_sidecar(declared));
         summary.word = match (terminated, waiting) {
             (Some(terminated), _) if terminated.exit_code == 0 => continue,
+            _ if is_sidecar && container.started == Some(true) => {
+                summary.ready += usize::from(container.ready);
+                summary.restarts.count(container);
+                continue;
+            }
             (Some(terminated), _) => format!("Init:{}", end(terminated)),
             (None, Some(waiting)) if waiting != "PodInitializing" => format!("Init:{waiting}"),
-            (None, _) => format!("Init:{index}/{count}"),
+            (None, _) => format!("Init:{index}/{}", declared.len()),
         };
+        summary.restarts = before;
         return true;
     }
     false
 }
 
 fn add_containers(status: &PodStatus, is_ready: bool, summary: &mut Summary) {
-    summary.restarts = 0;
     let mut has_running = false;
     for container in status.container_statuses.iter().flatten().rev() {
-        summary.count_restarts(container);
+        summary.restarts.count(container);
         let Some(state) = &container.state else {
             continue;
         };
@@ -104,17 +125,13 @@ fn add_containers(status: &PodStatus, is_ready: bool, summary: &mut Summary) {
     }
 }
 
-impl Summary {
-    fn count_restarts(&mut self, container: &ContainerStatus) {
-        self.restarts += container.restart_count;
-        let last = container
-            .last_state
-            .as_ref()
-            .and_then(|state| state.terminated.as_ref());
-        let finished = last
-            .and_then(|last| last.finished_at.as_ref())
-            .map(|time| time.0);
-        self.last_restart = self.last_restart.max(finished);
+impl Restarts {
+    fn count(&mut self, container: &ContainerStatus) {
+        self.count += container.restart_count;
+        let state = container.last_state.as_ref();
+        let ended = state.and_then(|state| state.terminated.as_ref());
+        let finished = ended.and_then(|ended| ended.finished_at.as_ref());
+        self.last = self.last.max(finished.map(|time| time.0));
     }
 }
 
@@ -141,7 +158,10 @@ mod tests {
         let pod = json!({"metadata": meta, "status": status, "spec": {
             "initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]}});
         let summary = summary(&serde_json::from_value(pod).unwrap());
-        format!("{} {} {}", summary.word, summary.ready, summary.restarts)
+        format!(
+            "{} {} {}",
+            summary.word, summary.ready, summary.restarts.count
+        )
     }
 
     /// A phase and the states of the containers, each of which was restarted once.
@@ -214,6 +234,27 @@ mod tests {
         }
         let gated = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]});
         assert_eq!(words(&gated, &alive), "SchedulingGated 0 0");
+    }
+
+    #[test]
+    fn a_started_sidecar_counts_as_a_main_container() {
+        let status = |started: bool| {
+            json!({"phase": "Pending", "initContainerStatuses": [
+                {"name": "s", "ready": started, "started": started, "restartCount": 2, "state": {"running": {}}}]})
+        };
+        let row = |started: bool| {
+            let pod = json!({"status": status(started), "spec": {
+                "initContainers": [{"name": "s", "restartPolicy": "Always"}], "containers": [{"name": "a"}]}});
+            let summary = summary(&serde_json::from_value(pod).unwrap());
+            (
+                summary.word,
+                summary.ready,
+                summary.total,
+                summary.restarts.count,
+            )
+        };
+        assert_eq!(row(false), ("Init:0/1".to_owned(), 0, 2, 2));
+        assert_eq!(row(true), ("Pending".to_owned(), 1, 2, 2));
     }
 
     #[test]

@@ -41,11 +41,14 @@ pub(super) fn validate(
         probe.grpc.is_some(),
         "use httpGet or tcpSocket",
     );
-    errors.not_honoured(
-        &path.field("terminationGracePeriodSeconds"),
-        probe.termination_grace_period_seconds.is_some(),
-        "set terminationGracePeriodSeconds of the pod",
-    );
+    if let Some(seconds) = probe.termination_grace_period_seconds {
+        let at = path.field("terminationGracePeriodSeconds");
+        if may_succeed_often {
+            errors.forbidden(&at, "must not be set for readinessProbes");
+        } else if seconds <= 0 {
+            errors.invalid(&at, seconds, "must be greater than 0");
+        }
+    }
     match (&probe.http_get, &probe.tcp_socket) {
         (Some(_), Some(_)) => errors.forbidden(
             &path.field("tcpSocket"),
@@ -101,7 +104,71 @@ fn validate_http(path: &Path<'_>, action: &HTTPGetAction, errors: &mut Errors) {
 fn validate_host(path: &Path<'_>, host: Option<&str>, errors: &mut Errors) {
     errors.not_honoured(
         &path.field("host"),
-        host.is_some_and(|host| !host.is_empty()),
+        !matches!(host, None | Some("" | "127.0.0.1" | "localhost")),
         "a probe asks its own pod; remove the field",
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check;
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    #[test]
+    fn one_question_to_the_pod_itself() {
+        let at = "/spec/containers/0/readinessProbe";
+        let path = "spec.containers[0].readinessProbe";
+        let check = check::<Pod>;
+        check(
+            at,
+            &json!({"httpGet": {"port": "web", "path": "/ready"}, "successThreshold": 3}),
+            &[],
+        );
+        check(
+            at,
+            &json!({"httpGet": {"port": 80, "host": "localhost"}}),
+            &[],
+        );
+        check(
+            at,
+            &json!({}),
+            &[&format!(
+                "{path}: Required value: must specify a handler type"
+            )],
+        );
+        check(
+            at,
+            &json!({"httpGet": {"port": 80}, "tcpSocket": {"port": 80}}),
+            &[&format!(
+                "{path}.tcpSocket: Forbidden: may not specify more than 1 handler type"
+            )],
+        );
+        check(
+            at,
+            &json!({"httpGet": {"port": 80, "scheme": "HTTPS"}}),
+            &[&format!(
+                "{path}.httpGet.scheme: Unsupported value: \"HTTPS\": supported values: \"HTTP\""
+            )],
+        );
+        check(
+            at,
+            &json!({"tcpSocket": {"port": 80, "host": "example.com"}}),
+            &[&format!(
+                "{path}.tcpSocket.host: Forbidden: wasmorch does not honour this field: a probe asks its own pod; remove the field"
+            )],
+        );
+        check(
+            at,
+            &json!({"tcpSocket": {"port": 0}, "failureThreshold": -1}),
+            &[
+                &format!(
+                    "{path}.tcpSocket.port: Invalid value: 0: must be between 1 and 65535, inclusive"
+                ),
+                &format!(
+                    "{path}.failureThreshold: Invalid value: -1: must be greater than or equal to 0"
+                ),
+            ],
+        );
+    }
 }

@@ -270,11 +270,21 @@ pub(super) fn validate_mounts(
         if let Some(sub_path) = mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
             validate_relative(&at.field("subPath"), sub_path, errors);
         }
-        let expression = mount
-            .sub_path_expr
-            .as_deref()
-            .is_some_and(|e| !e.is_empty());
-        errors.not_honoured(&at.field("subPathExpr"), expression, "use subPath");
+        let expression = mount.sub_path_expr.as_deref().unwrap_or_default();
+        if !expression.is_empty() {
+            let has_both = mount
+                .sub_path
+                .as_deref()
+                .is_some_and(|path| !path.is_empty());
+            if has_both {
+                errors.invalid(
+                    &at.field("subPathExpr"),
+                    expression,
+                    "subPathExpr and subPath are mutually exclusive",
+                );
+            }
+            validate_relative(&at.field("subPathExpr"), expression, errors);
+        }
         errors.not_honoured(
             &at.field("mountPropagation"),
             mount
@@ -290,6 +300,67 @@ pub(super) fn validate_mounts(
                 .as_deref()
                 .is_some_and(|r| r != "Disabled"),
             "use readOnly; volumes of a sandbox have no mounts below them",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check;
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    #[test]
+    fn sources_are_checked() {
+        let check = check::<Pod>;
+        let at = "/spec/volumes";
+        check(
+            at,
+            &json!([{"name": "a"}, {"name": "a", "emptyDir": {"sizeLimit": "1Mi"}}]),
+            &["spec.volumes[1].name: Duplicate value: \"a\""],
+        );
+        check(
+            at,
+            &json!([{"name": "a", "emptyDir": {}, "secret": {"secretName": "s"}}]),
+            &["spec.volumes[0].secret: Forbidden: may not specify more than 1 volume type"],
+        );
+        check(
+            at,
+            &json!([{"name": "a", "configMap": {"name": "c", "defaultMode": 512, "items": [{"key": "k", "path": "../k"}]}}]),
+            &[
+                "spec.volumes[0].configMap.defaultMode: Invalid value: 512: must be a number between 0 and 0777 (octal), both inclusive",
+                "spec.volumes[0].configMap.items[0].path: Invalid value: \"../k\": must not contain '..'",
+            ],
+        );
+        check(
+            at,
+            &json!([{"name": "a", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]),
+            &[
+                "spec.volumes[0].projected.sources[0].serviceAccountToken: Forbidden: wasmorch does not honour this field: project configMap, secret or downwardAPI",
+            ],
+        );
+        check(
+            at,
+            &json!([{"name": "a", "downwardAPI": {"items": [{"path": "x"}]}}]),
+            &[
+                "spec.volumes[0].downwardAPI.items[0]: Required value: one of fieldRef and resourceFieldRef is required",
+            ],
+        );
+    }
+
+    #[test]
+    fn mounts_are_checked() {
+        let mounts = json!([{"name": "a", "mountPath": "/x", "subPath": "/y"}, {"name": "b", "mountPath": "x"}, {"mountPath": "/x/"}]);
+        check::<Pod>(
+            "/spec",
+            &json!({"volumes": [{"name": "a"}], "containers": [{"name": "c", "image": "hello", "volumeMounts": mounts}]}),
+            &[
+                "spec.containers[0].volumeMounts[0].subPath: Invalid value: \"/y\": must be a relative path",
+                "spec.containers[0].volumeMounts[1].name: Not found: \"b\"",
+                "spec.containers[0].volumeMounts[1].mountPath: Invalid value: \"x\": must be an absolute path",
+                "spec.containers[0].volumeMounts[2].name: Required value",
+                "spec.containers[0].volumeMounts[2].mountPath: Invalid value: \"/x/\": must be unique",
+            ],
         );
     }
 }

@@ -158,3 +158,16 @@ async fn headless_services_have_no_address() {
         .await;
     assert_eq!(created["spec"]["clusterIPs"], json!(["None"]));
 }
+
+/// A write whose caller went away may still happen: until that is certain, its port is nobody's.
+#[tokio::test]
+async fn a_write_of_unknown_end_keeps_its_addresses_for_a_while() {
+    let fixture = Fixture::new().await;
+    let wanted = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30_080}]});
+    {
+        let create = std::pin::pin!(fixture.create("services", service("a", wanted.clone())));
+        assert!(futures::poll!(create).is_pending());
+    }
+    let refused = complaints(fixture.create("services", service("b", wanted)).await);
+    assert!(refused[0].ends_with("provided port is already allocated"));
+}

@@ -1,9 +1,11 @@
 //! Lists in pages and at revisions, watches with selectors and bookmarks.
 
-use serde_json::json;
-use wasmorch::registry::{Error, ListOptions, WatchOptions};
+use std::collections::BTreeMap;
 
-use super::{Fixture, NS, complaints, config_map, next_words};
+use serde_json::json;
+use wasmorch::registry::{DeleteOptions, Error, Event, ListOptions, WatchOptions};
+
+use super::{Fixture, NS, complaints, config_map, next, next_words};
 
 #[tokio::test]
 async fn pages_are_one_snapshot() {
@@ -110,4 +112,62 @@ async fn a_watch_from_a_revision_sees_what_came_after() {
     };
     let refused = fixture.registry.watch(row, None, &refused).await.map(drop);
     assert!(!complaints(refused).is_empty());
+}
+
+/// Whatever happens to labels, a watcher with a selector and a lister with the same one agree.
+#[tokio::test]
+async fn a_watch_and_a_list_agree() {
+    let fixture = Fixture::new().await;
+    let row = fixture.row("configmaps");
+    let selector = Some("app in (web,db)".to_owned());
+    let watch = WatchOptions {
+        label_selector: selector.clone(),
+        ..WatchOptions::default()
+    };
+    let mut events = fixture.registry.watch(row, NS, &watch).await.unwrap();
+    let mut seen = BTreeMap::new();
+    let mut state = 7_u32;
+    for _ in 0..150 {
+        // A linear congruence is random enough, and the same each time.
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let name = format!("c{}", (state >> 16) % 6);
+        let mut object = config_map(&name);
+        let app = ["web", "db", "none"][(state >> 20) as usize % 3];
+        object["metadata"]["labels"] = json!({"app": app});
+        let options = DeleteOptions::default();
+        match (fixture.get("configmaps", &name), (state >> 24) % 4) {
+            (None, _) => drop(fixture.created("configmaps", object).await),
+            (Some(_), 0) => {
+                let delete = fixture
+                    .registry
+                    .delete(row, NS, &name, &options, &fixture.caller);
+                delete.await.map(drop).unwrap();
+            }
+            (Some(_), _) => drop(fixture.update("configmaps", None, object).await.unwrap()),
+        }
+    }
+    let list = ListOptions {
+        label_selector: selector,
+        ..ListOptions::default()
+    };
+    let list = fixture.registry.list(row, NS, &list).await.unwrap();
+    while events.progress() < list.revision {
+        match next(&mut events).await {
+            Event::Added(stored) => {
+                let before = seen.insert(stored.key.name.to_string(), stored.revision);
+                assert_eq!(before, None);
+            }
+            Event::Modified(stored) => {
+                let before = seen.insert(stored.key.name.to_string(), stored.revision);
+                assert!(before.unwrap() < stored.revision);
+            }
+            Event::Deleted(stored) => assert!(seen.remove(&*stored.key.name).is_some()),
+            Event::Bookmark { .. } => unreachable!("none was asked for"),
+        }
+    }
+    let listed = list
+        .items
+        .iter()
+        .map(|item| (item.key.name.to_string(), item.revision));
+    assert_eq!(seen, listed.collect());
 }

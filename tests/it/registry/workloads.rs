@@ -124,7 +124,12 @@ async fn what_a_container_is_not_given_is_refused_in_words() {
             json!({"capabilities": {"add": ["NET_ADMIN"]}}),
             ".capabilities.add",
         ),
-        ("lifecycle", json!({}), ""),
+        (
+            "lifecycle",
+            json!({"preStop": {"exec": {}}}),
+            ".preStop.exec",
+        ),
+        ("restartPolicy", json!("Always"), ""),
         ("tty", json!(true), ""),
         ("image", json!("docker.io/library/nginx"), ""),
         (
@@ -185,6 +190,9 @@ async fn what_the_sandbox_satisfies_is_accepted() {
         json!([{"name": "d", "mountPath": "/data", "subPath": "a/b"}]);
     object["spec"]["containers"][0]["securityContext"] = json!({"runAsNonRoot": true, "runAsUser": 1000, "readOnlyRootFilesystem": true,
         "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}});
+    object["spec"]["containers"][0]["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 5}}});
+    object["spec"]["initContainers"] = json!([{"name": "side", "image": "hello", "restartPolicy": "Always",
+        "startupProbe": {"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 1}}]);
     let created = fixture.created("pods", object).await;
     assert_eq!(created["spec"]["volumes"][0]["emptyDir"], json!({}));
     assert_eq!(
