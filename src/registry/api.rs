@@ -151,7 +151,7 @@ impl<K: ApiKind> Api<K> {
             .registry
             .create_draft(self.res, Some(ns), draft, &self.caller)
             .await?;
-        self.written(written)
+        self.written(&written)
     }
 
     /// Optimistic: `metadata.resourceVersion` of `object` must be current.
@@ -180,7 +180,7 @@ impl<K: ApiKind> Api<K> {
                 &self.caller,
             )
             .await?;
-        self.written(written)
+        self.written(&written)
     }
 
     pub async fn patch(
@@ -202,7 +202,7 @@ impl<K: ApiKind> Api<K> {
                 &self.caller,
             )
             .await?;
-        self.written(written)
+        self.written(&written)
     }
 
     pub async fn delete(&self, ns: &str, name: &str, options: &DeleteOptions) -> Result<(), Error> {
@@ -212,7 +212,7 @@ impl<K: ApiKind> Api<K> {
             .map(drop)
     }
 
-    fn written(&self, written: Written) -> Result<Arc<K>, Error> {
+    fn written(&self, written: &Written) -> Result<Arc<K>, Error> {
         decoded(self.res, &written.object)
     }
 }

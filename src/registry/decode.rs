@@ -126,7 +126,7 @@ impl<'de> Deserializer<'de> for Node<'de, '_> {
                 node: self,
             }),
             Value::Object(fields) => visitor.visit_map(Fields {
-                fields: fields.iter(),
+                rest: fields.iter(),
                 current: None,
                 node: self,
             }),
@@ -195,7 +195,7 @@ impl<'de, I: Iterator<Item = (usize, &'de Value)>> SeqAccess<'de> for Items<'de,
 }
 
 struct Fields<'de, 'a> {
-    fields: serde_json::map::Iter<'de>,
+    rest: serde_json::map::Iter<'de>,
     current: Option<(&'de String, &'de Value)>,
     node: Node<'de, 'a>,
 }
@@ -207,7 +207,7 @@ impl<'de> MapAccess<'de> for Fields<'de, '_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, WrongType> {
-        self.current = self.fields.find(|(_, value)| !value.is_null());
+        self.current = self.rest.find(|(_, value)| !value.is_null());
         match self.current {
             Some((key, _)) => seed
                 .deserialize(BorrowedStrDeserializer::new(key))

@@ -147,14 +147,13 @@ fn plan(old: &dyn Draft, options: &DeleteOptions, now: Timestamp) -> Plan {
     let had = meta.finalizers.as_deref().unwrap_or_default();
     let finalizers = finalizers_for(had, options.propagation_policy);
     let is_blocked = !finalizers.is_empty() || old.is_held();
-    let grace = match &meta.deletion_timestamp {
-        None => old.grace(options.grace_period_seconds),
+    let grace = if meta.deletion_timestamp.is_none() {
+        old.grace(options.grace_period_seconds)
+    } else {
         // A second deletion may only shorten what the first one granted.
-        Some(_) => {
-            let granted = meta.deletion_grace_period_seconds.unwrap_or(0);
-            let wanted = options.grace_period_seconds.unwrap_or(granted);
-            granted.min(if wanted < 0 { 1 } else { wanted })
-        }
+        let granted = meta.deletion_grace_period_seconds.unwrap_or(0);
+        let wanted = options.grace_period_seconds.unwrap_or(granted);
+        granted.min(if wanted < 0 { 1 } else { wanted })
     };
     if grace == 0 && !is_blocked {
         return Plan::Remove;

@@ -20,6 +20,7 @@ pub(crate) mod service_account;
 mod cell;
 mod config_data;
 mod container;
+mod env;
 mod label_selector;
 mod pod_spec;
 mod pod_status_word;

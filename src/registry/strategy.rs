@@ -172,6 +172,9 @@ pub(crate) fn get_mut<K: 'static>(draft: &mut dyn Draft) -> Option<&mut K> {
     (draft as &mut dyn Any).downcast_mut()
 }
 
+/// From the stored form of an object to the form that a row shows.
+pub(crate) type Present = fn(&Value) -> Result<Value, serde_json::Error>;
+
 /// A draft and the paths of the fields that its type does not know.
 pub(crate) type Decoded = (Box<dyn Draft>, Vec<String>);
 
@@ -184,7 +187,7 @@ pub(crate) struct Hooks {
     /// From the store, decoded once per version.
     pub(crate) typed: fn(&Stored) -> Result<Arc<dyn Draft>, serde_json::Error>,
     /// The form that this row shows, where it differs from the stored one.
-    pub(crate) present: Option<fn(&Value) -> Result<Value, serde_json::Error>>,
+    pub(crate) present: Option<Present>,
 }
 
 impl Hooks {

@@ -162,16 +162,13 @@ impl Registry {
         meta::prepare_update(draft.meta_mut(), old.meta());
         let mut reservation = Reservation::default();
         if write.part == Part::Main {
-            draft.prepare_update(old.as_ref());
             draft.set_defaults();
+            draft.prepare_update(old.as_ref());
             reservation = admission::mutate_update(self, res, draft.as_mut(), old.as_ref())?;
         }
-        match self.judge(write, draft.as_ref(), old.as_ref()) {
-            Ok(()) => {}
-            Err(error) => {
-                reservation.settle(false);
-                return Err(error);
-            }
+        if let Err(error) = judge(write, draft.as_ref(), old.as_ref()) {
+            reservation.settle(false);
+            return Err(error);
         }
         let mut object = draft
             .to_value()
@@ -188,22 +185,22 @@ impl Registry {
         };
         Ok((plan, warnings, reservation))
     }
+}
 
-    /// Validation and validating admission; a status is its writer's own business.
-    fn judge(&self, write: Write<'_>, new: &dyn Draft, old: &dyn Draft) -> Result<(), Error> {
-        let mut errors = Errors::default();
-        if write.part == Part::Main {
-            meta::validate(new.meta(), write.res.hooks.names, &mut errors);
-            meta::validate_update(new.meta(), old.meta(), &mut errors);
-            new.validate(&mut errors);
-            new.validate_update(old, &mut errors);
-        }
-        if !errors.0.is_empty() {
-            let name = old.meta().name.as_deref().unwrap_or_default();
-            return Err(Error::invalid(write.res, name, errors.0));
-        }
-        admission::node_restriction::admit_update(write.caller, write.res, write.part, old)
+/// Validation and validating admission; a status is its writer's own business.
+fn judge(write: Write<'_>, new: &dyn Draft, old: &dyn Draft) -> Result<(), Error> {
+    let mut errors = Errors::default();
+    if write.part == Part::Main {
+        meta::validate(new.meta(), write.res.hooks.names, &mut errors);
+        meta::validate_update(new.meta(), old.meta(), &mut errors);
+        new.validate(&mut errors);
+        new.validate_update(old, &mut errors);
     }
+    if !errors.0.is_empty() {
+        let name = old.meta().name.as_deref().unwrap_or_default();
+        return Err(Error::invalid(write.res, name, errors.0));
+    }
+    admission::node_restriction::admit_update(write.caller, write.res, write.part, old)
 }
 
 /// The revision that the writer says it has seen.

@@ -73,9 +73,8 @@ impl EventStream {
             .is_some_and(|previous| self.filter.matches(previous));
         let matches = self.filter.matches(&change.object);
         let (event, stored): (fn(Arc<Stored>) -> Event, _) = match change.kind {
-            ChangeKind::Created if matches => (Event::Added, change.object),
             ChangeKind::Updated if matched && matches => (Event::Modified, change.object),
-            ChangeKind::Updated if matches => (Event::Added, change.object),
+            ChangeKind::Created | ChangeKind::Updated if matches => (Event::Added, change.object),
             ChangeKind::Updated if matched => {
                 // The client knows the object as it was; it leaves at this change's revision.
                 let previous = change.previous?;

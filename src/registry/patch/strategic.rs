@@ -281,6 +281,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
     fn check(kind: &str, object: Value, patch: Value, expected: Value) {
         assert_eq!(apply(kind, object, &patch), Ok(expected), "{patch}");
     }

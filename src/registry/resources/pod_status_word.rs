@@ -136,110 +136,91 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn word(status: Value, deleted: bool) -> (String, usize, i32) {
-        let mut pod = json!({"spec": {"initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]}, "status": status});
-        if deleted {
-            pod["metadata"] = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
-        }
+    /// `word ready restarts` of a pod of one init container and two containers.
+    fn words(status: &Value, meta: &Value) -> String {
+        let pod = json!({"metadata": meta, "status": status, "spec": {
+            "initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]}});
         let summary = summary(&serde_json::from_value(pod).unwrap());
-        (summary.word, summary.ready, summary.restarts)
+        format!("{} {} {}", summary.word, summary.ready, summary.restarts)
     }
 
-    fn running(name: &str) -> Value {
-        json!({"name": name, "ready": true, "restartCount": 1, "state": {"running": {}}})
-    }
-
-    fn ended(name: &str, state: Value) -> Value {
-        json!({"name": name, "ready": false, "restartCount": 2, "state": state})
+    /// A phase and the states of the containers, each of which was restarted once.
+    fn check(phase: &str, init: &[Value], main: &[Value], expected: &str) {
+        let container = |state: &Value| json!({"name": "c", "restartCount": 1, "state": state, "ready": state.get("running").is_some()});
+        let list = |states: &[Value]| states.iter().map(container).collect::<Vec<_>>();
+        let status = json!({"phase": phase, "initContainerStatuses": list(init), "containerStatuses": list(main)});
+        assert_eq!(words(&status, &json!({})), expected, "{status}");
     }
 
     #[test]
     fn says_what_kubectl_says() {
-        let ready =
-            json!([{"type": "Ready", "status": "True"}, {"type": "Initialized", "status": "True"}]);
-        let completed = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
-        let back_off = json!({"waiting": {"reason": "CrashLoopBackOff"}});
-        let cases = [
-            (json!({}), "Pending", 0, 0),
-            (
-                json!({"phase": "Failed", "reason": "Evicted"}),
-                "Evicted",
-                0,
-                0,
-            ),
-            (
-                json!({"phase": "Running", "containerStatuses": [running("a"), running("b")]}),
-                "Running",
-                2,
-                2,
-            ),
-            (
-                json!({"phase": "Running", "containerStatuses": [running("a"), ended("b", back_off)]}),
-                "CrashLoopBackOff",
-                1,
-                3,
-            ),
-            (
-                json!({"phase": "Running", "conditions": ready, "containerStatuses": [running("a"), ended("b", completed.clone())]}),
-                "Running",
-                1,
-                3,
-            ),
-            (
-                json!({"phase": "Running", "containerStatuses": [running("a"), ended("b", completed.clone())]}),
-                "NotReady",
-                1,
-                3,
-            ),
-            (
-                json!({"phase": "Succeeded", "containerStatuses": [ended("a", completed.clone()), ended("b", completed)]}),
-                "Completed",
-                0,
-                4,
-            ),
-            (
-                json!({"phase": "Failed", "containerStatuses": [ended("a", json!({"terminated": {"exitCode": 3}}))]}),
-                "ExitCode:3",
-                0,
-                2,
-            ),
-            (
-                json!({"phase": "Failed", "containerStatuses": [ended("a", json!({"terminated": {"exitCode": 137, "signal": 9}}))]}),
-                "Signal:9",
-                0,
-                2,
-            ),
-            (
-                json!({"phase": "Pending", "initContainerStatuses": [ended("i", json!({"running": {}}))]}),
-                "Init:0/1",
-                0,
-                2,
-            ),
-            (
-                json!({"phase": "Pending", "initContainerStatuses": [ended("i", json!({"waiting": {"reason": "ErrImagePull"}}))]}),
-                "Init:ErrImagePull",
-                0,
-                2,
-            ),
-            (
-                json!({"phase": "Pending", "initContainerStatuses": [ended("i", json!({"terminated": {"exitCode": 1, "reason": "Error"}}))]}),
-                "Init:Error",
-                0,
-                2,
-            ),
-        ];
-        for (status, expected, ready, restarts) in cases {
-            assert_eq!(
-                word(status.clone(), false),
-                (expected.to_owned(), ready, restarts),
-                "{status}"
-            );
-        }
-        assert_eq!(word(json!({"phase": "Running"}), true).0, "Terminating");
-        assert_eq!(word(json!({"phase": "Succeeded"}), true).0, "Succeeded");
-        assert_eq!(
-            word(json!({"phase": "Running", "reason": "NodeLost"}), true).0,
-            "Unknown"
+        let running = || json!({"running": {}});
+        let waiting = |reason: &str| json!({"waiting": {"reason": reason}});
+        let ended =
+            |reason: &str, code: i32| json!({"terminated": {"reason": reason, "exitCode": code}});
+        let killed = json!({"terminated": {"exitCode": 137, "signal": 9}});
+        check("Pending", &[], &[], "Pending 0 0");
+        check("Running", &[], &[running(), running()], "Running 2 2");
+        check(
+            "Running",
+            &[],
+            &[running(), waiting("CrashLoopBackOff")],
+            "CrashLoopBackOff 1 2",
         );
+        check(
+            "Running",
+            &[],
+            &[running(), ended("Completed", 0)],
+            "NotReady 1 2",
+        );
+        check("Succeeded", &[], &[ended("Completed", 0)], "Completed 0 1");
+        check("Failed", &[], &[ended("", 3)], "ExitCode:3 0 1");
+        check("Failed", &[], &[killed], "Signal:9 0 1");
+        check("Pending", &[running()], &[], "Init:0/1 0 1");
+        check(
+            "Pending",
+            &[waiting("PodInitializing")],
+            &[],
+            "Init:0/1 0 1",
+        );
+        check(
+            "Pending",
+            &[waiting("ErrImagePull")],
+            &[],
+            "Init:ErrImagePull 0 1",
+        );
+        check("Pending", &[ended("Error", 1)], &[], "Init:Error 0 1");
+        check("Pending", &[ended("", 1)], &[], "Init:ExitCode:1 0 1");
+        check(
+            "Running",
+            &[ended("Completed", 0)],
+            &[running()],
+            "Running 1 1",
+        );
+    }
+
+    #[test]
+    fn reasons_and_deletion_come_before_the_phase() {
+        let alive = json!({});
+        let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        for (phase, reason, meta, expected) in [
+            ("Failed", "Evicted", &alive, "Evicted 0 0"),
+            ("Running", "", &deleted, "Terminating 0 0"),
+            ("Succeeded", "", &deleted, "Succeeded 0 0"),
+            ("Running", "NodeLost", &deleted, "Unknown 0 0"),
+        ] {
+            let status = json!({"phase": phase, "reason": reason});
+            assert_eq!(words(&status, meta), expected);
+        }
+        let gated = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]});
+        assert_eq!(words(&gated, &alive), "SchedulingGated 0 0");
+    }
+
+    #[test]
+    fn a_ready_pod_runs_on_when_one_container_is_done() {
+        let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [
+            {"name": "a", "ready": true, "restartCount": 0, "state": {"running": {}}},
+            {"name": "b", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]});
+        assert_eq!(words(&status, &json!({})), "Running 1 0");
     }
 }

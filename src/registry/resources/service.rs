@@ -175,6 +175,9 @@ fn drop_what_the_type_lacks(new: &mut ServiceSpec, old: &ServiceSpec) {
     if was != Type::ExternalName && is == Type::ExternalName && new.cluster_ip == old.cluster_ip {
         new.cluster_ip = None;
         new.cluster_ips = None;
+        new.internal_traffic_policy = None;
+        new.ip_families = None;
+        new.ip_family_policy = None;
     }
     if was == Type::ExternalName && is != Type::ExternalName {
         new.external_name = None;

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::super::field_error::Errors;
 use super::super::path::Path;
-use super::container;
+use super::env;
 use crate::api::{names, quantity};
 
 /// The volume types that a sandbox can mount.
@@ -204,10 +204,10 @@ fn validate_files(path: &Path<'_>, files: Option<&[DownwardAPIVolumeFile]>, erro
         validate_mode(&at.field("mode"), file.mode, errors);
         match (&file.field_ref, &file.resource_field_ref) {
             (Some(field), None) => {
-                container::validate_field_ref(&at.field("fieldRef"), field, errors);
+                env::validate_field_ref(&at.field("fieldRef"), field, errors);
             }
             (None, Some(field)) => {
-                container::validate_resource_ref(&at.field("resourceFieldRef"), field, errors);
+                env::validate_resource_ref(&at.field("resourceFieldRef"), field, errors);
             }
             (Some(_), Some(_)) => errors.invalid(
                 &at,
