@@ -62,7 +62,7 @@ pub use object::Stored;
 pub use watch::Watch;
 
 /// Writes that may wait for the writer; more wait for a place in the queue.
-const QUEUE: usize = 4096;
+const QUEUE: usize = 1024;
 
 /// The bound on the encoded size of all kept changes of a class, beside `Config::history`.
 const HISTORY_WEIGHT: usize = 64 << 20;
@@ -216,7 +216,6 @@ impl Store {
             shared: Arc::clone(&shared),
             database,
             queue,
-            allocated: revision,
             reserved: loaded.reserved,
             durable,
             volatile: Window::new(config.history, HISTORY_WEIGHT),

@@ -14,12 +14,25 @@ use super::object::{Draft, Stored};
 use super::state::Snapshot;
 use super::{Change, ChangeKind, Error, Shared};
 
-pub(super) type Answer = oneshot::Sender<Result<Vec<Arc<Stored>>, Error>>;
+/// What a write comes to: one version for each of its operations.
+pub(super) type Outcome = Result<Vec<Arc<Stored>>, Error>;
+pub(super) type Answer = oneshot::Sender<Outcome>;
 
 /// A waiting write: all of its operations or none.
 pub(super) struct Write {
     pub(super) ops: Vec<DraftOp>,
     pub(super) answer: Answer,
+}
+
+impl Write {
+    pub(super) fn weight(&self) -> usize {
+        self.ops.iter().map(DraftOp::weight).sum()
+    }
+
+    /// Whether it touches volatile resources only.
+    pub(super) fn is_volatile(&self, at: &Shared) -> bool {
+        self.ops.iter().all(|op| at.is_volatile(&op.key().resource))
+    }
 }
 
 pub(super) enum DraftOp {
@@ -38,23 +51,36 @@ pub(super) enum DraftOp {
     },
 }
 
+impl DraftOp {
+    fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Create { key, .. } | Self::Update { key, .. } | Self::Delete { key, .. } => key,
+        }
+    }
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Create { draft, .. } | Self::Update { draft, .. } => draft.weight(),
+            Self::Delete { .. } => 0,
+        }
+    }
+}
+
 /// The outcome of a group of writes, if the disk agrees.
 pub(super) struct Batch {
     pub(super) next: Snapshot,
     /// In revision order, without a gap.
     pub(super) changes: Vec<Change>,
-    answers: Vec<(Answer, Result<Vec<Arc<Stored>>, Error>)>,
+    answers: Vec<(Answer, Outcome)>,
 }
 
 impl Batch {
-    /// `last` is the last revision that was ever given out, which may lie beyond `base`.
-    pub(super) fn plan(base: &Snapshot, last: Revision, writes: Vec<Write>, at: &Shared) -> Self {
+    pub(super) fn plan(base: &Snapshot, writes: Vec<Write>, at: &Shared) -> Self {
         let mut batch = Self {
             next: base.clone(),
             changes: Vec::with_capacity(writes.len()),
             answers: Vec::with_capacity(writes.len()),
         };
-        batch.next.revision = last;
         for write in writes {
             let result = batch.apply_all(write.ops, at);
             batch.answers.push((write.answer, result));
@@ -65,13 +91,6 @@ impl Batch {
     /// The last revision that the batch gave out.
     pub(super) fn last(&self) -> Revision {
         self.next.revision
-    }
-
-    /// Tells everyone what became of their write. A caller that went away does not mind.
-    pub(super) fn answer(answers: Answers) {
-        for (answer, result) in answers.0 {
-            let _ = answer.send(result);
-        }
     }
 
     pub(super) fn into_parts(self) -> (Snapshot, Vec<Change>, Answers) {
@@ -85,7 +104,7 @@ impl Batch {
         }
     }
 
-    fn apply_all(&mut self, ops: Vec<DraftOp>, at: &Shared) -> Result<Vec<Arc<Stored>>, Error> {
+    fn apply_all(&mut self, ops: Vec<DraftOp>, at: &Shared) -> Outcome {
         let before = (ops.len() > 1).then(|| (self.next.clone(), self.changes.len()));
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
@@ -174,4 +193,13 @@ impl Batch {
 }
 
 /// Kept-back answers.
-pub(super) struct Answers(Vec<(Answer, Result<Vec<Arc<Stored>>, Error>)>);
+pub(super) struct Answers(Vec<(Answer, Outcome)>);
+
+impl Answers {
+    /// Tells everyone what became of their write. A caller that went away does not mind.
+    pub(super) fn send(self) {
+        for (answer, outcome) in self.0 {
+            let _ = answer.send(outcome);
+        }
+    }
+}

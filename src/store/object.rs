@@ -118,6 +118,13 @@ impl Draft {
         Self { object, encoded }
     }
 
+    /// The encoded size, for bounds.
+    pub(super) fn weight(&self) -> usize {
+        self.encoded
+            .as_ref()
+            .map_or(0, |encoded| encoded.text.len())
+    }
+
     pub(super) fn finish(self, key: ObjectKey, revision: Revision, created: Revision) -> Stored {
         let json = OnceLock::new();
         if let Some(encoded) = self.encoded {
@@ -220,38 +227,35 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(object: Value, expected: Value) {
+    fn check(object: Value, expected: &Value) {
         let key = ObjectKey::new("pods", "default", "a");
         let stored =
             Draft::new(object.clone(), true).finish(key.clone(), Revision(42), Revision(7));
-        assert_eq!(stored.object, expected);
+        assert_eq!(&stored.object, expected);
         let encoded: Value = serde_json::from_slice(stored.json()).unwrap();
-        assert_eq!(encoded, expected, "the encoding says the same");
+        assert_eq!(&encoded, expected, "the encoding says the same");
         assert_eq!(stored.json(), Stored::new(key, Revision(42), object).json());
     }
 
     #[test]
     fn the_revision_is_written_into_object_and_encoding() {
         let at_42 = json!({"metadata": {"name": "a", "resourceVersion": "42"}, "spec": {"x": 1}});
-        check(
-            json!({"metadata": {"name": "a"}, "spec": {"x": 1}}),
-            at_42.clone(),
-        );
+        check(json!({"metadata": {"name": "a"}, "spec": {"x": 1}}), &at_42);
         check(
             json!({"metadata": {"name": "a", "resourceVersion": "41"}, "spec": {"x": 1}}),
-            at_42.clone(),
+            &at_42,
         );
         check(
             json!({"metadata": {"name": "a", "resourceVersion": {"odd": 1}}, "spec": {"x": 1}}),
-            at_42,
+            &at_42,
         );
-        check(json!({}), json!({"metadata": {"resourceVersion": "42"}}));
+        check(json!({}), &json!({"metadata": {"resourceVersion": "42"}}));
         check(
             json!({"spec": {"metadata": {"resourceVersion": "x\"y"}}, "a\"b": "é\n"}),
-            json!({"spec": {"metadata": {"resourceVersion": "x\"y"}}, "a\"b": "é\n", "metadata": {"resourceVersion": "42"}}),
+            &json!({"spec": {"metadata": {"resourceVersion": "x\"y"}}, "a\"b": "é\n", "metadata": {"resourceVersion": "42"}}),
         );
-        check(json!({"metadata": 3}), json!({"metadata": 3}));
-        check(json!(["no", "map"]), json!(["no", "map"]));
+        check(json!({"metadata": 3}), &json!({"metadata": 3}));
+        check(json!(["no", "map"]), &json!(["no", "map"]));
     }
 
     #[test]

@@ -29,6 +29,9 @@ const ROWS: usize = 64;
 /// The log is cut back to this size when it starts anew.
 const WAL_KEPT: u64 = 64 << 20;
 
+/// Free pages that are not worth a rewrite of the file: 16 MiB.
+const FREE_KEPT: i64 = 4096;
+
 /// Everything that one transaction writes.
 pub(super) struct Transaction<'a> {
     /// Changes of durable resources, in revision order.
@@ -50,7 +53,21 @@ impl Database {
             .run(&mut connection)
             .await
             .map_err(|error| sqlx::Error::Migrate(Box::new(error)))?;
-        Ok(Self { connection })
+        let mut database = Self { connection };
+        database.shrink().await?;
+        Ok(database)
+    }
+
+    /// Gives pages back to the file system when most of the file is free. Free pages are used
+    /// again, so this matters only after a time of many more objects; a start is the moment when
+    /// nobody waits for a write.
+    async fn shrink(&mut self) -> Result<(), sqlx::Error> {
+        let sql = "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count";
+        let (free, pages): (i64, i64) = sqlx::query_as(sql).fetch_one(&mut self.connection).await?;
+        if free > FREE_KEPT && free > pages / 2 {
+            self.execute("VACUUM".to_owned(), None).await?;
+        }
+        Ok(())
     }
 
     /// All of it or nothing; after an error the connection is ready for the next.
@@ -152,8 +169,9 @@ impl<'a> Rows<'a> {
     }
 
     fn kept(&self) -> Vec<(u64, &'a Stored)> {
-        let kept = |(id, stored): (&u64, &Option<&'a Stored>)| stored.map(|stored| (*id, stored));
-        self.objects.iter().filter_map(kept).collect()
+        let rows = self.objects.iter();
+        rows.filter_map(|(id, stored)| stored.map(|stored| (*id, stored)))
+            .collect()
     }
 
     fn removed(&self) -> Vec<u64> {

@@ -5,12 +5,16 @@
 //! anything. The order of a batch is fixed: plan against memory, make durable, append to the
 //! history, publish the snapshot, answer, wake the watchers.
 //!
+//! Writes to volatile resources (leases) go first and on their own: they must not fail because the
+//! disk is full.
+//!
 //! Invariants:
-//! - Revisions rise by one per change in the order of publication. `allocated` never falls: the
-//!   revisions of a batch that the disk refused are not given out again.
+//! - Revisions rise by one per change in the order of publication. A batch that the disk refused is
+//!   rolled back and was seen by nobody; its revisions are as if they had never been.
 //! - No revision above the durable mark `reserved` is ever published. A durable change proves its
-//!   own revision, but a lease renewal leaves nothing on disk; so the mark is raised [`RESERVED`]
-//!   ahead, in the transaction of the batch that needs it, and the next start begins at the mark.
+//!   own revision, but a lease renewal leaves nothing on disk; so the mark is kept between half of
+//!   [`RESERVED`] and all of it ahead, and the next start begins at the mark. The half is what
+//!   leases can live on while the disk refuses.
 //! - The disk refusing (no space left) costs the writes of that batch and nothing else. The disk
 //!   *forgetting* (a failed flush) ends the writer: after it the page cache is no witness, and only
 //!   a restart reads what is really there.
@@ -32,8 +36,10 @@ use super::{Change, Error, Shared};
 use crate::errors;
 use crate::tasks::TaskGroup;
 
-/// The most writes of one batch: bounds the latency of the first of them.
+/// The most writes of one batch, and the encoded size after which no more are taken: they bound
+/// the latency of the first write and the memory of the transaction.
 const BATCH: usize = 512;
+const BATCH_WEIGHT: usize = 8 << 20;
 
 /// How far ahead revisions are reserved: at most so many are skipped by a crash.
 const RESERVED: u64 = 8192;
@@ -49,8 +55,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) database: Database,
     pub(super) queue: mpsc::Receiver<Write>,
-    /// The last revision given out.
-    pub(super) allocated: Revision,
+    /// The durable mark: no higher revision is published.
     pub(super) reserved: Revision,
     pub(super) durable: Window,
     pub(super) volatile: Window,
@@ -70,21 +75,17 @@ impl Writer {
         let cancelled = self.tasks.cancelled();
         let mut closing = false;
         loop {
-            let mut writes = Vec::with_capacity(BATCH);
-            tokio::select! {
+            let first = tokio::select! {
                 biased;
                 () = cancelled.cancelled(), if !closing => {
                     closing = true;
                     self.queue.close();
                     continue;
                 }
-                taken = self.queue.recv_many(&mut writes, BATCH) => {
-                    if taken == 0 {
-                        break;
-                    }
-                }
-            }
-            if !self.write(writes).await {
+                first = self.queue.recv() => first,
+            };
+            let Some(first) = first else { break };
+            if !self.write_group(first).await {
                 self.tasks.cancel();
                 break;
             }
@@ -92,64 +93,75 @@ impl Writer {
         self.finish().await;
     }
 
+    /// Writes `first` and what else is waiting. False if the writer must not go on.
+    async fn write_group(&mut self, first: Write) -> bool {
+        let mut weight = first.weight();
+        let mut waiting = vec![first];
+        while waiting.len() < BATCH
+            && weight < BATCH_WEIGHT
+            && let Ok(next) = self.queue.try_recv()
+        {
+            weight += next.weight();
+            waiting.push(next);
+        }
+        let (volatile, durable): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|write| write.is_volatile(&self.shared));
+        self.write(volatile).await && self.write(durable).await
+    }
+
     /// One batch. False if the writer must not go on.
     async fn write(&mut self, writes: Vec<Write>) -> bool {
+        if writes.is_empty() {
+            return true;
+        }
         let base = self.shared.snapshot.load_full();
-        let batch = Batch::plan(&base, self.allocated, writes, &self.shared);
+        let batch = Batch::plan(&base, writes, &self.shared);
         drop(base);
-        if !batch.changes.is_empty() {
-            self.allocated = batch.last();
-            if let Err(error) = self.persist(&batch.changes).await {
-                let error = Arc::new(error);
-                tracing::error!(error = %errors::chain(&error), "commit refused by the disk");
-                batch.fail(|| Error::Commit(Box::new(Arc::clone(&error))));
-                return !is_fatal(&error);
-            }
+        if let Err(error) = self.persist(&batch).await {
+            let error = Arc::new(error);
+            tracing::error!(error = %errors::chain(&error), "the disk refuses a commit");
+            batch.fail(|| Error::Commit(Box::new(Arc::clone(&error))));
+            return !is_fatal(&error);
         }
         let (next, changes, answers) = batch.into_parts();
-        let touched = if changes.is_empty() {
-            Vec::new()
-        } else {
-            self.publish(next, changes)
-        };
-        Batch::answer(answers);
+        let touched = self.publish(next, changes);
+        answers.send();
         for log in touched {
             log.wake();
         }
-        if self.pressure.is_forced()
-            && let Err(error) = checkpoint(&mut self.database.connection, &self.pressure).await
-        {
-            tracing::warn!(error = %errors::chain(&error), "checkpoint by the writer");
-        }
+        self.relieve().await;
         true
     }
 
-    async fn persist(&mut self, changes: &[Change]) -> Result<(), sqlx::Error> {
+    /// Makes a batch durable, as far as it needs to be.
+    async fn persist(&mut self, batch: &Batch) -> Result<(), sqlx::Error> {
         let durable = |change: &&Change| !self.shared.is_volatile(&change.object.key.resource);
-        let durable: Vec<Change> = changes.iter().filter(durable).cloned().collect();
-        let reserve =
-            (self.allocated > self.reserved).then_some(Revision(self.allocated.0 + RESERVED));
-        if durable.is_empty() && reserve.is_none() {
+        let changes: Vec<Change> = batch.changes.iter().filter(durable).cloned().collect();
+        let last = batch.last();
+        let reserve = (last.0 + RESERVED / 2 > self.reserved.0 && !batch.changes.is_empty())
+            .then_some(Revision(last.0 + RESERVED));
+        if changes.is_empty() && reserve.is_none() {
             return Ok(());
         }
         let due = self.doomed.len().min(COMPACTION_MAX);
         let compact = (due >= COMPACTION_MIN).then(|| self.doomed[due - 1]);
-        self.database
-            .commit(&Transaction {
-                changes: &durable,
-                reserve,
-                compact,
-            })
-            .await?;
+        let transaction = Transaction {
+            changes: &changes,
+            reserve,
+            compact,
+        };
+        if let Err(error) = self.database.commit(&transaction).await {
+            let can_do_without = changes.is_empty() && last <= self.reserved && !is_fatal(&error);
+            return if can_do_without { Ok(()) } else { Err(error) };
+        }
         self.reserved = reserve.unwrap_or(self.reserved);
         if compact.is_some() {
             self.doomed.drain(..due);
         }
-        let rows: usize = durable
-            .iter()
-            .map(|change| 2 * change.object.weight())
-            .sum();
-        self.pressure.add(rows as u64 + COMMIT_OVERHEAD);
+        let rows = changes.iter().map(|change| 2 * change.object.weight());
+        self.pressure
+            .add(rows.sum::<usize>() as u64 + COMMIT_OVERHEAD);
         Ok(())
     }
 
@@ -158,14 +170,11 @@ impl Writer {
         let mut touched: Vec<(Arc<str>, Arc<Log>)> = Vec::new();
         for change in changes {
             let resource = &change.object.key.resource;
-            let log = match touched.iter().find(|(name, _)| name == resource) {
-                Some((_, log)) => Arc::clone(log),
-                None => {
-                    let log = self.shared.log(resource);
-                    touched.push((Arc::clone(resource), Arc::clone(&log)));
-                    log
-                }
-            };
+            let known = touched.iter().find(|(name, _)| name == resource);
+            let log = known.map_or_else(|| self.shared.log(resource), |(_, log)| Arc::clone(log));
+            if known.is_none() {
+                touched.push((Arc::clone(resource), Arc::clone(&log)));
+            }
             if self.shared.is_volatile(resource) {
                 self.volatile.push(&log, &change);
             } else {
@@ -181,12 +190,21 @@ impl Writer {
         touched.into_iter().map(|(_, log)| log).collect()
     }
 
+    /// Helps the checkpointer when the log does not end by itself.
+    async fn relieve(&mut self) {
+        if self.pressure.is_forced()
+            && let Err(error) = checkpoint(&mut self.database.connection, &self.pressure).await
+        {
+            tracing::warn!(error = %errors::chain(&error), "checkpoint by the writer");
+        }
+    }
+
     async fn finish(mut self) {
         self.queue.close();
         // The exact mark, so that a restart in good order skips no revisions.
         let mark = Transaction {
             changes: &[],
-            reserve: Some(self.allocated),
+            reserve: Some(self.shared.snapshot.load().revision),
             compact: None,
         };
         if let Err(error) = self.database.commit(&mark).await {

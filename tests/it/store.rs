@@ -1,5 +1,11 @@
 //! The store from outside: answers, order, watches, the past, and what a restart finds.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod concurrency;
+mod crash;
+mod model;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,7 +13,7 @@ use serde_json::{Value, json};
 use wasmorch::store::{ChangeKind, Config, Error, ListQuery, ObjectKey, Op, Revision, Store};
 use wasmorch::tasks::TaskGroup;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn open(directory: &Path, history: usize) -> (Store, TaskGroup) {
     let tasks = TaskGroup::new();
@@ -183,5 +189,42 @@ async fn a_second_server_is_refused_and_told_by_whom() {
     }
     close(store, tasks).await;
     let (store, tasks) = open(directory.path(), 1000).await;
+    close(store, tasks).await;
+}
+
+#[tokio::test]
+async fn the_file_does_not_grow_with_the_number_of_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, tasks) = open(directory.path(), 200).await;
+    let text = "x".repeat(2000);
+    let large = || json!({"metadata": {}, "spec": {"text": text}});
+    store.create(pod("a"), large()).await.unwrap();
+    for _ in 0..50 {
+        let update = || Op::Update {
+            key: pod("a"),
+            expected: None,
+            object: large(),
+        };
+        let ops = std::iter::repeat_with(update).take(100).collect();
+        store.commit(ops).await.unwrap();
+    }
+    let last = store.revision();
+    close(store, tasks).await;
+    let size = std::fs::metadata(directory.path().join("wasmorch.db"));
+    let size = size.unwrap().len();
+    assert!(
+        size < 3 << 20,
+        "5,000 changes of 2 kB, 200 kept: {size} bytes"
+    );
+
+    let (store, tasks) = open(directory.path(), 200).await;
+    assert_eq!(store.get(&pod("a")).unwrap().revision, last);
+    let recent = Revision(last.0 - 200);
+    assert!(store.watch("pods", None, recent).is_ok());
+    let old = Revision(last.0 - 4000);
+    assert!(matches!(
+        store.watch("pods", None, old),
+        Err(Error::Compacted { .. })
+    ));
     close(store, tasks).await;
 }
