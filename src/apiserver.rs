@@ -85,8 +85,8 @@ impl Default for Limits {
             requests: 512,
             streams: 8192,
             connections: 8192,
-            request_timeout: Duration::from_secs(60),
-            stall_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_mins(1),
+            stall_timeout: Duration::from_mins(1),
             drain: Duration::from_secs(10),
         }
     }

@@ -100,7 +100,7 @@ pub(crate) fn serve(
     let groups = groups(&entries);
     let is_core = segments.first() == Some(&"api");
     let body = match &segments[..] {
-        ["api"] | ["apis"] => {
+        ["api" | "apis"] => {
             if let Some(version) = media::aggregated_discovery(headers) {
                 return Some(Ok(aggregated(&entries, &groups, is_core, version)));
             }

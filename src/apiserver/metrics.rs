@@ -112,8 +112,8 @@ fn by_verb(requests: &BTreeMap<Labels, Latency>) -> BTreeMap<(&'static str, &str
 }
 
 fn write_histogram(page: &mut String, verb: &str, resource: &str, latency: &Latency) {
-    let labels = format!("verb=\"{verb}\",resource=\"{resource}\"");
     const NAME: &str = "apiserver_request_duration_seconds";
+    let labels = format!("verb=\"{verb}\",resource=\"{resource}\"");
     for (bound, count) in BUCKETS.iter().zip(latency.buckets) {
         let _ = writeln!(page, "{NAME}_bucket{{{labels},le=\"{bound}\"}} {count}");
     }

@@ -213,16 +213,13 @@ pub(crate) async fn download(ctx: &Context) -> Result<Response, Error> {
     let name = ctx.name()?;
     let stored = ctx.registry().get(ctx.resource, ctx.namespace(), name)?;
     let module = decode(&stored)?;
-    let digest =
-        match ctx.query.get("digest") {
-            Some(digest) => digest,
-            None => {
-                let tag = ctx.query.get("tag").unwrap_or("latest");
-                module.spec.tags.get(tag).ok_or_else(|| {
-                    Error::NotFound(format!("module \"{name}\" has no tag \"{tag}\""))
-                })?
-            }
-        };
+    let digest = if let Some(digest) = ctx.query.get("digest") {
+        digest
+    } else {
+        let tag = ctx.query.get("tag").unwrap_or("latest");
+        let tagged = module.spec.tags.get(tag);
+        tagged.ok_or_else(|| Error::NotFound(format!("module \"{name}\" has no tag \"{tag}\"")))?
+    };
     let unknown = || Error::NotFound(format!("module \"{name}\" has no version {digest}"));
     module.spec.version(digest).ok_or_else(unknown)?;
     let digest: Digest = digest

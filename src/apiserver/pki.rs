@@ -22,13 +22,12 @@ use serde::{Deserialize, Serialize};
 
 use super::auth;
 
-const DAY: u64 = 86_400;
-const CA_LIFE: Duration = Duration::from_secs(3650 * DAY);
-const LEAF_LIFE: Duration = Duration::from_secs(365 * DAY);
+const CA_LIFE: Duration = Duration::from_hours(24 * 3650);
+const LEAF_LIFE: Duration = Duration::from_hours(24 * 365);
 /// A leaf with less than this before it is made anew.
-const LEAF_RENEWAL: Duration = Duration::from_secs(30 * DAY);
+const LEAF_RENEWAL: Duration = Duration::from_hours(24 * 30);
 /// Certificates begin a little in the past, for clients whose clocks lag.
-const SKEW: Duration = Duration::from_secs(300);
+const SKEW: Duration = Duration::from_mins(5);
 
 /// Names that every API server answers to.
 const NAMES: [&str; 8] = [
@@ -246,12 +245,12 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let open = |extra: &[String], now| Pki::open(directory.path(), extra, now).unwrap();
         let first = open(&[], now);
-        let again = open(&[], now + Duration::from_secs(DAY));
+        let again = open(&[], now + Duration::from_hours(24));
         assert_eq!(first.ca_pem, again.ca_pem);
         assert_eq!(first.leaf_pem, again.leaf_pem);
         first.server_config().unwrap();
 
-        let renewed = open(&[], now + Duration::from_secs(340 * DAY));
+        let renewed = open(&[], now + Duration::from_hours(24 * 340));
         assert_eq!(first.ca_pem, renewed.ca_pem);
         assert_ne!(first.leaf_pem, renewed.leaf_pem);
         let named = open(&["api.example.com".to_owned()], now);

@@ -170,94 +170,95 @@ mod tests {
         }
     }
 
+    const CASES: &[(&str, &str, &str)] = &[
+        ("GET", "/", "non-resource"),
+        ("GET", "/version", "non-resource"),
+        ("GET", "/api", "non-resource"),
+        ("GET", "/api/v1", "non-resource"),
+        ("GET", "/api/v1/", "non-resource"),
+        ("GET", "/apis/apps/v1", "non-resource"),
+        ("GET", "/openapi/v3/apis/apps/v1", "non-resource"),
+        ("GET", "/api/v1/pods", "list /v1 - pods - - -"),
+        ("GET", "/api/v1/pods/", "list /v1 - pods - - -"),
+        ("GET", "/api/v1/pods?watch=1", "watch /v1 - pods - - -"),
+        ("GET", "/api/v1/pods?watch=true", "watch /v1 - pods - - -"),
+        ("GET", "/api/v1/pods?watch=false", "list /v1 - pods - - -"),
+        ("GET", "/api/v1/watch/pods", "watch /v1 - pods - - -"),
+        (
+            "GET",
+            "/api/v1/watch/namespaces/a/pods/x",
+            "watch /v1 a pods x - -",
+        ),
+        ("GET", "/api/v1/namespaces/a/pods", "list /v1 a pods - - -"),
+        (
+            "POST",
+            "/api/v1/namespaces/a/pods",
+            "create /v1 a pods - - -",
+        ),
+        (
+            "DELETE",
+            "/api/v1/namespaces/a/pods",
+            "deletecollection /v1 a pods - - -",
+        ),
+        ("GET", "/api/v1/namespaces/a/pods/x", "get /v1 a pods x - -"),
+        (
+            "HEAD",
+            "/api/v1/namespaces/a/pods/x",
+            "get /v1 a pods x - -",
+        ),
+        (
+            "PUT",
+            "/api/v1/namespaces/a/pods/x/status",
+            "update /v1 a pods x status -",
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/a/pods/x/log?follow=true&watch=true",
+            "get /v1 a pods x log -",
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces/a/services/x:80/proxy/b/c",
+            "create /v1 a services x:80 proxy b/c",
+        ),
+        (
+            "GET",
+            "/apis/apps/v1/deployments",
+            "list apps/v1 - deployments - - -",
+        ),
+        (
+            "PATCH",
+            "/apis/apps/v1/namespaces/a/deployments/x/scale",
+            "patch apps/v1 a deployments x scale -",
+        ),
+        ("GET", "/api/v1/namespaces", "list /v1 - namespaces - - -"),
+        ("GET", "/api/v1/namespaces/a", "get /v1 - namespaces a - -"),
+        (
+            "DELETE",
+            "/api/v1/namespaces/a",
+            "delete /v1 - namespaces a - -",
+        ),
+        (
+            "PUT",
+            "/api/v1/namespaces/a/finalize",
+            "update /v1 - namespaces a finalize -",
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/a/status",
+            "patch /v1 - namespaces a status -",
+        ),
+        ("GET", "/api/v1/nodes/n%2D1", "get /v1 - nodes n-1 - -"),
+        ("GET", "/api/v1/nodes/%ff", "unknown"),
+        ("TRACE", "/api/v1/nodes", "unknown"),
+    ];
+
     #[test]
     fn every_form_of_url() {
-        let cases = [
-            ("GET", "/", "non-resource"),
-            ("GET", "/version", "non-resource"),
-            ("GET", "/api", "non-resource"),
-            ("GET", "/api/v1", "non-resource"),
-            ("GET", "/api/v1/", "non-resource"),
-            ("GET", "/apis/apps/v1", "non-resource"),
-            ("GET", "/openapi/v3/apis/apps/v1", "non-resource"),
-            ("GET", "/api/v1/pods", "list /v1 - pods - - -"),
-            ("GET", "/api/v1/pods/", "list /v1 - pods - - -"),
-            ("GET", "/api/v1/pods?watch=1", "watch /v1 - pods - - -"),
-            ("GET", "/api/v1/pods?watch=true", "watch /v1 - pods - - -"),
-            ("GET", "/api/v1/pods?watch=false", "list /v1 - pods - - -"),
-            ("GET", "/api/v1/watch/pods", "watch /v1 - pods - - -"),
-            (
-                "GET",
-                "/api/v1/watch/namespaces/a/pods/x",
-                "watch /v1 a pods x - -",
-            ),
-            ("GET", "/api/v1/namespaces/a/pods", "list /v1 a pods - - -"),
-            (
-                "POST",
-                "/api/v1/namespaces/a/pods",
-                "create /v1 a pods - - -",
-            ),
-            (
-                "DELETE",
-                "/api/v1/namespaces/a/pods",
-                "deletecollection /v1 a pods - - -",
-            ),
-            ("GET", "/api/v1/namespaces/a/pods/x", "get /v1 a pods x - -"),
-            (
-                "HEAD",
-                "/api/v1/namespaces/a/pods/x",
-                "get /v1 a pods x - -",
-            ),
-            (
-                "PUT",
-                "/api/v1/namespaces/a/pods/x/status",
-                "update /v1 a pods x status -",
-            ),
-            (
-                "GET",
-                "/api/v1/namespaces/a/pods/x/log?follow=true&watch=true",
-                "get /v1 a pods x log -",
-            ),
-            (
-                "POST",
-                "/api/v1/namespaces/a/services/x:80/proxy/b/c",
-                "create /v1 a services x:80 proxy b/c",
-            ),
-            (
-                "GET",
-                "/apis/apps/v1/deployments",
-                "list apps/v1 - deployments - - -",
-            ),
-            (
-                "PATCH",
-                "/apis/apps/v1/namespaces/a/deployments/x/scale",
-                "patch apps/v1 a deployments x scale -",
-            ),
-            ("GET", "/api/v1/namespaces", "list /v1 - namespaces - - -"),
-            ("GET", "/api/v1/namespaces/a", "get /v1 - namespaces a - -"),
-            (
-                "DELETE",
-                "/api/v1/namespaces/a",
-                "delete /v1 - namespaces a - -",
-            ),
-            (
-                "PUT",
-                "/api/v1/namespaces/a/finalize",
-                "update /v1 - namespaces a finalize -",
-            ),
-            (
-                "PATCH",
-                "/api/v1/namespaces/a/status",
-                "patch /v1 - namespaces a status -",
-            ),
-            ("GET", "/api/v1/nodes/n%2D1", "get /v1 - nodes n-1 - -"),
-            ("GET", "/api/v1/nodes/%ff", "unknown"),
-            ("TRACE", "/api/v1/nodes", "unknown"),
-        ];
-        for (method, url, expected) in cases {
+        for (method, url, expected) in CASES {
             let (path, query) = url.split_once('?').unwrap_or((url, ""));
             let target = RequestInfo::parse(&method.parse().unwrap(), path, &Query::parse(query));
-            assert_eq!(shown(&target), expected, "{method} {url}");
+            assert_eq!(shown(&target), *expected, "{method} {url}");
         }
     }
 }

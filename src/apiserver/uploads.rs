@@ -137,8 +137,8 @@ async fn read_form(server: &Server, headers: &HeaderMap, body: Body) -> Result<F
         let file = field.file_name().unwrap_or_default().to_owned();
         match name.as_str() {
             "manifest" => form.manifest = Some(text(field, OBJECT_LIMIT).await?),
-            "name" => form.wishes.name = some(text(field, 256).await?),
-            "tag" => form.tag = some(text(field, 256).await?),
+            "name" => form.wishes.name = some(&text(field, 256).await?),
+            "tag" => form.tag = some(&text(field, 256).await?),
             "replicas" => form.wishes.replicas = number(&name, &text(field, 16).await?)?,
             "port" => form.wishes.port = number(&name, &text(field, 16).await?)?,
             _ if is_manifest(&file) => form.manifest = Some(text(field, OBJECT_LIMIT).await?),
@@ -223,7 +223,7 @@ async fn text(mut field: Field<'_>, limit: usize) -> Result<String, Error> {
         .map_err(|_| Error::BadRequest("a field of the form is not UTF-8".to_owned()))
 }
 
-fn some(text: String) -> Option<String> {
+fn some(text: &str) -> Option<String> {
     let trimmed = text.trim();
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }

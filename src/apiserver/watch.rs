@@ -31,7 +31,7 @@ use super::table::{self, Include};
 
 /// A frame is closed when it holds so much; one event may exceed it.
 const FRAME: usize = 64 << 10;
-const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+const BOOKMARK_PERIOD: Duration = Duration::from_mins(1);
 
 /// How objects are shown in events.
 pub(crate) struct Form {
@@ -184,7 +184,7 @@ impl Feed {
             Source::Failed(_) => return Some(self.last_word()),
             Source::Ended => return None,
         };
-        let far = Instant::now() + Duration::from_secs(86_400);
+        let far = Instant::now() + Duration::from_hours(24);
         let bookmark = self.bookmark.unwrap_or(far);
         let first = tokio::select! {
             biased;

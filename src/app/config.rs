@@ -66,7 +66,7 @@ impl ServerArgs {
             node_port_range: PortRange(30_000, 32_767),
             max_module_size: 256 << 20,
             node_monitor_grace_period: Duration::from_secs(40),
-            pod_eviction_timeout: Duration::from_secs(300),
+            pod_eviction_timeout: Duration::from_mins(5),
             history: 20_000,
         }
     }
@@ -139,7 +139,7 @@ mod tests {
             assert!(size(text).is_err(), "{text}");
         }
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         assert!(duration("5h").is_err());
         assert_eq!(port_range("30000-32767"), Ok(PortRange(30_000, 32_767)));
         assert!(port_range("5-4").is_err());

@@ -27,8 +27,8 @@ use crate::tasks::TaskGroup;
 use super::config::ServerArgs;
 
 /// Unreferenced blobs are looked for so often, and collected when they are older than the grace.
-const BLOB_PERIOD: Duration = Duration::from_secs(600);
-const BLOB_GRACE: Duration = Duration::from_secs(3600);
+const BLOB_PERIOD: Duration = Duration::from_mins(10);
+const BLOB_GRACE: Duration = Duration::from_hours(1);
 const DRAIN: Duration = Duration::from_secs(15);
 
 /// Why the control plane does not start.

@@ -248,7 +248,7 @@ fn is_wasmtime_elf(start: &[u8]) -> bool {
 fn bytes(count: u64) -> String {
     let scaled = |unit: u64, name: &str| {
         let tenths = count * 10 / unit;
-        if tenths < 100 && tenths % 10 != 0 {
+        if tenths < 100 && !tenths.is_multiple_of(10) {
             format!("{}.{} {name}", tenths / 10, tenths % 10)
         } else {
             format!("{} {name}", tenths / 10)

@@ -124,7 +124,7 @@ async fn only_old_blobs_that_nothing_names_are_collected() {
         .await
         .unwrap()
         .keep();
-    let grace = Duration::from_secs(3600);
+    let grace = Duration::from_hours(1);
     // The file's own time is the machine's; the collection's is given.
     let placed = std::fs::metadata(directory.path().join("sha256").join(digest.hex()))
         .unwrap()
@@ -141,7 +141,7 @@ async fn only_old_blobs_that_nothing_names_are_collected() {
         .place()
         .await
         .unwrap();
-    let much_later = later + Duration::from_secs(7200);
+    let much_later = later + Duration::from_hours(2);
     assert_eq!(
         blobs.collect(&BTreeSet::new(), grace, much_later).unwrap(),
         0

@@ -22,7 +22,7 @@ pub(crate) async fn watch(ctx: &Context, parts: &mut Parts) -> Result<Response, 
         options.field_selector = Some(format!("metadata.name={name}"));
     }
     let lasting = query.timeout_seconds()?.unwrap_or_else(|| {
-        let half_hour = std::time::Duration::from_secs(1800);
+        let half_hour = std::time::Duration::from_mins(30);
         half_hour + half_hour.mul_f64(ids::jitter())
     });
     let permit = std::sync::Arc::clone(&ctx.server.streams)
