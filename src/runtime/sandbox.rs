@@ -201,7 +201,8 @@ impl PodSandbox {
             cpu: Cpu::new(spec.cpu_limit_millis, spec.cpu_shares, Instant::now()),
             memory: Memory::new(Budget::within(&self.budget, limit)),
             stopped: CancellationToken::new(),
-            killed: CancellationToken::new(),
+            // The end of the worker is the end of its containers.
+            killed: self.shared.guests.tasks().cancelled().child_token(),
             handler: OnceLock::new(),
             term_file: Box::new(move || write_term_file(&root, &path)),
             exit: watch::Sender::new(None),
