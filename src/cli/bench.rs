@@ -20,7 +20,7 @@ use std::time::Duration;
   wasmorch bench http http://127.0.0.1:8080/hello --peer http://127.0.0.1:9000/
   wasmorch bench start --count 200            API create to the first 200 through the router
   wasmorch bench scale --replicas 100,1000    time until a Deployment's pods are all ready")]
-pub struct BenchArgs {
+pub(super) struct BenchArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -87,7 +87,7 @@ impl Target {
 }
 
 /// Runs one of the measurements.
-pub async fn run(args: BenchArgs) -> anyhow::Result<()> {
+pub(super) async fn run(args: BenchArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Api(args) => api::run(args).await,
         Command::Http(args) => http::run(args).await,
