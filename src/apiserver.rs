@@ -43,7 +43,7 @@ mod worker_api;
 mod dispatch;
 pub mod listen;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -92,6 +92,9 @@ impl Default for Limits {
     }
 }
 
+/// Writes more figures below the API server's own: those of loops that it does not know.
+pub type MetricsPage = Box<dyn Fn(&mut String) + Send + Sync>;
+
 /// What every request can reach; made once and shared.
 pub struct Server {
     pub registry: Registry,
@@ -102,6 +105,7 @@ pub struct Server {
     pub limits: Limits,
     pub tasks: TaskGroup,
     metrics: metrics::Metrics,
+    further_metrics: OnceLock<MetricsPage>,
     openapi: openapi::Documents,
     worker_api: worker_api::Client,
     requests: Semaphore,
@@ -123,6 +127,7 @@ impl Server {
             worker_api: worker_api::Client::new(pki.ca_der(), tasks.child()),
             ca_certificate: pki.ca_pem().to_owned(),
             metrics: metrics::Metrics::default(),
+            further_metrics: OnceLock::new(),
             requests: Semaphore::new(limits.requests),
             streams: Arc::new(Semaphore::new(limits.streams)),
             registry,
@@ -131,5 +136,11 @@ impl Server {
             limits,
             tasks,
         })
+    }
+
+    /// Adds the figures of the process's other organs to `/metrics`; the first call counts.
+    pub fn add_metrics(&self, page: MetricsPage) {
+        // A second page would be a mistake of the composition root, and harmless.
+        let _ = self.further_metrics.set(page);
     }
 }
