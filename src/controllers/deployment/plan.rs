@@ -418,5 +418,6 @@ fn age(set: &ReplicaSet) -> (Option<Timestamp>, i64, Option<&str>) {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 #[path = "plan_tests.rs"]
 mod tests;
