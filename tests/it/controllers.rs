@@ -31,6 +31,7 @@ pub(crate) const NS: &str = "default";
 pub(crate) struct Cluster {
     pub(crate) registry: Registry,
     pub(crate) kubelets: Kubelets,
+    handle: controllers::Handle,
     tasks: TaskGroup,
     _directory: tempfile::TempDir,
 }
@@ -71,7 +72,7 @@ impl Cluster {
             root_ca: Some("certificate".to_owned()),
             ..controllers::Config::dev()
         };
-        controllers::run(registry.clone(), config, &tasks).unwrap();
+        let handle = controllers::run(registry.clone(), config, &tasks).unwrap();
         scheduler::run(registry.clone(), scheduler::Config::default(), &tasks);
         let config = cloud::Config {
             load_balancer_address: Some([127, 0, 0, 1].into()),
@@ -80,6 +81,7 @@ impl Cluster {
         Self {
             kubelets: Kubelets::new(registry.clone(), tasks.clone()),
             registry,
+            handle,
             tasks,
             _directory: directory,
         }

@@ -193,3 +193,44 @@ async fn a_replica_set_adopts_and_releases_by_label() {
         .find(|pod| pod.metadata.name.as_deref() == Some("orphan"));
     assert!(owner::controller_of(&orphan.unwrap().metadata).is_none());
 }
+
+/// G13 on a fake kubelet; run by hand with `--ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, not a check"]
+async fn a_thousand_replicas() {
+    let cluster = Cluster::new().await;
+    cluster
+        .create::<Deployment>(NS, deployment("warm", 3))
+        .await;
+    cluster.rolled_out("warm").await;
+    let start = std::time::Instant::now();
+    cluster
+        .create::<Deployment>(NS, deployment("web", 1000))
+        .await;
+    let what = "a thousand pods";
+    cluster
+        .until::<Pod>(Some(NS), what, |pods| pods.len() == 1003)
+        .await;
+    println!("created after {:?}", start.elapsed());
+    let is_bound = |pod: &Arc<Pod>| pod::node_name(pod).is_some();
+    cluster
+        .until::<Pod>(Some(NS), what, |pods| {
+            pods.iter().filter(|p| is_bound(p)).count() == 1003
+        })
+        .await;
+    println!("bound after {:?}", start.elapsed());
+    cluster
+        .until::<Pod>(Some(NS), what, |pods| ready(pods) == 1003)
+        .await;
+    println!("ready after {:?}", start.elapsed());
+    cluster.rolled_out("web").await;
+    println!("reported after {:?}", start.elapsed());
+    for (name, counters) in cluster.handle.counters() {
+        println!(
+            "{name}: {} reconciles, {} errors, {:?} busy",
+            counters.reconciles(),
+            counters.errors(),
+            counters.busy()
+        );
+    }
+}
