@@ -238,7 +238,9 @@ impl Ending {
             return;
         };
         launch.client.close();
-        drop(held);
+        let Held { incarnation, slot } = held;
+        drop(incarnation);
+        drop(slot);
         launch.log.close();
         drop(launch);
         self.container.exit.send_replace(Some(exit));
