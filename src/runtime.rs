@@ -165,20 +165,21 @@ impl Runtime {
         tuning: Tuning,
         network: Arc<dyn ClusterNetwork>,
     ) -> Result<Self, Error> {
+        let Config {
+            cache_dir,
+            max_instances,
+            tasks,
+        } = config;
         let engine_error = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
         let engines = Engines::new(tuning.handler_concurrency, tuning.epoch_tick)
             .map(Arc::new)
             .map_err(engine_error)?;
-        let loader = Loader::new(&config.cache_dir, Arc::clone(&engines), &tuning)?;
-        let guests =
-            Guests::start(tuning.guest_threads, config.tasks.child()).map_err(Error::Threads)?;
-        let fabric = Fabric::new(FabricConfig::new(
-            Arc::clone(&network),
-            config.tasks.child(),
-        ));
+        let loader = Loader::new(&cache_dir, Arc::clone(&engines), &tuning)?;
+        let guests = Guests::start(tuning.guest_threads, tasks.child()).map_err(Error::Threads)?;
+        let fabric = Fabric::new(FabricConfig::new(Arc::clone(&network), tasks.child()));
         Ok(Self(Arc::new(Shared {
             tuning,
-            max_instances: config.max_instances,
+            max_instances,
             instances: Arc::default(),
             engines,
             loader,

@@ -34,7 +34,11 @@ pub enum Role {
 
 /// The export to call, with everything before the call done.
 pub(super) enum Entry {
-    Core(wasmtime::InstancePre<Host>),
+    Core {
+        pre: wasmtime::InstancePre<Host>,
+        /// Whether it wants its declared ports as listening sockets.
+        accepts: bool,
+    },
     Command2(p2::bindings::CommandPre<Host>),
     Command3(p3::bindings::CommandPre<Host>),
     Handler2(wasmtime_wasi_http::p2::bindings::ProxyPre<Host>),
@@ -87,9 +91,14 @@ impl Artifact {
     /// What the program does.
     pub fn role(&self) -> Role {
         match self.entry {
-            Entry::Core(_) | Entry::Command2(_) | Entry::Command3(_) => Role::Command,
+            Entry::Core { .. } | Entry::Command2(_) | Entry::Command3(_) => Role::Command,
             Entry::Handler2(_) | Entry::Handler3(_) => Role::Handler,
         }
+    }
+
+    /// Whether it takes connections on listening sockets that it is given.
+    pub(super) fn accepts(&self) -> bool {
+        matches!(self.entry, Entry::Core { accepts: true, .. })
     }
 
     pub(super) fn entry(&self) -> &Entry {
@@ -103,7 +112,7 @@ impl Artifact {
     /// Maps compiled code and links it. `cached` must come from [`super::cache::Cache`].
     pub(super) fn load(engine: Engine, digest: Digest, cached: &Cached) -> Result<Self, Error> {
         let entry = if cached.program.is_core() {
-            Entry::Core(link_module(&engine, cached)?)
+            link_module(&engine, cached)?
         } else {
             link_component(&engine, cached)?
         };
@@ -122,7 +131,7 @@ fn failed(operation: &'static str) -> impl Fn(wasmtime::Error) -> Error {
     }
 }
 
-fn link_module(engine: &Engine, cached: &Cached) -> Result<wasmtime::InstancePre<Host>, Error> {
+fn link_module(engine: &Engine, cached: &Cached) -> Result<Entry, Error> {
     // SAFETY: `Cached` is made by the cache alone, after the file's seal was verified.
     let module = unsafe { Module::deserialize_file(engine, &cached.code) }
         .map_err(failed("load compiled code"))?;
@@ -136,9 +145,13 @@ fn link_module(engine: &Engine, cached: &Cached) -> Result<wasmtime::InstancePre
     }
     let mut linker = wasmtime::Linker::new(engine);
     wasi::p1::add_to_linker(&mut linker, Host::p1).map_err(failed("link WASI 0.1"))?;
-    linker
+    let pre = linker
         .instantiate_pre(&module)
-        .map_err(failed("link the module"))
+        .map_err(failed("link the module"))?;
+    let accepts = module
+        .imports()
+        .any(|import| import.name() == "sock_accept");
+    Ok(Entry::Core { pre, accepts })
 }
 
 fn link_component(engine: &Engine, cached: &Cached) -> Result<Entry, Error> {

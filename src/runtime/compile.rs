@@ -44,8 +44,8 @@ pub struct CompileLimits {
 impl Default for CompileLimits {
     fn default() -> Self {
         Self {
-            wall: Duration::from_secs(300),
-            cpu: Duration::from_secs(300),
+            wall: Duration::from_mins(5),
+            cpu: Duration::from_mins(5),
             memory_bytes: 4 << 30,
         }
     }

@@ -134,9 +134,10 @@ pub(super) async fn run_command(
     incarnation: Incarnation,
     presence: Presence,
 ) {
-    let ending = Ending::new(&container, &launch, incarnation);
     let cpu = Arc::clone(&launch.cpu);
-    let guest = Metered::new(call_entry(Arc::clone(&launch), artifact), cpu, presence);
+    let entry = call_entry(Arc::clone(&launch), artifact);
+    let ending = Ending::new(&container, launch, incarnation);
+    let guest = Metered::new(entry, cpu, presence);
     let exit = tokio::select! {
         biased;
         () = container.killed.cancelled() => Exit::killed(),
@@ -153,7 +154,7 @@ pub(super) async fn run_handler(
     incarnation: Incarnation,
     unbind: impl FnOnce() + Send,
 ) {
-    let ending = Ending::new(&container, &launch, incarnation);
+    let ending = Ending::new(&container, launch, incarnation);
     let drained = async {
         container.stopped.cancelled().await;
         handler.drain().await;
@@ -172,8 +173,8 @@ pub(super) async fn run_handler(
 async fn call_entry(launch: Arc<Launch>, artifact: Arc<Artifact>) -> Outcome {
     let engine = artifact.engine();
     match artifact.entry() {
-        Entry::Core(pre) => {
-            let mut store = launch.core_store(engine)?;
+        Entry::Core { pre, .. } => {
+            let mut store = launch.core_store(engine);
             let instance = pre.instantiate_async(&mut store).await?;
             let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
             start.call_async(&mut store, ()).await?;
@@ -201,19 +202,18 @@ fn process_store(launch: &Arc<Launch>, artifact: &Artifact) -> Store<Host> {
     launch.store(artifact.engine(), Life::Process)
 }
 
-/// Tells the exit once, also when the task that runs the container is dropped or panics.
+/// Tells the exit once, also when the task that runs the container is dropped or panics; by then
+/// all that the run held is free.
 struct Ending {
     container: Arc<Container>,
-    launch: Arc<Launch>,
-    incarnation: Option<Incarnation>,
+    held: Option<(Arc<Launch>, Incarnation)>,
 }
 
 impl Ending {
-    fn new(container: &Arc<Container>, launch: &Arc<Launch>, incarnation: Incarnation) -> Self {
+    fn new(container: &Arc<Container>, launch: Arc<Launch>, incarnation: Incarnation) -> Self {
         Self {
             container: Arc::clone(container),
-            launch: Arc::clone(launch),
-            incarnation: Some(incarnation),
+            held: Some((launch, incarnation)),
         }
     }
 
@@ -222,12 +222,13 @@ impl Ending {
     }
 
     fn end(&mut self, exit: Exit) {
-        let Some(incarnation) = self.incarnation.take() else {
+        let Some((launch, incarnation)) = self.held.take() else {
             return;
         };
-        self.launch.client.close();
+        launch.client.close();
         drop(incarnation);
-        self.launch.log.close();
+        launch.log.close();
+        drop(launch);
         self.container.exit.send_replace(Some(exit));
     }
 }

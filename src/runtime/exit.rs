@@ -70,7 +70,13 @@ impl Exit {
 pub(super) fn trap_message(error: &wasmtime::Error) -> String {
     let cause = error.root_cause().to_string();
     let mut message = match error.downcast_ref::<wasmtime::WasmBacktrace>() {
-        Some(backtrace) => format!("{cause}\n{backtrace}"),
+        Some(backtrace) => {
+            let frames = backtrace.to_string();
+            let frames = frames
+                .strip_prefix("error while executing at wasm backtrace:\n")
+                .unwrap_or(&frames);
+            format!("{cause}\n{frames}")
+        }
         None => format!("{error:#}"),
     };
     if message.len() > MAX_MESSAGE {
@@ -86,9 +92,14 @@ pub(super) fn oom_message(exceeded: Exceeded) -> String {
     format!(
         "memory limit {}: {} in use, {} more wanted",
         quantity::from_bytes(exceeded.max).0,
-        quantity::from_bytes(exceeded.used).0,
-        quantity::from_bytes(exceeded.wanted).0
+        mebibytes(exceeded.used),
+        mebibytes(exceeded.wanted)
     )
+}
+
+/// Exact numbers of bytes tell a reader less than their size.
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1}Mi", bytes as f64 / f64::from(1 << 20))
 }
 
 #[cfg(test)]
@@ -122,7 +133,7 @@ mod tests {
         let exit = check(trap(), Some(refused), 137, ExitReason::OomKilled);
         assert_eq!(
             exit.message,
-            "memory limit 64Mi: 62Mi in use, 4Mi more wanted"
+            "memory limit 64Mi: 62.0Mi in use, 4.0Mi more wanted"
         );
         // It coped without the memory.
         check(Ok(Ok(())), Some(refused), 0, ExitReason::Completed);

@@ -9,7 +9,7 @@
 //! A store is never entered again after a trap; it is dropped, and with it go its memory, its
 //! handles and its sockets.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, ResourceTable};
@@ -23,7 +23,7 @@ use super::http::outgoing::{Client, Hooks};
 use super::limits::{
     Limits, MAX_COMPONENT_HANDLES, MAX_HOST_CALL_BYTES, MAX_RANDOM_BYTES, MAX_TABLE_ENTRIES, Memory,
 };
-use super::net::{Owner, PodNet};
+use super::net::{Owner, PodNet, TcpListener};
 use super::spec::{LogSink, LogStream};
 use super::stdio::{Input, Output};
 use super::wasi::p1::{self, P1};
@@ -48,6 +48,8 @@ pub(super) struct Launch {
     pub(super) root: Arc<Root>,
     pub(super) net: Arc<PodNet>,
     pub(super) owner: Owner,
+    /// Sockets for a program that can only accept; taken by its one instance.
+    pub(super) listeners: Mutex<Vec<Arc<TcpListener>>>,
     pub(super) memory: Arc<Memory>,
     pub(super) cpu: Arc<Cpu>,
     pub(super) log: Arc<dyn LogSink>,
@@ -103,13 +105,14 @@ impl Launch {
     }
 
     /// A store for a core module, with the descriptors of WASI 0.1.
-    pub(super) fn core_store(
-        self: &Arc<Self>,
-        engine: &Engine,
-    ) -> Result<Store<Host>, super::net::Error> {
+    pub(super) fn core_store(self: &Arc<Self>, engine: &Engine) -> Store<Host> {
         let mut store = self.store(engine, Life::Process);
         let (stdout, stderr) = self.output(Life::Process);
-        let config = p1::Config {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        store.data_mut().p1 = Some(Box::new(P1::new(p1::Config {
             args: self.environment.args.clone(),
             env: self.environment.env.clone(),
             root: Arc::clone(&self.root),
@@ -118,10 +121,10 @@ impl Launch {
             stdout: stdout.stream(),
             stderr: stderr.stream(),
             max_descriptors: MAX_TABLE_ENTRIES,
-            listeners: Vec::new(),
-        };
-        store.data_mut().p1 = Some(Box::new(P1::new(config)));
-        Ok(store)
+            listeners: std::mem::take(&mut listeners),
+        })));
+        drop(listeners);
+        store
     }
 
     fn output(&self, life: Life) -> (Output, Output) {

@@ -19,6 +19,8 @@ mod body;
 mod error;
 mod exchange;
 mod handler;
+mod idle;
+mod in_flight;
 mod incoming;
 mod instance;
 pub(super) mod outgoing;

@@ -130,6 +130,11 @@ impl PodSandbox {
             working_dir: spec.working_dir.as_deref(),
             image: None,
         })?;
+        let listeners = if artifact.accepts() {
+            super::wasi::p1::listen(&self.net, incarnation.owner(), &spec.ports)?
+        } else {
+            Vec::new()
+        };
         let mut env = spec.env;
         env.push((TERM_FILE_VARIABLE.to_owned(), term_file(&spec.name)));
         let launch = Arc::new(Launch {
@@ -141,6 +146,7 @@ impl PodSandbox {
             root,
             net: Arc::clone(&self.net),
             owner: incarnation.owner().clone(),
+            listeners: Mutex::new(listeners),
             memory: Arc::clone(&container.memory),
             cpu: Arc::clone(&container.cpu),
             log,
@@ -195,7 +201,8 @@ impl PodSandbox {
             cpu: Cpu::new(spec.cpu_limit_millis, spec.cpu_shares, Instant::now()),
             memory: Memory::new(Budget::within(&self.budget, limit)),
             stopped: CancellationToken::new(),
-            killed: CancellationToken::new(),
+            // The end of the worker is the end of its containers.
+            killed: self.shared.guests.tasks().cancelled().child_token(),
             handler: OnceLock::new(),
             term_file: Box::new(move || write_term_file(&root, &path)),
             exit: watch::Sender::new(None),
@@ -246,6 +253,10 @@ impl PodSandbox {
     }
 
     /// Replaces the files of a projected volume at once.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers make the list for this call"
+    )]
     pub fn update_volume(&self, name: &str, files: Vec<ProjectedFile>) -> Result<(), Error> {
         Ok(self.fs.update_volume(name, &files)?)
     }
@@ -313,6 +324,7 @@ impl PodSandbox {
             container.wait().await;
         }
         self.shared.pods.remove(self.spec.ip, self);
+        self.net.close();
     }
 
     fn containers(&self) -> MutexGuard<'_, BTreeMap<String, ContainerHandle>> {

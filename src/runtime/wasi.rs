@@ -4,7 +4,6 @@
 //! standard streams) and ours for what does; `p1` is native functions over the same core.
 
 mod environment;
-pub mod p1_stub;
-pub use p1_stub as p1;
+pub mod p1;
 pub mod p2;
 pub mod p3;

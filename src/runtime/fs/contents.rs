@@ -49,7 +49,7 @@ impl Contents {
         }
     }
 
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.len
     }
 
@@ -159,13 +159,11 @@ impl Chunk {
             return Ok(());
         }
         let generous = rounded(needed).max(self.charged * 2).min(CHUNK as usize);
-        let capacity = match charge.grow((generous - self.charged) as u64) {
-            Ok(()) => generous,
-            Err(_) => {
-                charge.grow((needed - self.charged) as u64)?;
-                needed
-            }
-        };
+        let mut capacity = generous;
+        if charge.grow((generous - self.charged) as u64).is_err() {
+            charge.grow((needed - self.charged) as u64)?;
+            capacity = needed;
+        }
         if self
             .bytes
             .try_reserve_exact(capacity - self.bytes.len())
@@ -202,7 +200,7 @@ mod tests {
     use super::*;
 
     fn all(contents: &Contents) -> Vec<u8> {
-        let mut bytes = vec![7; contents.len() as usize];
+        let mut bytes = vec![7; contents.size() as usize];
         assert_eq!(contents.read_at(0, &mut bytes), bytes.len());
         bytes
     }
@@ -212,7 +210,7 @@ mod tests {
         let budget = Budget::new(CHUNK);
         let mut contents = Contents::new(Bytes::new(), &budget);
         contents.write_at(1 << 40, b"end").unwrap();
-        assert_eq!(contents.len(), (1 << 40) + 3);
+        assert_eq!(contents.size(), (1 << 40) + 3);
         assert_eq!(budget.used(), 64);
         let mut byte = [1];
         assert_eq!(contents.read_at(1 << 39, &mut byte), 1);

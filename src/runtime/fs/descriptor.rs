@@ -88,14 +88,14 @@ impl Descriptor {
         self.readable()?.read_at(offset, buffer)
     }
 
-    /// Writes as much as the quota takes: at least one byte, or it fails.
-    pub fn write_at(&self, offset: u64, buffer: &[u8]) -> Result<usize, Errno> {
-        self.writable()?.write_at(offset, buffer)
+    /// Writes all buffers as one, as far as the quota goes: at least one byte, or it fails.
+    pub fn write_at(&self, offset: u64, buffers: &[&[u8]]) -> Result<usize, Errno> {
+        self.writable()?.write_at(offset, buffers)
     }
 
     /// Writes at the end of the file in one step, and says where the end now is.
-    pub fn append(&self, buffer: &[u8]) -> Result<(usize, u64), Errno> {
-        self.writable()?.append(buffer)
+    pub fn append(&self, buffers: &[&[u8]]) -> Result<(usize, u64), Errno> {
+        self.writable()?.append(buffers)
     }
 
     /// Fails if reading would.
@@ -328,10 +328,9 @@ impl Descriptor {
             Kind::Directory if options.create || options.write || options.truncate => {
                 return Err(Errno::IsDirectory);
             }
-            Kind::Directory => {}
             Kind::File if options.directory => return Err(Errno::NotDirectory),
             Kind::File if options.write || options.truncate => place.writable()?,
-            Kind::File => {}
+            Kind::Directory | Kind::File => {}
         }
         if options.truncate {
             place.inode.set_len(0)?;
@@ -341,7 +340,8 @@ impl Descriptor {
 
     fn opened(&self, place: Place, options: OpenOptions) -> Self {
         let access = Access {
-            read: options.read,
+            // A file that is opened for nothing can be read, as in wasmtime.
+            read: options.read || !options.write,
             write: options.write,
             mutate: self.access.mutate,
         };

@@ -27,11 +27,11 @@ impl HostNode {
         match *self {}
     }
 
-    pub fn write_at(&self, _offset: u64, _buffer: &[u8]) -> Result<usize, Errno> {
+    pub fn write_at(&self, _offset: u64, _buffers: &[&[u8]]) -> Result<usize, Errno> {
         match *self {}
     }
 
-    pub fn append(&self, _buffer: &[u8]) -> Result<(usize, u64), Errno> {
+    pub fn append(&self, _buffers: &[&[u8]]) -> Result<(usize, u64), Errno> {
         match *self {}
     }
 

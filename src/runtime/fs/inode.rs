@@ -93,7 +93,7 @@ impl Inode {
 
     pub fn stat(&self) -> Result<Stat, Errno> {
         let size = match &self.body {
-            Body::File(contents) => read(contents).len(),
+            Body::File(contents) => read(contents).size(),
             Body::Directory(_) => 0,
             Body::Symlink(target) => target.len() as u64,
             Body::Host(node) => return node.stat(self.filesystem.device),
@@ -121,12 +121,12 @@ impl Inode {
         Ok(count)
     }
 
-    /// Writes as much as the quota takes: at least one byte, or it fails.
-    pub fn write_at(&self, offset: u64, buffer: &[u8]) -> Result<usize, Errno> {
+    /// Writes all buffers as one, as far as the quota goes: at least one byte, or it fails.
+    pub fn write_at(&self, offset: u64, buffers: &[&[u8]]) -> Result<usize, Errno> {
         let count = match &self.body {
-            Body::Host(node) => return node.write_at(offset, buffer),
+            Body::Host(node) => return node.write_at(offset, buffers),
             Body::File(_) | Body::Directory(_) | Body::Symlink(_) => {
-                self.contents()?.write_at(offset, buffer)?
+                write_all(&mut *self.contents()?, offset, buffers)?
             }
         };
         self.mark_written(count);
@@ -134,14 +134,14 @@ impl Inode {
     }
 
     /// Writes at the end, which nobody else moves meanwhile, and says where the end now is.
-    pub fn append(&self, buffer: &[u8]) -> Result<(usize, u64), Errno> {
+    pub fn append(&self, buffers: &[&[u8]]) -> Result<(usize, u64), Errno> {
         if let Body::Host(node) = &self.body {
-            return node.append(buffer);
+            return node.append(buffers);
         }
         let (count, end) = {
             let mut contents = self.contents()?;
-            let end = contents.len();
-            let count = contents.write_at(end, buffer)?;
+            let end = contents.size();
+            let count = write_all(&mut contents, end, buffers)?;
             (count, end + count as u64)
         };
         self.mark_written(count);
@@ -152,7 +152,7 @@ impl Inode {
         match &self.body {
             Body::Host(node) => return node.set_len(len),
             Body::File(_) | Body::Directory(_) | Body::Symlink(_) => {
-                self.contents()?.set_len(len)?
+                self.contents()?.set_len(len)?;
             }
         }
         self.mark_written(1);
@@ -251,6 +251,23 @@ impl Drop for Inode {
             }
         }
     }
+}
+
+fn write_all(contents: &mut Contents, offset: u64, buffers: &[&[u8]]) -> Result<usize, Errno> {
+    let mut done = 0;
+    for buffer in buffers {
+        let count = match contents.write_at(offset.saturating_add(done as u64), buffer) {
+            Ok(count) => count,
+            // What was written already is the answer; the error comes again.
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno),
+        };
+        done += count;
+        if count < buffer.len() {
+            break;
+        }
+    }
+    Ok(done)
 }
 
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {

@@ -329,16 +329,14 @@ impl Inode {
         for (name, node) in &layer.entries {
             let made = self.filesystem.from_layer(node, parent.clone());
             let reserved = made.and_then(|inode| entries.reserve(name).map(|()| inode));
-            match reserved {
-                Ok(inode) => entries.insert_reserved(name, inode),
-                Err(_) => {
-                    for name in layer.entries.keys() {
-                        entries.remove(name);
-                    }
-                    entries.unread = Some(layer);
-                    return Err(Errno::NoMemory);
+            let Ok(inode) = reserved else {
+                for name in layer.entries.keys() {
+                    entries.remove(name);
                 }
-            }
+                entries.unread = Some(layer);
+                return Err(Errno::NoMemory);
+            };
+            entries.insert_reserved(name, inode);
         }
         Ok(())
     }

@@ -21,14 +21,14 @@ enum Pair<'a> {
 }
 
 impl Pair<'_> {
-    fn old(&mut self) -> &mut Directory {
+    fn source(&mut self) -> &mut Directory {
         match self {
             Self::One(directory) => directory,
             Self::Two { old, .. } => old,
         }
     }
 
-    fn new(&mut self) -> &mut Directory {
+    fn destination(&mut self) -> &mut Directory {
         match self {
             Self::One(directory) => directory,
             Self::Two { new, .. } => new,
@@ -56,6 +56,10 @@ pub fn rename(
     if is_directory && is_within(new, &source) {
         return Err(Errno::Invalid);
     }
+    let target = new.entries()?.get(new_name).cloned();
+    if target.is_some_and(|target| is_within(old, &target)) {
+        return Err(Errno::NotEmpty);
+    }
 
     let mut pair = if Arc::ptr_eq(old, new) {
         Pair::One(old.entries_mut()?)
@@ -65,17 +69,17 @@ pub fn rename(
         Pair::Two { old, new }
     };
     // A file may have been unlinked and replaced in between; a directory cannot, see `tree`.
-    let current = pair.old().get(old_name).cloned().ok_or(Errno::NoEntry)?;
-    if is_directory != (current.kind() == Kind::Directory) || pair.new().removed {
+    let current = pair.source().get(old_name).cloned().ok_or(Errno::NoEntry)?;
+    if is_directory != (current.kind() == Kind::Directory) || pair.destination().removed {
         return Err(Errno::NoEntry);
     }
     let source = current;
-    let target = pair.new().get(new_name).cloned();
+    let target = pair.destination().get(new_name).cloned();
     if let Some(target) = &target {
         if Arc::ptr_eq(target, &source) {
             return Ok(());
         }
-        check_replaceable(&source, target, old)?;
+        check_replaceable(&source, target)?;
     }
     if source.is_pinned() {
         return Err(Errno::Busy);
@@ -87,17 +91,11 @@ pub fn rename(
 }
 
 /// Whether `target` may be replaced by `source`; an empty directory is retired by that.
-fn check_replaceable(
-    source: &Arc<Inode>,
-    target: &Arc<Inode>,
-    old: &Arc<Inode>,
-) -> Result<(), Errno> {
+fn check_replaceable(source: &Arc<Inode>, target: &Arc<Inode>) -> Result<(), Errno> {
     if source.is_pinned() || target.is_pinned() {
         return Err(Errno::Busy);
     }
     match (source.kind(), target.kind()) {
-        // It holds the source, and its lock is taken already.
-        (_, Kind::Directory) if Arc::ptr_eq(target, old) => Err(Errno::NotEmpty),
         (Kind::Directory, Kind::Directory) => target.retire(),
         (Kind::File | Kind::Symlink, Kind::Directory) => Err(Errno::IsDirectory),
         (Kind::Directory, Kind::File | Kind::Symlink) => Err(Errno::NotDirectory),
@@ -113,12 +111,13 @@ fn exchange(
     replaces: bool,
 ) -> Result<(), Errno> {
     if replaces {
-        pair.new().replace(new_name, Arc::clone(source));
+        pair.destination().replace(new_name, Arc::clone(source));
     } else {
-        pair.new().reserve(new_name)?;
-        pair.new().insert_reserved(new_name, Arc::clone(source));
+        pair.destination().reserve(new_name)?;
+        pair.destination()
+            .insert_reserved(new_name, Arc::clone(source));
     }
-    pair.old().remove(old_name);
+    pair.source().remove(old_name);
     Ok(())
 }
 

@@ -123,9 +123,7 @@ impl Walk<'_> {
                 ".." => self.back()?,
                 name => {
                     let found = self.at.lookup(self.root, name)?;
-                    let link = found
-                        .as_ref()
-                        .filter(|place| self.follows(place, &step, last));
+                    let link = found.as_ref().filter(|place| step.follows(place, last));
                     if let Some(link) = link {
                         let target = self.link(&link.inode.target()?)?;
                         path = Cow::Owned(format!("{target}{}", &path[step.end..]));
@@ -148,18 +146,6 @@ impl Walk<'_> {
                 }
             }
             offset = step.end;
-        }
-    }
-
-    fn follows(&self, place: &Place, step: &Step<'_>, last: Last) -> bool {
-        if place.inode.kind() != Kind::Symlink {
-            return false;
-        }
-        match last {
-            _ if !step.is_last => true,
-            Last::Follow => true,
-            Last::Keep => step.slash,
-            Last::Name => false,
         }
     }
 
@@ -206,6 +192,18 @@ struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
+    /// Whether this step goes on where a symbolic link points.
+    fn follows(&self, place: &Place, last: Last) -> bool {
+        if place.inode.kind() != Kind::Symlink {
+            return false;
+        }
+        match last {
+            Last::Follow => true,
+            Last::Keep => self.slash || !self.is_last,
+            Last::Name => !self.is_last,
+        }
+    }
+
     fn next(path: &'a str, offset: usize) -> Result<Option<Self>, Errno> {
         let rest = &path[offset..];
         let name = rest.trim_start_matches('/');

@@ -53,6 +53,14 @@ impl Body {
         ))
     }
 
+    /// A guest's body, whose errors are told as they are.
+    pub(super) fn guest<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
+    {
+        Self(Kind::Stream(body.boxed_unsync()))
+    }
+
     /// A body that is read from an HTTP connection.
     pub fn incoming(body: hyper::body::Incoming) -> Self {
         Self(Kind::Incoming(body))
@@ -142,6 +150,8 @@ impl http_body::Body for Body {
 
 #[cfg(test)]
 mod tests {
+    use http_body::Body as _;
+
     use super::*;
 
     #[tokio::test]

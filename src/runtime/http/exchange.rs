@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use wasmtime_wasi_http::WasiBody;
 
-use super::handler::InFlight;
+use super::in_flight::Request;
 use super::instance::Head;
 use super::{Body, Error};
 
@@ -44,7 +44,7 @@ pub(super) struct Exchange {
     since: Instant,
     deadline: Option<Pin<Box<Sleep>>>,
     killed: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    in_flight: Arc<InFlight>,
+    request: Arc<Request>,
 }
 
 impl Exchange {
@@ -52,7 +52,7 @@ impl Exchange {
         work: Work,
         ended: oneshot::Sender<()>,
         patience: Duration,
-        in_flight: Arc<InFlight>,
+        request: Arc<Request>,
     ) -> Self {
         Self {
             work: Some(work),
@@ -61,7 +61,7 @@ impl Exchange {
             since: Instant::now(),
             deadline: None,
             killed: None,
-            in_flight,
+            request,
         }
     }
 
@@ -70,10 +70,14 @@ impl Exchange {
         mut self,
         mut head: oneshot::Receiver<Head>,
     ) -> Result<http::Response<Body>, Error> {
-        let head = poll_fn(|cx| self.poll_head(cx, &mut head)).await?;
-        let (parts, body) = head.into_parts();
+        let head = poll_fn(|cx| self.poll_head(cx, &mut head)).await;
+        let (parts, body) = head
+            .inspect_err(|error| self.request.failed(error))?
+            .into_parts();
         let mut body = Collected::new(body);
-        poll_fn(|cx| body.poll_collect(cx, &mut self)).await?;
+        poll_fn(|cx| body.poll_collect(cx, &mut self))
+            .await
+            .inspect_err(|error| self.request.failed(error))?;
         Ok(http::Response::from_parts(parts, body.finish(self)))
     }
 
@@ -82,14 +86,12 @@ impl Exchange {
         cx: &mut Context<'_>,
         head: &mut oneshot::Receiver<Head>,
     ) -> Poll<Head> {
-        let worked = self.poll_work(cx);
+        // A guest that failed has no response, even if it had set one: nothing of it was sent yet.
+        let worked = self.poll_work(cx)?;
         match head.try_recv() {
             Ok(head) => Poll::Ready(head),
-            Err(_) => match worked {
-                Poll::Ready(Ok(())) => Poll::Ready(Err(Error::NoResponse)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending => self.poll_patience(cx).map(Err),
-            },
+            Err(_) if worked.is_ready() => Poll::Ready(Err(Error::NoResponse)),
+            Err(_) => self.poll_patience(cx).map(Err),
         }
     }
 
@@ -107,7 +109,7 @@ impl Exchange {
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let killed = self
             .killed
-            .get_or_insert_with(|| Box::pin(self.in_flight.killed()));
+            .get_or_insert_with(|| Box::pin(self.request.killed()));
         if killed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Error::Stopping);
         }
@@ -182,7 +184,7 @@ impl Collected {
             exchange.finish_in_background();
             return Body::full(self.concat());
         }
-        Body::stream(Streaming {
+        Body::guest(Streaming {
             body: self,
             exchange: Some(exchange),
         })
@@ -216,14 +218,14 @@ impl Exchange {
         }
         self.ended = None;
         self.since = Instant::now();
-        let in_flight = Arc::clone(&self.in_flight);
-        in_flight.spawn(async move {
+        let request = Arc::clone(&self.request);
+        request.spawn(async move {
             let end = poll_fn(|cx| match self.poll_work(cx) {
                 Poll::Pending => self.poll_patience(cx).map(Err),
-                ready => ready,
+                ended @ Poll::Ready(_) => ended,
             });
             if let Err(error) = end.await {
-                tracing::debug!(%error, "handler failed after its response");
+                self.request.failed(&error);
             }
         });
     }
@@ -251,31 +253,174 @@ impl http_body::Body for Streaming {
         let Some(exchange) = &mut this.exchange else {
             return Poll::Ready(None);
         };
-        if !this.body.at_end {
-            if let Poll::Ready(Err(error)) = exchange.poll_work(cx) {
-                this.exchange = None;
-                return Poll::Ready(Some(Err(error)));
-            }
-            match Pin::new(&mut this.body.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    exchange.since = Instant::now();
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    this.exchange = None;
-                    return Poll::Ready(Some(Err(Error::Body(Box::new(error)))));
-                }
-                Poll::Ready(None) => this.body.at_end = true,
-                Poll::Pending => {
-                    let error = std::task::ready!(exchange.poll_patience(cx));
-                    this.exchange = None;
-                    return Poll::Ready(Some(Err(error)));
-                }
+        let next = if this.body.at_end {
+            None
+        } else {
+            std::task::ready!(exchange.poll_next(cx, &mut this.body.body))
+        };
+        if !matches!(next, Some(Ok(_)))
+            && let Some(exchange) = this.exchange.take()
+        {
+            match &next {
+                Some(Err(error)) => exchange.request.failed(error),
+                Some(Ok(_)) | None => exchange.finish_in_background(),
             }
         }
-        if let Some(exchange) = this.exchange.take() {
-            exchange.finish_in_background();
+        Poll::Ready(next)
+    }
+}
+
+impl Exchange {
+    /// The next piece of a body that has to be waited for.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut WasiBody,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Poll::Ready(Err(error)) = self.poll_work(cx) {
+            return Poll::Ready(Some(Err(error)));
         }
-        Poll::Ready(None)
+        match Pin::new(body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.since = Instant::now();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::Body(Box::new(error))))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => self.poll_patience(cx).map(|error| Some(Err(error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+    use wasmtime_wasi_http::Error as WasiHttpError;
+
+    use super::super::in_flight::InFlight;
+    use super::*;
+    use crate::runtime::guests::Guests;
+    use crate::runtime::spec::{LogSink, LogStream};
+    use crate::tasks::TaskGroup;
+
+    struct Nowhere;
+
+    impl LogSink for Nowhere {
+        fn write(&self, _stream: LogStream, _chunk: &[u8]) {}
+    }
+
+    type Sender = mpsc::Sender<Result<Frame<Bytes>, WasiHttpError>>;
+
+    struct Bench {
+        in_flight: Arc<InFlight>,
+        killed: CancellationToken,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let killed = CancellationToken::new();
+            let guests = Guests::start(1, TaskGroup::new()).unwrap();
+            Self {
+                in_flight: InFlight::new(killed.clone(), guests, Arc::new(Nowhere)),
+                killed,
+            }
+        }
+
+        /// Lets `guest` write a body of 200.
+        async fn respond<F>(
+            &self,
+            patience: Duration,
+            guest: impl FnOnce(Sender) -> F,
+        ) -> Result<http::Response<Body>, Error>
+        where
+            F: Future<Output = Result<(), Error>> + Send + 'static,
+        {
+            let (sender, mut chunks) = mpsc::channel(1);
+            let body = StreamBody::new(futures::stream::poll_fn(move |cx| chunks.poll_recv(cx)));
+            let (head, head_set) = oneshot::channel::<Head>();
+            let response = http::Response::new(body.boxed_unsync());
+            assert!(head.send(Ok(response)).is_ok());
+            let request = self
+                .in_flight
+                .admit(&http::Request::new(Body::empty()))
+                .unwrap();
+            let (ended, _) = oneshot::channel();
+            Exchange::new(Box::pin(guest(sender)), ended, patience, request)
+                .respond(head_set)
+                .await
+        }
+    }
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    async fn write(sender: &Sender, chunk: &'static str) -> Result<(), Error> {
+        let frame = Frame::data(Bytes::from_static(chunk.as_bytes()));
+        sender
+            .send(Ok(frame))
+            .await
+            .map_err(|error| Error::Body(Box::new(error)))
+    }
+
+    #[tokio::test]
+    async fn what_needs_no_waiting_is_sent_with_its_length() {
+        let bench = Bench::new();
+        let guest = async |sender: Sender| {
+            write(&sender, "one ").await?;
+            write(&sender, "two").await
+        };
+        let response = bench.respond(LONG, |sender| Box::pin(guest(sender))).await;
+        let body = response.unwrap().into_body();
+        assert_eq!(body.size_hint().exact(), Some(7));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "one two");
+        assert_eq!(bench.in_flight.counts(), (0, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_waits_streams_and_a_trap_breaks_the_body_off() {
+        let bench = Bench::new();
+        let (resume, resumed) = oneshot::channel::<()>();
+        let guest = async |sender: Sender| {
+            write(&sender, "one").await?;
+            let _ = resumed.await;
+            write(&sender, "two").await?;
+            tokio::task::yield_now().await;
+            Err(Error::Trap("unreachable".to_owned()))
+        };
+        let response = bench.respond(LONG, |sender| Box::pin(guest(sender))).await;
+        let mut body = response.unwrap().into_body();
+        assert_eq!(body.size_hint().exact(), None);
+        let mut next = async || body.frame().await.unwrap();
+        assert_eq!(next().await.unwrap().into_data().unwrap(), "one");
+        resume.send(()).unwrap();
+        assert_eq!(next().await.unwrap().into_data().unwrap(), "two");
+        assert!(next().await.is_err());
+        assert!(body.frame().await.is_none());
+        drop(body);
+        assert_eq!(bench.in_flight.counts(), (0, 1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_body_ends_the_guest_and_a_kill_or_silence_ends_the_body() {
+        let bench = Bench::new();
+        let stuck = |sender: Sender| {
+            Box::pin(async move {
+                write(&sender, "one").await?;
+                std::future::pending().await
+            })
+        };
+        let response = bench.respond(LONG, stuck).await.unwrap();
+        assert_eq!(bench.in_flight.counts().0, 1);
+        drop(response);
+        assert_eq!(bench.in_flight.counts(), (0, 1, 0));
+
+        let response = bench.respond(Duration::from_millis(1), stuck).await;
+        assert!(response.unwrap().into_body().collect().await.is_err());
+
+        let response = bench.respond(LONG, stuck).await.unwrap();
+        bench.killed.cancel();
+        assert!(response.into_body().collect().await.is_err());
+        bench.in_flight.drain().await;
     }
 }

@@ -1,24 +1,23 @@
 //! A container that answers requests.
 //!
 //! A request takes an instance (fresh, unless the container asked for reuse), and its work is an
-//! [`Exchange`]. The handler admits it, counts it and, when it fails, tells the container's log why;
-//! the client learns a status only.
+//! [`Exchange`]. When it fails, the container's log tells why; the client learns a status only.
 //!
 //! Reuse is sequential: an instance serves one request at a time, is kept for a moment after a
 //! request that ended well, and is never entered again after a trap.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use http::header::HOST;
-use tokio::sync::{Notify, oneshot};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use wasmtime::PoolConcurrencyLimitError;
 
 use super::exchange::Exchange;
-use super::instance::Instance;
+use super::in_flight::{InFlight, Request};
+use super::instance::{Head, Instance};
 use super::outgoing::{HOPS, MAX_HOPS};
 use super::{Body, Error};
 use crate::runtime::artifact::Artifact;
@@ -26,7 +25,6 @@ use crate::runtime::cpu::{KilledError, Metered};
 use crate::runtime::exit::{oom_message, trap_message};
 use crate::runtime::guests::Guests;
 use crate::runtime::host::{Launch, Life};
-use crate::runtime::spec::LogStream;
 use crate::runtime::ticker::Presence;
 
 /// How long an unused instance is kept for the next request.
@@ -53,35 +51,17 @@ pub struct Handler {
     in_flight: Arc<InFlight>,
 }
 
-/// Requests in progress, and what they need to know of the container.
-pub(super) struct InFlight {
-    count: AtomicU32,
-    requests: AtomicU64,
-    failed: AtomicU64,
-    draining: AtomicBool,
-    none_left: Notify,
-    killed: CancellationToken,
-    guests: Guests,
-}
-
-/// One request in progress.
-struct Admitted(Arc<InFlight>);
-
 impl Handler {
     pub(in crate::runtime) fn new(config: HandlerConfig) -> Arc<Self> {
-        let in_flight = InFlight {
-            count: AtomicU32::new(0),
-            requests: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
-            none_left: Notify::new(),
-            killed: config.killed.clone(),
-            guests: config.guests.clone(),
-        };
+        let in_flight = InFlight::new(
+            config.killed.clone(),
+            config.guests.clone(),
+            Arc::clone(&config.launch.log),
+        );
         Arc::new(Self {
             config,
             idle: Mutex::default(),
-            in_flight: Arc::new(in_flight),
+            in_flight,
         })
     }
 
@@ -91,98 +71,51 @@ impl Handler {
         self: &Arc<Self>,
         mut request: http::Request<Body>,
     ) -> Result<http::Response<Body>, Error> {
-        let admitted = self.admit()?;
-        let hops = self.prepare(&mut request)?;
-        if let Some(rest) = self.config.launch.cpu.rest(0, Instant::now()) {
-            tokio::time::sleep(rest).await;
-        }
-        let title = Title::of(&request);
-        let (head_tx, head_rx) = oneshot::channel();
-        let (ended_tx, ended_rx) = oneshot::channel();
-        let handler = Arc::clone(self);
-        let work = async move {
-            let _admitted = admitted;
-            let mut instance = handler.instance().await?;
-            instance.host().set_hops(hops);
-            let served = instance.serve(request, head_tx, ended_rx).await;
-            match served {
-                Ok(()) => handler.keep(instance),
-                Err(error) => return Err(handler.failure(&error, Some(&instance))),
-            }
-            Ok(())
-        };
+        let admitted = self.in_flight.admit(&request)?;
+        let hops = prepare(&mut request).inspect_err(|error| admitted.failed(error))?;
+        let (head, head_set) = oneshot::channel();
+        let (body_ended, ended) = oneshot::channel();
+        let work = Arc::clone(self).work(Arc::clone(&admitted), request, hops, head, ended);
         let work = Metered::new(
             work,
             Arc::clone(&self.config.launch.cpu),
             self.config.presence.clone(),
         );
-        let exchange = Exchange::new(
-            Box::pin(work),
-            ended_tx,
-            self.config.deadline,
-            Arc::clone(&self.in_flight),
-        );
-        let response = exchange.respond(head_rx).await;
-        if let Err(error) = &response {
-            self.report(&title, error);
-        }
-        response
+        Exchange::new(Box::pin(work), body_ended, self.config.deadline, admitted)
+            .respond(head_set)
+            .await
     }
 
-    /// Requests in progress, answered so far, and failed among them.
+    /// The guest's side of a request.
+    async fn work(
+        self: Arc<Self>,
+        _counted: Arc<Request>,
+        request: http::Request<Body>,
+        hops: u32,
+        head: oneshot::Sender<Head>,
+        ended: oneshot::Receiver<()>,
+    ) -> Result<(), Error> {
+        if let Some(rest) = self.config.launch.cpu.rest(0, Instant::now()) {
+            tokio::time::sleep(rest).await;
+        }
+        let mut instance = self.instance().await?;
+        instance.host().set_hops(hops);
+        match instance.serve(request, head, ended).await {
+            Ok(()) => self.keep(instance),
+            Err(error) => return Err(self.failure(&error, Some(&instance))),
+        }
+        Ok(())
+    }
+
+    /// Requests in progress, admitted so far, and failed among them.
     pub(in crate::runtime) fn counts(&self) -> (u32, u64, u64) {
-        (
-            self.in_flight.count.load(Ordering::Relaxed),
-            self.in_flight.requests.load(Ordering::Relaxed),
-            self.in_flight.failed.load(Ordering::Relaxed),
-        )
+        self.in_flight.counts()
     }
 
     /// Admits no more requests, and returns when the last one is done.
     pub(in crate::runtime) async fn drain(&self) {
-        self.in_flight.draining.store(true, Ordering::SeqCst);
-        loop {
-            let none_left = self.in_flight.none_left.notified();
-            if self.in_flight.count.load(Ordering::SeqCst) == 0 {
-                break;
-            }
-            none_left.await;
-        }
+        self.in_flight.drain().await;
         self.lock_idle().clear();
-    }
-
-    fn admit(&self) -> Result<Admitted, Error> {
-        self.in_flight.count.fetch_add(1, Ordering::SeqCst);
-        let admitted = Admitted(Arc::clone(&self.in_flight));
-        let is_stopping =
-            self.in_flight.draining.load(Ordering::SeqCst) || self.in_flight.killed.is_cancelled();
-        if is_stopping {
-            return Err(Error::Stopping);
-        }
-        self.in_flight.requests.fetch_add(1, Ordering::Relaxed);
-        Ok(admitted)
-    }
-
-    /// Checks what must hold before a guest sees the request; gives its distance from the client.
-    fn prepare(&self, request: &mut http::Request<Body>) -> Result<u32, Error> {
-        let hops = match request.headers_mut().remove(HOPS) {
-            None => 0,
-            Some(value) => value
-                .to_str()
-                .ok()
-                .and_then(|hops| hops.parse::<u32>().ok())
-                .ok_or_else(|| Error::BadRequest(format!("malformed {HOPS} header")))?,
-        };
-        if hops > MAX_HOPS {
-            return Err(Error::Loop(hops));
-        }
-        if request.uri().authority().is_none() && !request.headers().contains_key(HOST) {
-            // HTTP/1.0 needs no host; guests do.
-            request
-                .headers_mut()
-                .insert(HOST, HeaderValue::from_static("localhost"));
-        }
-        Ok(hops)
     }
 
     async fn instance(&self) -> Result<Instance, Error> {
@@ -198,8 +131,7 @@ impl Handler {
     }
 
     fn keep(self: &Arc<Self>, instance: Instance) {
-        let is_draining = self.in_flight.draining.load(Ordering::SeqCst);
-        if instance.served >= self.config.reuse || is_draining {
+        if instance.served >= self.config.reuse || self.in_flight.is_draining() {
             return;
         }
         let mut idle = self.lock_idle();
@@ -225,7 +157,7 @@ impl Handler {
         }
     }
 
-    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<(Instance, Instant)>> {
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<(Instance, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -240,72 +172,38 @@ impl Handler {
             // It did not even start. With others in flight the container's memory is taken by
             // them, and the request is fine; alone, the limit is below what the program needs.
             return match self.config.launch.memory.refusal() {
-                Some(exceeded) if self.in_flight.count.load(Ordering::Relaxed) > 1 => {
+                Some(exceeded) if self.in_flight.is_crowded() => {
                     Error::Overloaded(oom_message(exceeded))
                 }
                 Some(exceeded) => Error::Trap(oom_message(exceeded)),
                 None => Error::Trap(trap_message(error)),
             };
         };
-        match instance.refusal() {
-            Some(exceeded) => Error::Trap(format!(
-                "{}; {}",
-                oom_message(exceeded),
-                trap_message(error)
-            )),
-            None => Error::Trap(trap_message(error)),
-        }
-    }
-
-    fn report(&self, title: &Title, error: &Error) {
-        self.in_flight.failed.fetch_add(1, Ordering::Relaxed);
-        let line = format!("wasmorch: {title} failed: {error}\n");
-        self.config
-            .launch
-            .log
-            .write(LogStream::Stderr, line.as_bytes());
+        let trap = trap_message(error);
+        Error::Trap(match instance.refusal() {
+            Some(exceeded) => format!("{}; {trap}", oom_message(exceeded)),
+            None => trap,
+        })
     }
 }
 
-impl InFlight {
-    pub(super) fn killed(&self) -> WaitForCancellationFutureOwned {
-        self.killed.clone().cancelled_owned()
+/// Checks what must hold before a guest sees the request; gives how many handlers it has passed.
+fn prepare(request: &mut http::Request<Body>) -> Result<u32, Error> {
+    let hops = match request.headers_mut().remove(HOPS) {
+        None => 0,
+        Some(value) => value
+            .to_str()
+            .ok()
+            .and_then(|hops| hops.parse::<u32>().ok())
+            .ok_or_else(|| Error::BadRequest(format!("malformed {HOPS} header")))?,
+    };
+    if hops > MAX_HOPS {
+        return Err(Error::Loop(hops));
     }
-
-    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.guests.spawn("request", work);
+    if request.uri().authority().is_none() && !request.headers().contains_key(HOST) {
+        // HTTP/1.0 needs no host; guests do.
+        let nobody = HeaderValue::from_static("localhost");
+        request.headers_mut().insert(HOST, nobody);
     }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.none_left.notify_waiters();
-        }
-    }
-}
-
-/// What a log line calls a request.
-struct Title {
-    method: http::Method,
-    path: http::uri::PathAndQuery,
-}
-
-impl Title {
-    fn of(request: &http::Request<Body>) -> Self {
-        Self {
-            method: request.method().clone(),
-            path: request
-                .uri()
-                .path_and_query()
-                .cloned()
-                .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
-        }
-    }
-}
-
-impl std::fmt::Display for Title {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.method, self.path)
-    }
+    Ok(hops)
 }

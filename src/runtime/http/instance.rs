@@ -41,7 +41,7 @@ impl Instance {
         let proxy = match artifact.entry() {
             Entry::Handler2(pre) => Proxy::P2(pre.instantiate_async(&mut store).await?),
             Entry::Handler3(pre) => Proxy::P3(pre.instantiate_async(&mut store).await?),
-            Entry::Core(_) | Entry::Command2(_) | Entry::Command3(_) => {
+            Entry::Core { .. } | Entry::Command2(_) | Entry::Command3(_) => {
                 wasmtime::bail!("a command answers no requests");
             }
         };

@@ -76,6 +76,14 @@ impl Fabric {
         pods.get(&ip)?.upgrade()
     }
 
+    /// Forgets an address although its network is still held somewhere.
+    pub(super) fn remove(&self, ip: IpAddr, net: *const PodNet) {
+        let mut pods = self.pods.write().unwrap_or_else(PoisonError::into_inner);
+        if pods.get(&ip).is_some_and(|pod| pod.as_ptr() == net) {
+            pods.remove(&ip);
+        }
+    }
+
     /// Forgets an address whose network is gone, unless another pod took it meanwhile.
     pub(super) fn forget(&self, ip: IpAddr) {
         let mut pods = self.pods.write().unwrap_or_else(PoisonError::into_inner);

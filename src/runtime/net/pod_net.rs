@@ -124,6 +124,13 @@ impl PodNet {
         self.refuses_outside.store(refuse, Ordering::Relaxed);
     }
 
+    /// Gives the pod's address back, whoever still holds the network; nobody outside reaches it
+    /// any more.
+    pub fn close(&self) {
+        self.refuse_outside(true);
+        self.fabric.remove(self.config.ip, self);
+    }
+
     /// A listener made by the host for a program that can only accept (WASI 0.1), on all IPv4
     /// addresses of the pod.
     pub fn preopen(&self, port: u16, owner: &Owner) -> Result<TcpListener, Error> {

@@ -177,7 +177,7 @@ impl types::HostDescriptor for FsView<'_> {
     }
 
     async fn write(&mut self, fd: Handle, buffer: Vec<u8>, offset: u64) -> FsResult<u64> {
-        Ok(self.get(&fd)?.write_at(offset, &buffer)? as u64)
+        Ok(self.get(&fd)?.write_at(offset, &[&buffer])? as u64)
     }
 
     async fn read_directory(&mut self, fd: Handle) -> FsResult<ListingHandle> {

@@ -94,11 +94,11 @@ impl Writer {
         while !bytes.is_empty() {
             let count = match &mut self.offset {
                 Some(offset) => {
-                    let count = self.file.write_at(*offset, bytes)?;
+                    let count = self.file.write_at(*offset, &[bytes])?;
                     *offset += count as u64;
                     count
                 }
-                None => self.file.append(bytes)?.0,
+                None => self.file.append(&[bytes])?.0,
             };
             bytes = &bytes[count..];
         }
