@@ -154,6 +154,7 @@ pub(super) fn lease(node: &str, duration: Duration, now: Timestamp) -> Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::condition::Condition as _;
 
     fn facts() -> Facts {
         Facts {
