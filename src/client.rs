@@ -24,7 +24,7 @@ use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 use tower::ServiceBuilder;
 
-pub use mirror::Mirror;
+pub use mirror::{Change, Mirror, MirrorKey};
 pub use watch::watch;
 
 /// How to find the server and prove who one is.

@@ -67,7 +67,8 @@ impl Answer {
         }
     }
 
-    fn from_code(code: u8) -> Option<Self> {
+    /// What a byte on the wire means.
+    pub fn from_code(code: u8) -> Option<Self> {
         [Self::Ok, Self::Refused, Self::Unauthorized, Self::NoSuchPod]
             .into_iter()
             .find(|answer| answer.code() == code)
