@@ -8,6 +8,7 @@ pub mod config;
 pub mod dev;
 pub mod server;
 pub mod shutdown;
+pub mod worker;
 
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +24,8 @@ pub enum Role {
     Server(ServerArgs),
     /// Run a whole cluster on this machine
     Dev(dev::DevArgs),
+    /// Run a node: pods, their network and their logs
+    Worker(worker::WorkerArgs),
 }
 
 impl Role {
@@ -47,6 +50,7 @@ impl Role {
                 Ok(())
             }
             Self::Dev(args) => dev::run(args, &tasks).await,
+            Self::Worker(args) => Ok(worker::run(args, tasks).await?),
         }
     }
 }

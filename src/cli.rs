@@ -92,6 +92,11 @@ enum Command {
 
 /// Parses the command line and does what it says; the whole of `main`.
 pub fn main() -> ExitCode {
+    // The compiler's child process: written and read by `runtime::compile`, not for people.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "compile") {
+        return crate::runtime::compile::child_main(words);
+    }
     let cli = Cli::parse();
     // Two providers may be linked in; the first to be installed wins, and a second is no error.
     let _ = rustls::crypto::ring::default_provider().install_default();
