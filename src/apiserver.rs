@@ -29,6 +29,7 @@ mod reviews;
 mod discovery;
 mod openapi;
 
+mod blob_collector;
 mod handlers;
 mod modules;
 mod subresources;
@@ -52,8 +53,8 @@ use crate::modules::Blobs;
 use crate::registry::Registry;
 use crate::tasks::TaskGroup;
 
+pub use blob_collector::collect_blobs;
 pub use listen::{Addresses, Bound};
-pub use modules::collect_blobs;
 pub use worker_api::WIRE_SECRET;
 
 /// The version that `/version` and the command line name.

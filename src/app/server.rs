@@ -288,10 +288,16 @@ fn write_kubeconfigs(
     let token = identities.join_token(pki.ca_der());
     auth::write_private(&args.data_dir.join("join-token"), token.as_bytes())
         .map_err(Error::Kubeconfig)?;
-    match &args.write_kubeconfig {
-        Some(path) => write(path, auth::ADMIN),
-        None => Ok(()),
+    let Some(path) = &args.write_kubeconfig else {
+        return Ok(());
+    };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|source| Error::CreateDirectory {
+            path: parent.to_owned(),
+            source,
+        })?;
     }
+    write(path, auth::ADMIN)
 }
 
 /// JSON is YAML, and needs no quoting rules of our own.
