@@ -168,6 +168,9 @@ async fn run(
                 return;
             }
         };
+        // Held open and never written to: its end tells the child that this process is gone. `wait`
+        // would close it if the handle still had it.
+        let _pipe = process.stdin.take();
         // A restart is told only after the first start: the banner has told that one.
         let id = process.id().unwrap_or_default();
         let first = pid.swap(id, Ordering::Relaxed) == 0 && failures == 0;
