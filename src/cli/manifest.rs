@@ -84,7 +84,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// The documents of a YAML (or JSON) text; a `List` counts as its items.
-fn parse(text: &str, origin: &str) -> Result<Vec<Value>> {
+pub(super) fn parse(text: &str, origin: &str) -> Result<Vec<Value>> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
         Failure::new(
             super::failure::Exit::Failed,

@@ -77,22 +77,29 @@ impl Pushed {
 }
 
 pub(super) async fn push(session: &Session, file: &Path, name: &str, tag: &str) -> Result<Pushed> {
+    let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    if let Some(what) = not_wasm(&bytes) {
+        let text = format!("{} is not WebAssembly: {what}", file.display());
+        return Err(Failure::failed("W0104", text));
+    }
+    let size = size(bytes.len() as u64);
+    console::progress(&format!("pushing {} ({size}) …", file.display()));
+    let pushed = push_bytes(session, bytes, name, tag).await;
+    console::progress("");
+    pushed
+}
+
+/// The same for wasm that is in memory.
+pub(super) async fn push_bytes(
+    session: &Session,
+    bytes: Vec<u8>,
+    name: &str,
+    tag: &str,
+) -> Result<Pushed> {
     if !is_dns_label(name) {
         return Err(Failure::usage(format!("`{name}` is no name for a module"))
             .because("lower-case letters, digits and `-`, at most 63"));
     }
-    let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
-    if let Some(what) = not_wasm(&bytes) {
-        return Err(Failure::failed(
-            "W0104",
-            format!("{} is not WebAssembly: {what}", file.display()),
-        ));
-    }
-    console::progress(&format!(
-        "pushing {} ({}) …",
-        file.display(),
-        size(bytes.len() as u64)
-    ));
     let encode =
         |text: &str| utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     let path = format!(
@@ -102,9 +109,7 @@ pub(super) async fn push(session: &Session, file: &Path, name: &str, tag: &str) 
     );
     let module = session
         .change(Method::PUT, &path, "application/wasm", bytes)
-        .await;
-    console::progress("");
-    let module = module?;
+        .await?;
     match version_of(&module, tag) {
         Some(version) => Ok(Pushed {
             name: name.to_owned(),
