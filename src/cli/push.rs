@@ -77,6 +77,7 @@ impl Pushed {
 }
 
 pub(super) async fn push(session: &Session, file: &Path, name: &str, tag: &str) -> Result<Pushed> {
+    check_name(name)?;
     let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
     if let Some(what) = not_wasm(&bytes) {
         let text = format!("{} is not WebAssembly: {what}", file.display());
@@ -96,10 +97,7 @@ pub(super) async fn push_bytes(
     name: &str,
     tag: &str,
 ) -> Result<Pushed> {
-    if !is_dns_label(name) {
-        return Err(Failure::usage(format!("`{name}` is no name for a module"))
-            .because("lower-case letters, digits and `-`, at most 63"));
-    }
+    check_name(name)?;
     let encode =
         |text: &str| utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     let path = format!(
@@ -120,6 +118,14 @@ pub(super) async fn push_bytes(
             format!("the server's module {name:?} has no tag {tag:?}"),
         )),
     }
+}
+
+fn check_name(name: &str) -> Result {
+    if !is_dns_label(name) {
+        return Err(Failure::usage(format!("`{name}` is no name for a module"))
+            .because("lower-case letters, digits and `-`, at most 63"));
+    }
+    Ok(())
 }
 
 /// The version that a tag points at.
