@@ -1,1 +1,147 @@
-//! apiserver
+//! The HTTP face of the control plane: Kubernetes' API, the dashboard's files, health and metrics.
+//!
+//! A request takes one way: a listener ([`listen`]) hands it to [`dispatch`], which identifies the
+//! caller ([`auth`]), reads what the request is about once ([`request`]), asks the table of rights
+//! ([`authorize`]) and calls the handler of the verb or of the subresource. Handlers know verbs and
+//! no kinds; what is particular to a kind is a row of the registry. Every failure, wherever it
+//! arises, becomes a `Status` in exactly one place ([`status`]).
+//!
+//! The room does no work of the cluster: it records intent through the registry. Loops act on it.
+
+mod error;
+mod status;
+
+mod request;
+
+mod body;
+mod media;
+mod protobuf;
+mod query;
+
+mod respond;
+mod table;
+
+pub mod auth;
+mod authorize;
+pub mod pki;
+mod reviews;
+
+mod discovery;
+mod openapi;
+
+mod blob_collector;
+mod handlers;
+mod modules;
+mod subresources;
+mod uploads;
+mod watch;
+
+mod dashboard;
+mod health;
+mod metrics;
+mod worker_api;
+
+mod dispatch;
+pub mod listen;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::modules::Blobs;
+use crate::registry::Registry;
+use crate::tasks::TaskGroup;
+
+pub use blob_collector::collect_blobs;
+pub use listen::{Addresses, Bound};
+pub use worker_api::WIRE_SECRET;
+
+/// The version that `/version` and the command line name.
+pub const VERSION: &str = concat!("v1.34.0+wasmorch.", env!("CARGO_PKG_VERSION"));
+
+/// The largest API object that is read.
+const OBJECT_LIMIT: usize = 3 << 20;
+
+/// Limits of the API server; every one bounds something that a client could otherwise take all of.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Requests worked on at once, watches and other streams aside.
+    pub requests: usize,
+    /// Watches, log streams and the like.
+    pub streams: usize,
+    /// Connections, on each listener.
+    pub connections: usize,
+    /// From the end of the request's head to the answer, streams aside.
+    pub request_timeout: Duration,
+    /// A connection that takes no byte of an answer for so long is cut.
+    pub stall_timeout: Duration,
+    /// How long a shutdown waits for requests under way.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests: 512,
+            streams: 8192,
+            connections: 8192,
+            request_timeout: Duration::from_mins(1),
+            stall_timeout: Duration::from_mins(1),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Writes more figures below the API server's own: those of loops that it does not know.
+pub type MetricsPage = Box<dyn Fn(&mut String) + Send + Sync>;
+
+/// What every request can reach; made once and shared.
+pub struct Server {
+    pub registry: Registry,
+    pub blobs: Blobs,
+    pub identities: auth::Identities,
+    /// The certificate of the cluster's CA, PEM.
+    pub ca_certificate: String,
+    pub limits: Limits,
+    pub tasks: TaskGroup,
+    metrics: metrics::Metrics,
+    further_metrics: OnceLock<MetricsPage>,
+    openapi: openapi::Documents,
+    worker_api: worker_api::Client,
+    requests: Semaphore,
+    streams: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Puts the parts together; nothing runs yet.
+    pub fn new(
+        registry: Registry,
+        blobs: Blobs,
+        identities: auth::Identities,
+        pki: &pki::Pki,
+        limits: Limits,
+        tasks: TaskGroup,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            openapi: openapi::Documents::new(registry.resources()),
+            worker_api: worker_api::Client::new(pki.ca_der(), tasks.child()),
+            ca_certificate: pki.ca_pem().to_owned(),
+            metrics: metrics::Metrics::default(),
+            further_metrics: OnceLock::new(),
+            requests: Semaphore::new(limits.requests),
+            streams: Arc::new(Semaphore::new(limits.streams)),
+            registry,
+            blobs,
+            identities,
+            limits,
+            tasks,
+        })
+    }
+
+    /// Adds the figures of the process's other organs to `/metrics`; the first call counts.
+    pub fn add_metrics(&self, page: MetricsPage) {
+        // A second page would be a mistake of the composition root, and harmless.
+        let _ = self.further_metrics.set(page);
+    }
+}

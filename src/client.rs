@@ -24,7 +24,7 @@ use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 use tower::ServiceBuilder;
 
-pub use mirror::Mirror;
+pub use mirror::{Change, Mirror, MirrorKey};
 pub use watch::watch;
 
 /// How to find the server and prove who one is.
@@ -105,7 +105,7 @@ async fn join(server: &str, token: &str, node: Option<&str>) -> Result<Config, E
         Some("https") => config.root_cert = Some(vec![fetch_ca(server, uri, &token).await?]),
         Some(_) | None => return Err(Error::Url(server.to_owned())),
     }
-    config.auth_info.token = Some(token.whole.into());
+    config.auth_info.token = Some(token.secret.into());
     if let Some(node) = node {
         let name = HeaderValue::from_str(node).map_err(|_| Error::Url(node.to_owned()))?;
         config.headers.push((NODE_HEADER, name));
@@ -114,7 +114,8 @@ async fn join(server: &str, token: &str, node: Option<&str>) -> Result<Config, E
 }
 
 struct JoinToken {
-    whole: String,
+    /// What the server is shown; the hash is for this side only.
+    secret: String,
     ca_sha256: String,
 }
 
@@ -130,7 +131,7 @@ impl JoinToken {
             return Err(Error::Token);
         }
         Ok(Self {
-            whole: text.to_owned(),
+            secret: secret.to_owned(),
             ca_sha256: hash.to_ascii_lowercase(),
         })
     }
@@ -209,7 +210,7 @@ mod tests {
         let token = JoinToken::parse(&format!("wo1.{hash}.secret\n")).unwrap();
         assert!(token.vouches_for(b""));
         assert!(!token.vouches_for(b"x"));
-        assert_eq!(token.whole, format!("wo1.{hash}.secret"));
+        assert_eq!(token.secret, "secret");
         for bad in [
             "",
             "wo1.",

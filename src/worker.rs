@@ -1,7 +1,22 @@
-//! The worker: node agent, kubelet by another name.
+//! The worker: kubelet, container runtime and kube-proxy of one node, in one process.
+//!
+//! Read it from the middle. `lifecycle` is the pure machine of one pod, with `plan` (what the pod
+//! wants), `probes` and `restart` (when to ask and when to try again) and `status` (what to say)
+//! around it. `pod_worker` drives one machine, `pod_workers` all of them. Beside them stand the
+//! components that they use: `images`, `objects`, `volumes`, `env`, `logs`, `addresses`,
+//! `checkpoint`, `events`, `status_sender`. `network` and `wire` are the data plane, `node`, `fence`
+//! and `server` the worker's face to the control plane.
+//!
+//! The worker is an ordinary API client. While the control plane is away pods go on, probes go on,
+//! names resolve from the last snapshot, and statuses wait to be sent. Guests die with the process;
+//! what must outlive it is in the checkpoints. Absent on purpose: `exec`, `attach` and
+//! `port-forward`, image collection, eviction under pressure, in-place changes of a running pod's
+//! containers.
 
+pub mod address_pool;
 pub mod addresses;
 pub mod checkpoint;
+pub mod context;
 pub mod env;
 pub mod events;
 pub mod expand;
@@ -10,13 +25,358 @@ pub mod fields;
 pub mod images;
 pub mod lifecycle;
 pub mod logs;
+pub mod network;
+pub mod node;
 pub mod objects;
 pub mod plan;
+pub mod pod_worker;
+pub mod pod_workers;
+pub mod probe_run;
 pub mod probes;
 pub mod qos;
 pub mod restart;
+pub mod server;
 pub mod specs;
+pub mod stats;
 pub mod status;
 pub mod status_sender;
 pub mod volumes;
 pub mod wire;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use tokio::sync::watch;
+
+use self::address_pool::AddressPool;
+use self::checkpoint::Checkpoint;
+use self::context::{Context, Directory};
+use self::fence::Fence;
+use self::lifecycle::Timing;
+use self::logs::Logs;
+use self::network::{Network, OwnNode};
+use self::node::{Facts, LeaseTiming, Machine, NodeAgent};
+use self::pod_workers::PodWorkers;
+use self::server::Server;
+use self::wire::{Listeners, Wire};
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::errors::chain;
+use crate::ids;
+use crate::runtime::{self, Runtime};
+use crate::tasks::TaskGroup;
+
+/// Everything that the operator chooses.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub node: String,
+    pub labels: BTreeMap<String, String>,
+    pub data_dir: PathBuf,
+    /// Address of the wire and of the worker's API.
+    pub address: IpAddr,
+    pub wire_port: u16,
+    pub api_port: u16,
+    pub wire_threads: usize,
+    pub cpu_millis: u64,
+    pub memory_bytes: u64,
+    pub max_pods: u64,
+    pub max_instances: usize,
+    pub lease: LeaseTiming,
+    pub drain_delay: Duration,
+    pub volume_refresh: Duration,
+    pub log_limits: logs::Limits,
+    pub allowed_host_paths: Vec<PathBuf>,
+}
+
+/// Why a worker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "{0} can be reached from other machines, and workers have no certificates for that yet; use a loopback address"
+    )]
+    NotLoopback(IpAddr),
+    #[error("listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Server(#[from] server::Error),
+    #[error("start the runtime")]
+    Runtime(#[source] runtime::Error),
+    #[error("open the image directory")]
+    Images(#[source] io::Error),
+    #[error(transparent)]
+    Checkpoints(#[from] checkpoint::Error),
+    #[error("start the wire's threads")]
+    Wire(#[source] io::Error),
+    #[error("the worker was stopped before it had started")]
+    Stopped,
+}
+
+/// A worker with bound sockets and a loaded past, not yet running.
+pub struct Worker {
+    config: Config,
+    client: Client,
+    clock: Clock,
+    tasks: TaskGroup,
+    runtime: Runtime,
+    network: Arc<Network>,
+    checkpoints: HashMap<String, Checkpoint>,
+    listeners: Listeners,
+    server: Server,
+    server_address: SocketAddr,
+}
+
+const SECRET_RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// Binds, loads, prepares; nothing runs yet.
+    pub async fn new(
+        config: Config,
+        client: Client,
+        clock: Clock,
+        tasks: TaskGroup,
+    ) -> Result<Self, Error> {
+        if !config.address.is_loopback() {
+            return Err(Error::NotLoopback(config.address));
+        }
+        let wire = SocketAddr::new(config.address, config.wire_port);
+        let listen = |address| move |source| Error::Listen { address, source };
+        let listeners = Listeners::bind(wire, config.wire_threads).map_err(listen(wire))?;
+        let api = SocketAddr::new(config.address, config.api_port);
+        let (listener, server_address) = server::bind(api).await.map_err(listen(api))?;
+        let server = Server::new(listener, server_address)?;
+        let network = Network::new(config.node.clone());
+        let runtime = Runtime::new(
+            runtime::Config {
+                cache_dir: config.data_dir.join("compiled"),
+                max_instances: config.max_instances,
+                tasks: tasks.child(),
+            },
+            Arc::clone(&network) as Arc<dyn runtime::net::ClusterNetwork>,
+        );
+        Ok(Self {
+            checkpoints: checkpoint::load(&config.data_dir.join("pods"))?,
+            runtime: runtime.map_err(Error::Runtime)?,
+            config,
+            client,
+            clock,
+            tasks,
+            network,
+            listeners,
+            server,
+            server_address,
+        })
+    }
+
+    /// Where routers and other workers reach this worker's pods.
+    pub fn wire_address(&self) -> SocketAddr {
+        self.listeners.address()
+    }
+
+    /// Where the API server reaches this worker.
+    pub fn api_address(&self) -> SocketAddr {
+        self.server_address
+    }
+
+    /// Runs until the group is cancelled, then drains.
+    pub async fn run(self) -> Result<(), Error> {
+        let cancelled = self.tasks.cancelled();
+        let secret = tokio::select! {
+            secret = wire_secret(&self.client) => secret,
+            () = cancelled.cancelled() => return Err(Error::Stopped),
+        };
+        let fence = Arc::new(Fence::new(self.config.lease.duration, self.clock.clone()));
+        let facts = self.facts();
+        let context = self.context(&facts)?;
+        let pods = Arc::new(PodWorkers::new(
+            Arc::clone(&context),
+            self.config.node.clone(),
+            self.checkpoints,
+            self.tasks.child(),
+        ));
+        let agent = Arc::new(NodeAgent {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            facts,
+            lease: self.config.lease,
+            fence: Arc::clone(&fence),
+            network: Arc::clone(&self.network),
+            pods: Arc::clone(&pods),
+        });
+        let wire = Arc::new(Wire {
+            runtime: self.runtime.clone(),
+            secret: secret.clone(),
+            fence,
+        });
+        self.listeners
+            .serve(&wire, &self.tasks)
+            .map_err(Error::Wire)?;
+        let node = self.config.node.clone();
+        let serving = self.server.run(
+            Arc::clone(&context),
+            node,
+            secret.clone(),
+            self.tasks.child(),
+        );
+        self.tasks.spawn("worker API", serving);
+        tokio::select! {
+            () = agent.register() => {}
+            () = cancelled.cancelled() => return Err(Error::Stopped),
+        }
+        self.network.start(self.client.clone(), secret, &self.tasks);
+        follow_cidr(&self.network, &context, &self.tasks);
+        let running = {
+            let (agent, cancelled) = (Arc::clone(&agent), cancelled.clone());
+            async move { agent.run(cancelled).await }
+        };
+        self.tasks.spawn("node", running);
+        tokio::select! {
+            () = pods.run(self.client.clone()) => {}
+            () = cancelled.cancelled() => {}
+        }
+        shut_down(&agent, &pods, &context, self.config.drain_delay).await;
+        Ok(())
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.config.node.clone(),
+            labels: self.config.labels.clone(),
+            address: self.config.address,
+            wire: self.wire_address(),
+            api_port: self.server_address.port(),
+            cpu_millis: self.config.cpu_millis,
+            memory_bytes: self.config.memory_bytes,
+            max_pods: self.config.max_pods,
+            machine: Machine::read(),
+        }
+    }
+
+    fn context(&self, facts: &Facts) -> Result<Arc<Context>, Error> {
+        let (client, clock, config) = (&self.client, &self.clock, &self.config);
+        let remembered = self.checkpoints.iter();
+        let remembered = remembered.filter_map(|(uid, it)| Some((uid.clone(), it.ip?)));
+        let images = config.data_dir.join("images");
+        let images = images::Images::new(client.clone(), self.runtime.clone(), images);
+        Ok(Arc::new(Context {
+            clock: clock.clone(),
+            client: client.clone(),
+            runtime: self.runtime.clone(),
+            images: images.map_err(Error::Images)?,
+            objects: objects::ObjectCache::new(client.clone(), clock.clone()),
+            network: Arc::clone(&self.network),
+            addresses: AddressPool::new(remembered.collect()),
+            logs: Logs::new(
+                config.data_dir.join("logs"),
+                config.log_limits,
+                clock.clone(),
+            ),
+            events: events::Recorder::start(
+                client.clone(),
+                config.node.clone(),
+                clock.clone(),
+                &self.tasks,
+            ),
+            statuses: status_sender::StatusSender::start(
+                client.clone(),
+                clock.clone(),
+                &self.tasks,
+            ),
+            checkpoints: checkpoint::Writer::start(config.data_dir.join("pods"), &self.tasks),
+            directory: Directory::default(),
+            host_ip: config.address,
+            allocatable: facts.capacity(),
+            allowed_host_paths: config.allowed_host_paths.clone(),
+            timing: Timing {
+                drain_delay: config.drain_delay,
+            },
+            refresh: refresh_ticks(config.volume_refresh, &self.tasks),
+        }))
+    }
+}
+
+/// The secret that routers and workers prove themselves with; asked for until it is there.
+async fn wire_secret(client: &Client) -> Vec<u8> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
+    let mut failures = 0;
+    loop {
+        match secrets.get("wasmorch-wire").await {
+            Ok(secret) => {
+                let data = secret.data.unwrap_or_default();
+                match data.get("secret") {
+                    Some(bytes) if !bytes.0.is_empty() => return bytes.0.clone(),
+                    Some(_) | None => tracing::warn!("secret kube-system/wasmorch-wire is empty"),
+                }
+            }
+            Err(error) if failures == 0 => {
+                tracing::warn!(error = %chain(&error), "read the wire secret; trying again");
+            }
+            Err(error) => tracing::debug!(error = %chain(&error), "read the wire secret"),
+        }
+        failures += 1;
+        tokio::time::sleep(SECRET_RETRY.delay_with_jitter(failures, ids::jitter())).await;
+    }
+}
+
+/// One timer for all pods: each tick is a look at the objects behind volumes.
+fn refresh_ticks(period: Duration, tasks: &TaskGroup) -> watch::Receiver<u64> {
+    let (sender, receiver) = watch::channel(0);
+    let cancelled = tasks.cancelled();
+    tasks.spawn("volume refresh", async move {
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => sender.send_modify(|count| *count += 1),
+                () = cancelled.cancelled() => return,
+            }
+        }
+    });
+    receiver
+}
+
+/// Hands the node's `podCIDR` to the address pool, when it comes and when it changes.
+fn follow_cidr(network: &Arc<Network>, context: &Arc<Context>, tasks: &TaskGroup) {
+    let (mut own, context) = (network.own_node(), Arc::clone(context));
+    let cancelled = tasks.cancelled();
+    tasks.spawn("pod CIDR", async move {
+        loop {
+            if let OwnNode::Present(node) = &*own.borrow_and_update()
+                && let Some(cidr) = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref())
+                && let Err(error) = context.addresses.set_cidr(cidr)
+            {
+                tracing::error!(cidr, error = %chain(&error), "take the node's podCIDR");
+            }
+            tokio::select! {
+                changed = own.changed() => if changed.is_err() { return },
+                () = cancelled.cancelled() => return,
+            }
+        }
+    });
+}
+
+/// Says goodbye, gives routers a moment to look elsewhere, stops the pods. Nothing is deleted: the
+/// pods stay bound here, and the next start, or their controllers, see to them.
+async fn shut_down(agent: &NodeAgent, pods: &PodWorkers, context: &Context, drain_delay: Duration) {
+    let leaving = async {
+        if pods.count() > 0 {
+            agent.say_goodbye().await;
+            tokio::time::sleep(drain_delay).await;
+        }
+        pods.stop().await;
+    };
+    if tokio::time::timeout(SHUTDOWN, leaving).await.is_err() {
+        tracing::warn!("some pods did not stop in time");
+    }
+    context.checkpoints.flush();
+}

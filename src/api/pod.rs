@@ -93,8 +93,14 @@ pub struct Requests {
     pub storage_bytes: u64,
 }
 
-/// The effective request of a pod: the sum over containers, but at least the largest init
-/// container ("Resource sharing within containers"), plus `spec.overhead`.
+/// Whether an init container stays and runs beside the main ones (`restartPolicy: Always`).
+pub fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+/// The effective request of a pod: the sum over containers and sidecars, but at least the largest
+/// init container with the sidecars before it ("Resource sharing within containers"), plus
+/// `spec.overhead`.
 pub fn requests(pod: &Pod) -> Requests {
     let Some(spec) = &pod.spec else {
         return Requests::default();
@@ -104,12 +110,16 @@ pub fn requests(pod: &Pod) -> Requests {
         .iter()
         .map(container_requests)
         .fold(Requests::default(), Requests::plus);
-    let init = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .map(container_requests)
-        .fold(sum, Requests::max);
+    let mut sidecars = Requests::default();
+    let mut largest = Requests::default();
+    for container in spec.init_containers.iter().flatten() {
+        let wanted = container_requests(container).plus(sidecars);
+        if is_sidecar(container) {
+            sidecars = wanted;
+        }
+        largest = largest.max(wanted);
+    }
+    let init = sum.plus(sidecars).max(largest);
     let overhead = |name: &str| {
         spec.overhead
             .as_ref()
@@ -185,6 +195,21 @@ mod tests {
                 storage_bytes: 0
             }
         );
+    }
+
+    #[test]
+    fn sidecars_run_beside_what_comes_after_them() {
+        let cpu = |cpu: &str| json!({"requests": {"cpu": cpu}});
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "initContainers": [
+                {"name": "a", "resources": cpu("3")},
+                {"name": "s", "restartPolicy": "Always", "resources": cpu("1")},
+                {"name": "b", "resources": cpu("1")},
+            ],
+            "containers": [{"name": "m", "resources": cpu("2500m")}],
+        }}))
+        .unwrap();
+        assert_eq!(requests(&pod).cpu_millis, 3500);
     }
 
     #[test]

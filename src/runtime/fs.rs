@@ -30,6 +30,11 @@ pub mod view;
 pub mod walk;
 pub mod whole_file;
 
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod posix_tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -19,6 +19,7 @@ mod body;
 mod error;
 mod exchange;
 mod handler;
+mod idle;
 mod in_flight;
 mod incoming;
 mod instance;

@@ -97,6 +97,17 @@ impl PodPlan {
         })
     }
 
+    /// The plan of a pod that cannot run here.
+    pub fn nothing() -> Self {
+        Self {
+            restart_policy: RestartPolicy::Never,
+            grace: Duration::ZERO,
+            active_deadline: None,
+            containers: Vec::new(),
+            jitter: 0.0,
+        }
+    }
+
     /// The longest `preStop.sleep`.
     pub fn pre_stop(&self) -> Duration {
         let sleeps = self.containers.iter().map(|container| container.pre_stop);

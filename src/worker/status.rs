@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::lifecycle::{ContainerRun, Lifecycle, Run, Stage, Termination};
+use super::lifecycle::{ContainerRun, Lifecycle, Run, Stage, Termination, TerminationReason};
 use super::qos;
 use super::restart::Role;
 use crate::api::condition::{self, Status};
@@ -320,6 +320,26 @@ fn terminated(last: &Termination, id: &dyn Fn(u32) -> String) -> ContainerState 
             signal: None,
         }),
         ..ContainerState::default()
+    }
+}
+
+/// An ending read back from a status, after the worker's own memory of it was lost.
+pub fn termination(state: &ContainerStateTerminated, restarts: u32) -> Termination {
+    let reason = match state.reason.as_deref() {
+        Some("Completed") => TerminationReason::Completed,
+        Some("OOMKilled") => TerminationReason::OomKilled,
+        Some("DeadlineExceeded") => TerminationReason::DeadlineExceeded,
+        Some("ContainerStatusUnknown") => TerminationReason::Unknown,
+        None | Some(_) => TerminationReason::Error,
+    };
+    let time = |time: &Option<Time>| time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    Termination {
+        incarnation: restarts,
+        code: state.exit_code,
+        reason,
+        message: state.message.clone().unwrap_or_default(),
+        started_at: time(&state.started_at),
+        finished_at: time(&state.finished_at),
     }
 }
 

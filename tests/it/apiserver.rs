@@ -1,1 +1,8 @@
-//! Integration tests of the room `apiserver`.
+//! The API server over real sockets: what any client sees, on a throw-away store.
+
+mod harness;
+mod kube_client;
+mod logs;
+mod requests;
+mod uploads;
+mod watches;

@@ -1,7 +1,10 @@
 //! One integration binary: the rooms against each other, and journeys on the built binary.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, too")]
+
 mod apiserver;
 mod cli;
+mod cluster;
 mod controllers;
 mod journeys;
 mod modules;

@@ -56,6 +56,10 @@ pub fn rename(
     if is_directory && is_within(new, &source) {
         return Err(Errno::Invalid);
     }
+    let target = new.entries()?.get(new_name).cloned();
+    if target.is_some_and(|target| is_within(old, &target)) {
+        return Err(Errno::NotEmpty);
+    }
 
     let mut pair = if Arc::ptr_eq(old, new) {
         Pair::One(old.entries_mut()?)
@@ -75,7 +79,7 @@ pub fn rename(
         if Arc::ptr_eq(target, &source) {
             return Ok(());
         }
-        check_replaceable(&source, target, old)?;
+        check_replaceable(&source, target)?;
     }
     if source.is_pinned() {
         return Err(Errno::Busy);
@@ -87,17 +91,11 @@ pub fn rename(
 }
 
 /// Whether `target` may be replaced by `source`; an empty directory is retired by that.
-fn check_replaceable(
-    source: &Arc<Inode>,
-    target: &Arc<Inode>,
-    old: &Arc<Inode>,
-) -> Result<(), Errno> {
+fn check_replaceable(source: &Arc<Inode>, target: &Arc<Inode>) -> Result<(), Errno> {
     if source.is_pinned() || target.is_pinned() {
         return Err(Errno::Busy);
     }
     match (source.kind(), target.kind()) {
-        // It holds the source, and its lock is taken already.
-        (_, Kind::Directory) if Arc::ptr_eq(target, old) => Err(Errno::NotEmpty),
         (Kind::Directory, Kind::Directory) => target.retire(),
         (Kind::File | Kind::Symlink, Kind::Directory) => Err(Errno::IsDirectory),
         (Kind::Directory, Kind::File | Kind::Symlink) => Err(Errno::NotDirectory),

@@ -20,6 +20,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use wasmtime_wasi_http::{Error as WasiHttpError, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::idle::IdleLimit;
 use super::pool::Pool;
 use super::{Body, Handler};
 use crate::runtime::net::{self, ClusterNetwork, Owner, PodNet, Route};
@@ -54,7 +55,8 @@ pub(in crate::runtime) struct Client {
 /// Whom a request reaches.
 enum Target {
     Handler(Arc<Handler>),
-    Address(SocketAddr),
+    Pod(SocketAddr),
+    Outside(SocketAddr),
 }
 
 impl Client {
@@ -92,45 +94,69 @@ impl Client {
         }
         let authority = request.uri().authority().cloned();
         let authority = authority.ok_or(WasiHttpError::HttpRequestUriInvalid)?;
-        request.headers_mut().insert(HOPS, HeaderValue::from(hops));
         let first_byte = options.first_byte_timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let between_bytes = options.between_bytes_timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let connect = options.connect_timeout.unwrap_or(DEFAULT_TIMEOUT);
         let mut refused = WasiHttpError::DestinationNotFound;
         for address in self.addresses(&authority).await? {
             let to = match self.target(address) {
                 Ok(Target::Handler(handler)) => {
+                    request.headers_mut().insert(HOPS, HeaderValue::from(hops));
                     let called = call(&handler, request);
-                    return timely(first_byte, called, WasiHttpError::ConnectionReadTimeout).await;
+                    let late = WasiHttpError::ConnectionReadTimeout;
+                    return timely(first_byte, called, late).await;
                 }
-                Ok(Target::Address(to)) => to,
+                Ok(Target::Pod(to)) => {
+                    request.headers_mut().insert(HOPS, HeaderValue::from(hops));
+                    to
+                }
+                Ok(Target::Outside(to)) => {
+                    request.headers_mut().remove(HOPS);
+                    to
+                }
                 Err(error) => {
                     refused = error;
                     continue;
                 }
             };
-            if let Some(connection) = self.pool.take(to) {
-                let answered = self.exchange(to, connection, request);
-                match timely_retry(first_byte, answered).await {
-                    Ok(response) => return Ok(response),
-                    Err(Failure::Final(error)) => return Err(error),
-                    // It was closed under us and the request never left.
-                    Err(Failure::Unsent(unsent)) => request = *unsent,
+            match self.send_to(to, request, connect, first_byte).await {
+                Ok(response) => {
+                    let limited = |body| IdleLimit::new(body, between_bytes).boxed_unsync();
+                    return Ok(response.map(limited));
                 }
-            }
-            let connect = self.connect(to);
-            let wait = options.connect_timeout.unwrap_or(DEFAULT_TIMEOUT);
-            match timely(wait, connect, WasiHttpError::ConnectionTimeout).await {
-                Ok(connection) => {
-                    let answered = self.exchange(to, connection, request);
-                    return match timely_retry(first_byte, answered).await {
-                        Ok(response) => Ok(response),
-                        Err(Failure::Final(error)) => Err(error),
-                        Err(Failure::Unsent(_)) => Err(WasiHttpError::ConnectionTerminated),
-                    };
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Unsent(unsent, error)) => {
+                    request = *unsent;
+                    refused = error;
                 }
-                Err(error) => refused = error,
             }
         }
         Err(refused)
+    }
+
+    /// One address: over a kept connection, else over a new one.
+    async fn send_to(
+        &self,
+        to: SocketAddr,
+        mut request: http::Request<WasiBody>,
+        connect: Duration,
+        first_byte: Duration,
+    ) -> Result<Response, Failure> {
+        if let Some(connection) = self.pool.take(to) {
+            let answered = self.exchange(to, connection, request);
+            match timely_retry(first_byte, answered).await {
+                // It was closed under us and the request never left.
+                Err(Failure::Unsent(unsent, _)) => request = *unsent,
+                answered => return answered,
+            }
+        }
+        let connecting = self.connect(to);
+        match timely(connect, connecting, WasiHttpError::ConnectionTimeout).await {
+            Ok(connection) => {
+                timely_retry(first_byte, self.exchange(to, connection, request)).await
+            }
+            Err(error) => Err(Failure::Unsent(Box::new(request), error)),
+        }
     }
 
     async fn addresses(&self, authority: &Authority) -> Result<Vec<SocketAddr>, WasiHttpError> {
@@ -158,7 +184,7 @@ impl Client {
         } else {
             match self.cluster.route(self.net.ip(), to, Protocol::Tcp) {
                 Route::Pod(endpoint) => endpoint,
-                Route::External(outside) => return Ok(Target::Address(outside)),
+                Route::External(outside) => return Ok(Target::Outside(outside)),
                 Route::Refused => return Err(WasiHttpError::ConnectionRefused),
             }
         };
@@ -168,7 +194,7 @@ impl Client {
             .and_then(|pod| pod.handler(to.port()));
         Ok(match handler {
             Some(handler) => Target::Handler(handler),
-            None => Target::Address(to),
+            None => Target::Pod(to),
         })
     }
 
@@ -209,7 +235,8 @@ impl Client {
             Err(mut error) => match error.take_message() {
                 Some(mut unsent) => {
                     *unsent.uri_mut() = absolute;
-                    Err(Failure::Unsent(Box::new(unsent)))
+                    let error = error.into_error().into();
+                    Err(Failure::Unsent(Box::new(unsent), error))
                 }
                 None => Err(Failure::Final(error.into_error().into())),
             },
@@ -220,7 +247,7 @@ impl Client {
 /// A request without a response.
 enum Failure {
     /// It never left and may be sent again.
-    Unsent(Box<http::Request<WasiBody>>),
+    Unsent(Box<http::Request<WasiBody>>, WasiHttpError),
     Final(WasiHttpError),
 }
 
@@ -294,5 +321,165 @@ impl WasiHttpHooks for Hooks {
             let transfer: Transfer = Box::new(async { Ok(()) });
             Ok((response, transfer))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use futures::future::BoxFuture;
+    use http_body_util::{Empty, Full};
+    use hyper::service::service_fn;
+
+    use super::*;
+    use crate::runtime::budget::Budget;
+    use crate::runtime::net::{
+        Conn, ConnService, Duplex, Fabric, FabricConfig, Incarnation, PodNetConfig, ServiceBinding,
+    };
+
+    struct Cluster;
+
+    impl ClusterNetwork for Cluster {
+        fn resolve(&self, _namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
+            (name == "shop").then(|| vec!["10.43.0.1".parse().unwrap()])
+        }
+
+        fn route(&self, _from: IpAddr, to: SocketAddr, _protocol: Protocol) -> Route {
+            match to.to_string().as_str() {
+                "10.43.0.1:80" => Route::Pod("10.64.0.2:8080".parse().unwrap()),
+                "198.51.100.1:80" => Route::External(to),
+                _ => Route::Refused,
+            }
+        }
+
+        fn dial_pod(
+            &self,
+            _from: SocketAddr,
+            _to: SocketAddr,
+        ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
+            Box::pin(async { Err(std::io::ErrorKind::HostUnreachable.into()) })
+        }
+    }
+
+    /// A server that tells what it was asked, and counts its connections.
+    #[derive(Default)]
+    struct Server {
+        tasks: TaskGroup,
+        connections: AtomicUsize,
+        heads: Arc<Mutex<Vec<String>>>,
+    }
+
+    struct Accept(Arc<Server>);
+
+    impl ConnService for Accept {
+        fn accept(&self, conn: Conn) {
+            self.0.connections.fetch_add(1, Ordering::Relaxed);
+            let heads = Arc::clone(&self.0.heads);
+            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let hops = request.headers().get(HOPS).cloned();
+                heads
+                    .lock()
+                    .unwrap()
+                    .push(format!("{} {hops:?}", request.uri()));
+                async { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from("sold")))) }
+            });
+            let serving = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(conn), service);
+            self.0.tasks.spawn_contained("server", async {
+                let _ = serving.await;
+            });
+        }
+    }
+
+    struct Bench {
+        client: Arc<Client>,
+        server: Arc<Server>,
+        _incarnations: [Incarnation; 2],
+        _binding: ServiceBinding,
+        _shop: Arc<PodNet>,
+    }
+
+    fn bench() -> Bench {
+        let tasks = TaskGroup::new();
+        let cluster: Arc<dyn ClusterNetwork> = Arc::new(Cluster);
+        let fabric = Fabric::new(FabricConfig::new(Arc::clone(&cluster), tasks.clone()));
+        let net = |ip: &str| {
+            let config = PodNetConfig {
+                namespace: "default".to_owned(),
+                hostname: "pod".to_owned(),
+                ip: ip.parse().unwrap(),
+                egress: false,
+                max_sockets: 100,
+                budget: Budget::new(1 << 20),
+            };
+            fabric.create_pod(config).unwrap()
+        };
+        let (mine, shop) = (net("10.64.0.1"), net("10.64.0.2"));
+        let incarnations = [Incarnation::new(), Incarnation::new()];
+        let server = Arc::new(Server::default());
+        let binding = shop
+            .bind_service(
+                "0.0.0.0:8080".parse().unwrap(),
+                incarnations[0].owner(),
+                Arc::new(Accept(Arc::clone(&server))),
+            )
+            .unwrap();
+        let owner = incarnations[1].owner().clone();
+        Bench {
+            client: Client::new(mine, owner, cluster, Arc::default(), tasks),
+            server,
+            _incarnations: incarnations,
+            _binding: binding,
+            _shop: shop,
+        }
+    }
+
+    async fn get(client: &Client, uri: &str) -> Result<String, WasiHttpError> {
+        let body = Empty::new().map_err(WasiHttpError::from).boxed_unsync();
+        let request = http::Request::get(uri).body(body).unwrap();
+        let response = client.send(request, RequestOptions::default(), 1).await?;
+        let bytes = response.into_body().collect().await?.to_bytes();
+        Ok(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn services_are_reached_by_name_over_a_kept_connection() {
+        let bench = bench();
+        for path in ["/a", "/b?c=d", ""] {
+            let answer = get(&bench.client, &format!("http://shop{path}")).await;
+            assert_eq!(answer.unwrap(), "sold");
+        }
+        assert_eq!(bench.server.connections.load(Ordering::Relaxed), 1);
+        let heads = bench.server.heads.lock().unwrap().clone();
+        assert_eq!(heads[1], "/b?c=d Some(\"1\")");
+        assert!(heads[2].starts_with("/ "));
+        bench.client.close();
+        get(&bench.client, "http://shop/").await.unwrap();
+        assert_eq!(bench.server.connections.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_reached_has_its_error() {
+        let bench = bench();
+        let error = async |uri: &str| get(&bench.client, uri).await.unwrap_err();
+        let cases = [
+            ("http://shop:81/", "connection refused"),
+            ("http://10.64.0.1:8080/", "connection refused"),
+            ("http://localhost:1/", "connection refused"),
+            ("http://198.51.100.1/", "HTTP request denied"),
+            ("https://shop/", "https is not supported"),
+        ];
+        for (uri, words) in cases {
+            let error = error(uri).await.to_string();
+            assert!(error.contains(words), "{uri}: {error}");
+        }
+        assert!(matches!(
+            error("http://nowhere/").await,
+            WasiHttpError::DnsError { .. }
+        ));
     }
 }

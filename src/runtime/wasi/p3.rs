@@ -23,7 +23,7 @@ pub(in crate::runtime) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::
     cli::terminal_stderr::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
     wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
     wasmtime_wasi::p3::random::add_to_linker(linker)?;
-    // filesystem::add_to_linker::<Host>(linker, Host::fs)?;
+    filesystem::add_to_linker::<Host>(linker, Host::fs)?;
     sockets::add_to_linker::<Host>(linker, Host::net)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)
 }

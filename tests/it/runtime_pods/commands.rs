@@ -123,16 +123,15 @@ async fn the_cpu_limit_holds() {
     let log = Arc::new(Log::default());
     let begun = Instant::now();
     let container = pod.start(spec, spin, log).unwrap();
-    until("has run for a second", || {
-        begun.elapsed() > Duration::from_secs(1)
-    })
-    .await;
-    let stats = container.stats();
+    // Computing without pause it passes a tenth of a core sooner or later.
+    let throttled = || container.stats().throttled > Duration::from_millis(200);
+    until("has been throttled", throttled).await;
+    let (stats, elapsed) = (container.stats(), begun.elapsed());
     container.kill();
     ended(&container).await;
-    // A tenth of a second, the burst, and a tick.
-    assert!(stats.cpu < Duration::from_millis(200), "{stats:?}");
-    assert!(stats.throttled > Duration::from_millis(300), "{stats:?}");
+    // Its tenth, the burst, and a tick that came late.
+    let allowed = elapsed / 10 + Duration::from_millis(10 + 100);
+    assert!(stats.cpu < allowed, "{stats:?} in {elapsed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

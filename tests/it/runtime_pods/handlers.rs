@@ -128,14 +128,57 @@ async fn who_stops_reading_ends_the_guest_and_so_does_a_kill() {
     assert_eq!(served.container.stats().in_flight, 0);
 
     let body = get(&served.handler).await.unwrap().into_body();
+    // A client that never reads holds the exit up for a moment, not for ever.
+    let unread = get(&served.handler).await.unwrap();
     served.container.kill();
     assert!(matches!(text(body).await, Err(Error::Stopping)));
     let exit = ended(&served.container).await;
     assert_eq!((exit.code, exit.reason), (137, ExitReason::Killed));
+    drop(unread);
     assert_eq!(
         served.pod.stats().memory_bytes,
         served.bench.pod("10.64.0.9").stats().memory_bytes
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_ends_the_guest_also_while_it_computes() {
+    let served = serve(Bench::new(), &format!("{SPIN} drop")).await;
+    let mut conn = served.pod.dial(8080).unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: web\r\n\r\n";
+    conn.write_all(request).await.unwrap();
+    let in_flight = || served.container.stats().in_flight;
+    until("the guest computes", || in_flight() == 1).await;
+    drop(conn);
+    until("the guest is gone", || in_flight() == 0).await;
+    assert_eq!(served.container.stats().memory_bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_serves_as_many_requests_as_the_container_says() {
+    // Each request is answered with one line more than the one before in the same instance.
+    let code = "(i32.store (i32.const 300) (i32.add (i32.load (i32.const 300)) (i32.const 1)))
+      (i32.store (i32.const 304) (i32.load (i32.const 300)))
+      (call $begin (local.get $out))
+      (loop $l
+        (drop (call $write))
+        (i32.store (i32.const 304) (i32.sub (i32.load (i32.const 304)) (i32.const 1)))
+        (br_if $l (i32.load (i32.const 304))))
+      (call $end)";
+    for (reuse, lines) in [(1, [1, 1, 1, 1]), (3, [1, 2, 3, 1])] {
+        let bench = Bench::new();
+        let pod = bench.pod("10.64.0.80");
+        let artifact = bench.wat(&handler(code)).await;
+        let mut spec = container("web", &[]);
+        spec.instance_reuse = reuse;
+        let sink: Arc<dyn LogSink> = Arc::new(Log::default());
+        pod.start(spec, artifact, sink).unwrap();
+        let handler = pod.http_handler(8080).unwrap();
+        for expected in lines {
+            let body = get(&handler).await.unwrap().into_body();
+            assert_eq!(text(body).await.unwrap().lines().count(), expected);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,5 @@
 //! Sockets, as far as 0.1 has them: accepting on a listener that the program was given.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use wasmtime::{Caller, Linker};
@@ -11,7 +10,7 @@ use super::data::{Vector, read, wait, would_block, write};
 use super::descriptors::{FDFLAGS, NONBLOCK};
 use super::errno::Code;
 use super::table::{Interest, Object, Slot};
-use crate::runtime::net::{self, Conn, Family, Owner, PodNet, Shutdown, TcpListener, TcpSocket};
+use crate::runtime::net::{self, Conn, Owner, PodNet, Shutdown, TcpListener};
 use crate::runtime::spec::{PortSpec, Protocol};
 
 /// Listens on the declared TCP ports of a program that cannot listen by itself: on all IPv4
@@ -22,12 +21,8 @@ pub fn listen(
     ports: &[PortSpec],
 ) -> std::result::Result<Vec<Arc<TcpListener>>, net::Error> {
     let tcp = ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-    tcp.map(|port| {
-        let mut socket = TcpSocket::new(net, owner, Family::V4)?;
-        socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.port)))?;
-        socket.listen()
-    })
-    .collect()
+    tcp.map(|port| Ok(Arc::new(net.preopen(port.port, owner)?)))
+        .collect()
 }
 
 pub(super) fn add<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtime::Result<()> {

@@ -1,0 +1,296 @@
+//! Who is asking: bearer tokens, and nothing else yet.
+//!
+//! `tokens.json` is made at the first start and readable by its owner alone. Each entry is a token
+//! with its user and groups; the **join secret** stands for no fixed user: a worker sends it with
+//! `X-Wasmorch-Node: <name>` and is `system:node:<name>` in `system:nodes`. What operators hand out
+//! is the join token `wo1.<sha256 of the CA certificate>.<secret>`: the hash lets a worker check,
+//! before it sends the secret anywhere, that it talks to the cluster it was invited to.
+//!
+//! A browser cannot set headers on a WebSocket, so there a token may come as the subprotocol
+//! `base64url.bearer.authorization.k8s.io.<token>`. Tokens are compared as SHA-256 hashes, all of
+//! them, without an early end: neither length nor position leaks.
+
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::api::names;
+use crate::ids;
+use crate::registry::Caller;
+
+/// The header in which a worker names its node.
+pub const NODE_HEADER: &str = "x-wasmorch-node";
+const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// What can go wrong with `tokens.json`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{operation} `{path}`")]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("read `{path}` as a list of tokens")]
+    Decode {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    join_secret: String,
+    tokens: Vec<Entry>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Entry {
+    token: String,
+    user: String,
+    groups: Vec<String>,
+}
+
+/// Everyone whom the server knows.
+pub struct Identities {
+    file: File,
+    hashes: Vec<[u8; 32]>,
+    join_hash: [u8; 32],
+}
+
+/// The tokens that the first start made.
+pub const ADMIN: &str = "admin";
+pub const ROUTER: &str = "system:router";
+
+impl Identities {
+    /// Reads `tokens.json` in `directory`, or makes it.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join("tokens.json");
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Self::new)
+                .map_err(|source| Error::Decode { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = File::generate();
+                write_private(&path, &encode(&file))?;
+                Ok(Self::new(file))
+            }
+            Err(source) => Err(Error::Io {
+                operation: "read",
+                path,
+                source,
+            }),
+        }
+    }
+
+    fn new(file: File) -> Self {
+        Self {
+            hashes: file.tokens.iter().map(|entry| hash(&entry.token)).collect(),
+            join_hash: hash(&file.join_secret),
+            file,
+        }
+    }
+
+    /// The token of a user that the first start made.
+    pub fn token_of(&self, user: &str) -> Option<&str> {
+        self.file
+            .tokens
+            .iter()
+            .find(|entry| entry.user == user)
+            .map(|entry| entry.token.as_str())
+    }
+
+    /// What a machine needs to join, beside the server's URL.
+    pub fn join_token(&self, ca_certificate: &[u8]) -> String {
+        use std::fmt::Write as _;
+        let mut token = String::from("wo1.");
+        for byte in Sha256::digest(ca_certificate) {
+            let _ = write!(token, "{byte:02x}");
+        }
+        token.push('.');
+        token.push_str(&self.file.join_secret);
+        token
+    }
+
+    /// The caller; `None` is anonymous, `Err` a token that nobody has.
+    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Caller>, Unknown> {
+        let Some(token) = presented(headers) else {
+            return Ok(None);
+        };
+        let presented = hash(&token);
+        let mut found = None;
+        for (entry, known) in self.file.tokens.iter().zip(&self.hashes) {
+            if is_equal(known, &presented) {
+                found = Some(entry);
+            }
+        }
+        if let Some(entry) = found {
+            return Ok(Some(caller(&entry.user, entry.groups.clone())));
+        }
+        if !is_equal(&self.join_hash, &presented) {
+            return Err(Unknown);
+        }
+        let node = headers
+            .get(NODE_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .filter(|node| names::is_dns_subdomain(node))
+            .ok_or(Unknown)?;
+        Ok(Some(caller(
+            &format!("system:node:{node}"),
+            vec!["system:nodes".to_owned()],
+        )))
+    }
+}
+
+/// A token was presented, and nobody has it.
+#[derive(Debug)]
+pub(crate) struct Unknown;
+
+impl File {
+    fn generate() -> Self {
+        let entry = |user: &str, group: &str| Entry {
+            token: ids::secret(),
+            user: user.to_owned(),
+            groups: vec![group.to_owned()],
+        };
+        Self {
+            join_secret: ids::secret(),
+            tokens: vec![
+                entry(ADMIN, "system:masters"),
+                entry(ROUTER, "system:routers"),
+            ],
+        }
+    }
+}
+
+fn encode(file: &File) -> Vec<u8> {
+    serde_json::to_vec_pretty(file).expect("plain strings always encode")
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let temporary = path.with_extension("tmp");
+    let write = || -> io::Result<()> {
+        use io::Write as _;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|source| Error::Io {
+        operation: "write",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn caller(user: &str, mut groups: Vec<String>) -> Caller {
+    groups.push("system:authenticated".to_owned());
+    Caller {
+        user: user.to_owned(),
+        groups,
+    }
+}
+
+/// The token in the headers, wherever it may stand.
+fn presented(headers: &HeaderMap) -> Option<String> {
+    if let Some(value) = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+    {
+        let (scheme, token) = value.split_once(' ')?;
+        return scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| token.trim().to_owned());
+    }
+    let offered = headers.get(SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    let encoded = offered
+        .split(',')
+        .find_map(|offer| offer.trim().strip_prefix(WEBSOCKET_TOKEN))?;
+    let bytes = URL_SAFE_NO_PAD
+        .decode(encoded)
+        .or_else(|_| URL_SAFE.decode(encoded))
+        .ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// Compares without an early end.
+fn is_equal(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    left.iter()
+        .zip(right)
+        .fold(0, |difference, (one, other)| difference | (one ^ other))
+        == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, String)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn tokens_name_users_and_survive_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let identities = Identities::open(directory.path()).unwrap();
+        let token = identities.token_of(ADMIN).unwrap().to_owned();
+        let again = Identities::open(directory.path()).unwrap();
+        let sent = headers(&[("authorization", format!("Bearer {token}"))]);
+        let caller = again.authenticate(&sent).unwrap().unwrap();
+        assert_eq!(caller.user, "admin");
+        assert!(caller.groups.contains(&"system:masters".to_owned()));
+        assert!(again.authenticate(&HeaderMap::new()).unwrap().is_none());
+        let wrong = headers(&[("authorization", "Bearer nobody".to_owned())]);
+        assert!(again.authenticate(&wrong).is_err());
+
+        let protocol = format!(
+            "{WEBSOCKET_TOKEN}{}, base64.binary.k8s.io",
+            URL_SAFE_NO_PAD.encode(&token)
+        );
+        let sent = headers(&[("sec-websocket-protocol", protocol)]);
+        assert_eq!(again.authenticate(&sent).unwrap().unwrap().user, "admin");
+    }
+
+    #[test]
+    fn a_join_secret_is_the_node_that_it_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let identities = Identities::open(directory.path()).unwrap();
+        let token = identities.join_token(b"certificate");
+        let secret = token.rsplit('.').next().unwrap();
+        let bearer = format!("Bearer {secret}");
+        let with_node = |node: &str| {
+            headers(&[
+                ("authorization", bearer.clone()),
+                (NODE_HEADER, node.to_owned()),
+            ])
+        };
+        let caller = identities.authenticate(&with_node("dev-1")).unwrap();
+        assert_eq!(caller.unwrap().user, "system:node:dev-1");
+        assert!(identities.authenticate(&with_node("Dev 1")).is_err());
+        let unnamed = headers(&[("authorization", bearer.clone())]);
+        assert!(identities.authenticate(&unnamed).is_err());
+    }
+}

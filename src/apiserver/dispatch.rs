@@ -1,0 +1,246 @@
+//! The one way of every request: who asks, for what, may they, who answers.
+//!
+//! Order matters. A caller is identified before anything is told, but public paths answer anyone,
+//! also one with a stale token. Rights are asked before the resource is looked up, so a stranger
+//! cannot tell what exists. Every answer gets its `Audit-Id` and `Cache-Control`, and is counted.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use serde_json::json;
+
+use crate::ids;
+use crate::registry::Caller;
+
+use super::authorize::{self, Attributes};
+use super::error::Error;
+use super::handlers::{self, Context};
+use super::query::Query;
+use super::request::{RequestInfo, Target, Verb};
+use super::{Server, dashboard, discovery, health, respond, reviews, subresources, uploads};
+
+/// Answers any request.
+pub(crate) async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response {
+    let started = server.registry.clock().monotonic();
+    let (mut parts, body) = request.into_parts();
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let target = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    let (verb, resource) = labels(&server, &target);
+    let mut response = answer(&server, &mut parts, body, query, target)
+        .await
+        .unwrap_or_else(Error::into_response);
+    let took = server
+        .registry
+        .clock()
+        .monotonic()
+        .saturating_duration_since(started);
+    server
+        .metrics
+        .observe(verb, resource, response.status().as_u16(), took);
+    finish(&mut response);
+    response
+}
+
+/// What the request is counted under.
+fn labels(server: &Server, target: &Target) -> (&'static str, &'static str) {
+    match target {
+        Target::Resource(info) => {
+            let verb = match info.verb {
+                Verb::Get => "GET",
+                Verb::List => "LIST",
+                Verb::Watch => "WATCH",
+                Verb::Create => "POST",
+                Verb::Update => "PUT",
+                Verb::Patch => "PATCH",
+                Verb::Delete => "DELETE",
+                Verb::DeleteCollection => "DELETECOLLECTION",
+            };
+            let resource = server
+                .registry
+                .find(&info.group, &info.version, &info.resource)
+                .map_or("unknown", |resource| resource.plural);
+            (verb, resource)
+        }
+        Target::NonResource | Target::Unknown => ("GET", ""),
+    }
+}
+
+fn finish(response: &mut Response) {
+    let headers = response.headers_mut();
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-cache, private"));
+    if let Ok(id) = HeaderValue::from_str(&ids::uid()) {
+        headers.insert(HeaderName::from_static("audit-id"), id);
+    }
+}
+
+async fn answer(
+    server: &Arc<Server>,
+    parts: &mut Parts,
+    body: Body,
+    query: Query,
+    target: Target,
+) -> Result<Response, Error> {
+    let path = parts.uri.path().to_owned();
+    let caller = match server.identities.authenticate(&parts.headers) {
+        Ok(caller) => caller,
+        Err(_) if authorize::is_public(&path) => None,
+        Err(_) => return Err(Error::Unauthorized),
+    };
+    let info = match target {
+        Target::Unknown => return Err(Error::UnknownPath),
+        Target::NonResource => {
+            return non_resource(server, parts, &query, (caller.as_ref(), &path));
+        }
+        Target::Resource(info) => info,
+    };
+    let caller = caller.ok_or(Error::Unauthorized)?;
+    authorize(&info, &query, &caller)?;
+    if info.verb == Verb::Watch || info.subresource.as_deref() == Some("log") {
+        return resource(server, parts, body, query, (info, caller)).await;
+    }
+    let _permit = server.requests.try_acquire().map_err(|_| Error::Busy)?;
+    if is_transfer(&info) {
+        // Bounded chunk by chunk instead: a large module over a slow line is no failure.
+        return resource(server, parts, body, query, (info, caller)).await;
+    }
+    let limit = server.limits.request_timeout;
+    let work = resource(server, parts, body, query, (info, caller));
+    tokio::time::timeout(limit, work)
+        .await
+        .map_err(|_| Error::Timeout {
+            seconds: limit.as_secs(),
+        })?
+}
+
+fn is_transfer(info: &RequestInfo) -> bool {
+    uploads::is_meant(info) || info.subresource.as_deref() == Some("content")
+}
+
+fn authorize(info: &RequestInfo, query: &Query, caller: &Caller) -> Result<(), Error> {
+    // A list of one name is a request for that object, also for rights.
+    let selected = query
+        .get("fieldSelector")
+        .and_then(|selector| selector.strip_prefix("metadata.name="))
+        .filter(|name| !name.contains([',', '!', '=']));
+    authorize::authorize(
+        caller,
+        Attributes {
+            verb: info.verb.as_str(),
+            group: &info.group,
+            resource: &info.resource,
+            subresource: info.subresource.as_deref(),
+            namespace: info.namespace.as_deref(),
+            name: info.name.as_deref().or(match info.verb {
+                Verb::List | Verb::Watch => selected,
+                Verb::Get
+                | Verb::Create
+                | Verb::Update
+                | Verb::Patch
+                | Verb::Delete
+                | Verb::DeleteCollection => None,
+            }),
+        },
+    )
+    .map_err(Error::Forbidden)
+}
+
+async fn resource(
+    server: &Arc<Server>,
+    parts: &mut Parts,
+    body: Body,
+    query: Query,
+    (info, caller): (RequestInfo, Caller),
+) -> Result<Response, Error> {
+    if let Some(review) = reviews::find(&info) {
+        return reviews::create(review, &info, &caller, (&parts.headers, body)).await;
+    }
+    if uploads::is_meant(&info) {
+        let request = (&parts.headers, &query, body);
+        return uploads::create(server, &info, &caller, request).await;
+    }
+    let resource = server
+        .registry
+        .find(&info.group, &info.version, &info.resource)
+        .ok_or(Error::UnknownPath)?;
+    if !resource.namespaced && info.namespace.is_some() {
+        return Err(Error::UnknownPath);
+    }
+    let needs_namespace =
+        info.name.is_some() || matches!(info.verb, Verb::Create | Verb::DeleteCollection);
+    if resource.namespaced && info.namespace.is_none() && needs_namespace {
+        return Err(match info.verb {
+            Verb::Create | Verb::DeleteCollection => Error::MethodNotAllowed,
+            Verb::Get | Verb::List | Verb::Watch | Verb::Update | Verb::Patch | Verb::Delete => {
+                Error::UnknownPath
+            }
+        });
+    }
+    let ctx = Context {
+        server: Arc::clone(server),
+        info,
+        resource,
+        caller,
+        headers: parts.headers.clone(),
+        query,
+    };
+    if let Some(subresource) = ctx.info.subresource.clone() {
+        return subresources::serve(&ctx, &subresource, body).await;
+    }
+    match ctx.info.verb {
+        Verb::Get => handlers::get::get(&ctx),
+        Verb::List => handlers::list::list(&ctx).await,
+        Verb::Watch => handlers::watch::watch(&ctx, parts).await,
+        Verb::Create => handlers::create::create(&ctx, body).await,
+        Verb::Update => handlers::update::update(&ctx, body).await,
+        Verb::Patch => handlers::patch::patch(&ctx, body).await,
+        Verb::Delete => handlers::delete::delete(&ctx, body).await,
+        Verb::DeleteCollection => handlers::delete::delete_collection(&ctx, body).await,
+    }
+}
+
+fn non_resource(
+    server: &Server,
+    parts: &Parts,
+    query: &Query,
+    (caller, path): (Option<&Caller>, &str),
+) -> Result<Response, Error> {
+    if !authorize::authorize_path(caller, path) {
+        return Err(match caller {
+            None => Error::Unauthorized,
+            Some(caller) => Error::Forbidden(format!(
+                "forbidden: User \"{}\" cannot get path \"{path}\"",
+                caller.user
+            )),
+        });
+    }
+    if parts.method != http::Method::GET && parts.method != http::Method::HEAD {
+        return Err(Error::MethodNotAllowed);
+    }
+    if let Some(response) =
+        health::serve(server, path, query).or_else(|| dashboard::serve(path, &parts.headers))
+    {
+        return Ok(response);
+    }
+    if path == "/metrics" {
+        return Ok(respond::text(StatusCode::OK, server.metrics.render(server)));
+    }
+    if let Some(result) = server.openapi.serve(path, &parts.headers) {
+        return result;
+    }
+    if path == "/" {
+        return Ok(respond::json(
+            StatusCode::OK,
+            &json!({"paths": [
+                "/api", "/api/v1", "/apis", "/cacerts", "/healthz", "/livez", "/metrics",
+                "/openapi/v2", "/openapi/v3", "/readyz", "/ui/", "/version"
+            ]}),
+        ));
+    }
+    discovery::serve(server.registry.resources(), path, &parts.headers)
+        .unwrap_or(Err(Error::UnknownPath))
+}

@@ -1,0 +1,51 @@
+//! What hangs below an object and is not the object: one file per name.
+//!
+//! A subresource exists where the kind's row announces it; a name that no row announces is an
+//! unknown path. `status` and `finalize` are plain writes that the registry tells apart, so the
+//! verbs' own handlers serve them.
+
+pub(crate) mod binding;
+pub(crate) mod eviction;
+pub(crate) mod log;
+pub(crate) mod scale;
+
+use axum::body::Body;
+use axum::response::Response;
+
+use super::error::Error;
+use super::handlers::{self, Context};
+use super::modules;
+use super::request::Verb;
+
+/// Calls the subresource's handler.
+pub(crate) async fn serve(ctx: &Context, name: &str, body: Body) -> Result<Response, Error> {
+    let announced = ctx.resource.subresources.iter().any(|sub| sub.name == name);
+    if !announced {
+        return Err(Error::UnknownPath);
+    }
+    match (name, ctx.info.verb) {
+        ("status", Verb::Get) => handlers::get::get(ctx),
+        ("status" | "finalize", Verb::Update) => handlers::update::update(ctx, body).await,
+        ("status", Verb::Patch) => handlers::patch::patch(ctx, body).await,
+        ("scale", Verb::Get) => scale::get(ctx),
+        ("scale", Verb::Update) => scale::update(ctx, body).await,
+        ("scale", Verb::Patch) => scale::patch(ctx, body).await,
+        ("binding", Verb::Create) => binding::create(ctx, body).await,
+        ("eviction", Verb::Create) => eviction::create(ctx, body).await,
+        ("log", Verb::Get) => log::get(ctx).await,
+        ("content", Verb::Get) => modules::download(ctx).await,
+        ("content", Verb::Create | Verb::Update) => modules::push(ctx, body).await,
+        (
+            "status" | "finalize" | "scale" | "binding" | "eviction" | "log" | "content",
+            Verb::Get
+            | Verb::List
+            | Verb::Watch
+            | Verb::Create
+            | Verb::Update
+            | Verb::Patch
+            | Verb::Delete
+            | Verb::DeleteCollection,
+        ) => Err(Error::MethodNotAllowed),
+        _ => Err(Error::UnknownPath),
+    }
+}

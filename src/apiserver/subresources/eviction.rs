@@ -1,0 +1,30 @@
+//! `pods/{name}/eviction`: a deletion that a disruption budget may refuse.
+//!
+//! There are no disruption budgets yet, so every eviction is a deletion; the body may be of any
+//! version of the policy group.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::json;
+
+use crate::apiserver::error::Error;
+use crate::apiserver::handlers::Context;
+use crate::apiserver::{body, respond, status};
+
+pub(crate) async fn create(ctx: &Context, body: Body) -> Result<Response, Error> {
+    let name = ctx.name()?;
+    let eviction = body::object(&ctx.headers, body).await?;
+    let in_body = eviction
+        .get("deleteOptions")
+        .filter(|options| !options.is_null());
+    let mut options = ctx.query.delete_options(in_body)?;
+    options.dry_run |= ctx.write_options()?.dry_run;
+    ctx.registry()
+        .delete(ctx.resource, ctx.namespace(), name, &options, &ctx.caller)
+        .await?;
+    Ok(respond::json(
+        StatusCode::CREATED,
+        &status::success(&json!({})),
+    ))
+}

@@ -1,0 +1,178 @@
+//! Where a dev cluster keeps its things, and which addresses it takes.
+//!
+//! Everything lives under one directory (`./.wasmorch`), so that deleting it deletes the cluster.
+//! A taken port is not an error: the next free one is used and said.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use super::DevArgs;
+use super::child::Child;
+
+/// The directory of one dev cluster.
+pub struct Layout {
+    root: PathBuf,
+}
+
+/// The addresses that the cluster listens on.
+pub struct Ports {
+    pub http: SocketAddr,
+    pub https: SocketAddr,
+    pub ingress: SocketAddr,
+    /// Wanted ports that were taken, and what was used instead.
+    pub moved: Vec<(u16, u16)>,
+}
+
+impl Layout {
+    /// Creates the directories; with `fresh` deletes what was there.
+    pub fn prepare(root: &Path, fresh: bool) -> anyhow::Result<Self> {
+        if fresh && root.exists() {
+            anyhow::ensure!(
+                root.join("dev.lock").exists(),
+                "{} does not look like a dev cluster; --fresh deletes only what `wasmorch dev` made",
+                root.display()
+            );
+            fs::remove_dir_all(root).with_context(|| format!("delete {}", root.display()))?;
+        }
+        fs::create_dir_all(root.join("logs"))
+            .with_context(|| format!("create {}", root.display()))?;
+        let root = root
+            .canonicalize()
+            .with_context(|| format!("find {}", root.display()))?;
+        Ok(Self { root })
+    }
+
+    /// Keeps a second `dev` out of the same directory.
+    pub fn lock(&self) -> anyhow::Result<File> {
+        let path = self.root.join("dev.lock");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("open {}", path.display()))?;
+        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!(
+                "a dev cluster already runs in {}\n  help: use it (`wasmorch get pods`), stop it with Ctrl-C in its terminal, or start another with --dir",
+                self.root.display()
+            );
+        }
+        Ok(file)
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root.join("kubeconfig")
+    }
+
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{name}.log"))
+    }
+
+    /// The bearer token out of the kubeconfig that the server wrote.
+    pub fn admin_token(&self) -> anyhow::Result<String> {
+        let config = kube::config::Kubeconfig::read_from(self.kubeconfig())
+            .context("read the cluster's kubeconfig")?;
+        let user = config
+            .auth_infos
+            .first()
+            .and_then(|user| user.auth_info.as_ref());
+        let token = user
+            .and_then(|user| user.token.as_ref())
+            .context("the kubeconfig holds no token")?;
+        Ok(secrecy::ExposeSecret::expose_secret(token).to_owned())
+    }
+
+    pub fn write_state(&self, state: &serde_json::Value) -> anyhow::Result<()> {
+        let path = self.root.join("dev.json");
+        let part = self.root.join("dev.json.part");
+        fs::write(&part, serde_json::to_vec_pretty(state)?)
+            .with_context(|| format!("write {}", part.display()))?;
+        fs::rename(&part, &path).with_context(|| format!("write {}", path.display()))
+    }
+
+    pub fn server(&self, args: &DevArgs, ports: &Ports) -> Child {
+        let mut child = self.child("server", args);
+        child.arg("--data-dir", self.root.join("server"));
+        child.arg("--bind", ports.https.to_string());
+        child.arg("--http-bind", ports.http.to_string());
+        child.arg("--write-kubeconfig", self.kubeconfig());
+        child.flag("--local");
+        child
+    }
+
+    pub fn router(&self, args: &DevArgs, ports: &Ports) -> Child {
+        let mut child = self.child("router", args);
+        child.arg("--data-dir", self.root.join("router"));
+        child.arg("--kubeconfig", self.root.join("server/router.kubeconfig"));
+        child.arg("--bind", ports.ingress.to_string());
+        child
+    }
+
+    /// Workers join as any machine would: by URL and join token.
+    pub fn worker(&self, args: &DevArgs, ports: &Ports, node: &str) -> anyhow::Result<Child> {
+        let mut child = self.child(node, args);
+        child.arg("--name", node);
+        child.arg("--data-dir", self.root.join(node));
+        child.arg("--server", format!("https://{}", ports.https));
+        let token = self.root.join("server/join-token");
+        let token =
+            fs::read_to_string(&token).with_context(|| format!("read {}", token.display()))?;
+        child.env("WASMORCH_TOKEN", token.trim());
+        child.arg("--address", args.address.to_string());
+        child.arg("--lease-renew", "500ms");
+        if let Some(cpu) = &args.node_cpu {
+            child.arg("--cpu", cpu);
+        }
+        if let Some(memory) = &args.node_memory {
+            child.arg("--memory", memory);
+        }
+        Ok(child)
+    }
+
+    fn child(&self, name: &str, args: &DevArgs) -> Child {
+        let role = if name.starts_with("dev-") {
+            "worker"
+        } else {
+            name
+        };
+        Child::new(name, role, self.log(name), args.verbose)
+    }
+}
+
+impl Ports {
+    /// Finds free ports, the wanted ones if possible.
+    pub fn choose(args: &DevArgs) -> anyhow::Result<Self> {
+        let mut moved = Vec::new();
+        let mut free = |wanted: u16| -> anyhow::Result<SocketAddr> {
+            let last = wanted.saturating_add(if wanted == 0 { 0 } else { 100 });
+            for port in wanted..=last {
+                // Kept open until all are chosen would be safer against others on the machine, but the
+                // children must bind them; the window is milliseconds.
+                if let Ok(listener) = TcpListener::bind((args.address, port)) {
+                    let bound = listener.local_addr().context("read a bound address")?;
+                    if wanted != 0 && port != wanted {
+                        moved.push((wanted, port));
+                    }
+                    return Ok(bound);
+                }
+            }
+            bail!(
+                "no free port between {wanted} and {last} on {}",
+                args.address
+            )
+        };
+        let (http, https, ingress) = (
+            free(args.port)?,
+            free(args.https_port)?,
+            free(args.ingress_port)?,
+        );
+        Ok(Self {
+            http,
+            https,
+            ingress,
+            moved,
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! `wasmorch worker`: flags, client, worker, drain.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::api::{names, quantity};
+use crate::client::{self, Login};
+use crate::clock::Clock;
+use crate::tasks::TaskGroup;
+use crate::worker::node::LeaseTiming;
+use crate::worker::{self, Config, Worker, logs};
+
+/// `wasmorch worker`.
+#[derive(Args, Clone, Debug)]
+pub struct WorkerArgs {
+    /// Kubeconfig of the cluster (instead of --server and --token)
+    #[arg(long, env = "WASMORCH_KUBECONFIG", conflicts_with_all = ["server", "token"])]
+    pub kubeconfig: Option<PathBuf>,
+    /// URL of the API server, like https://127.0.0.1:6443
+    #[arg(long, env = "WASMORCH_SERVER", requires = "token")]
+    pub server: Option<String>,
+    /// Join token (wo1.…) that the server printed
+    #[arg(long, env = "WASMORCH_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Name of the node; the machine's host name if not given
+    #[arg(long = "name", env = "WASMORCH_NODE_NAME")]
+    pub node_name: Option<String>,
+    /// Where modules, compiled code, logs and checkpoints live
+    #[arg(long, env = "WASMORCH_DATA", default_value = "./wasmorch-worker")]
+    pub data_dir: PathBuf,
+    /// Address for routers, other workers and the API server
+    #[arg(long, default_value = "127.0.0.1")]
+    pub address: IpAddr,
+    /// Port of the wire (connections to pods); 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub wire_port: u16,
+    /// Port of the worker's own API (logs, statistics); 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Threads that serve the wire; one per core if not given
+    #[arg(long)]
+    pub wire_threads: Option<usize>,
+    /// Cores to offer (`2`, `500m`); the machine's if not given
+    #[arg(long, value_parser = cores)]
+    pub cpu: Option<u64>,
+    /// Memory to offer (`4Gi`); the machine's if not given
+    #[arg(long, value_parser = bytes)]
+    pub memory: Option<u64>,
+    /// Pods to offer
+    #[arg(long, default_value_t = 4000)]
+    pub max_pods: u64,
+    /// Long-running programs at a time
+    #[arg(long, default_value_t = 8000)]
+    pub max_instances: usize,
+    /// Labels of the node (`zone=a`), may be repeated
+    #[arg(long = "label", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// How often the node's lease is renewed (`10s`, `500ms`)
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub lease_renew: Duration,
+    /// How long the lease is good; a worker that stood still for longer asks before it serves again
+    #[arg(long = "node-lease-duration", default_value = "40s", value_parser = duration)]
+    pub lease_duration: Duration,
+    /// How long a terminating pod goes on serving, so that routers see it is leaving
+    #[arg(long, default_value = "300ms", value_parser = duration)]
+    pub drain_delay: Duration,
+    /// How often volumes are compared with their ConfigMaps and Secrets
+    #[arg(long, default_value = "15s", value_parser = duration)]
+    pub volume_refresh: Duration,
+    /// Directory that pods may mount by hostPath, may be repeated
+    #[arg(long = "allow-host-path")]
+    pub allow_host_path: Vec<PathBuf>,
+}
+
+/// Why `wasmorch worker` ends at once.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("say how to reach the cluster: --kubeconfig, or --server with --token")]
+    NoLogin,
+    #[error("`{0}` cannot name a node; give one with --name")]
+    Name(String),
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    #[error(transparent)]
+    Worker(#[from] worker::Error),
+}
+
+/// Builds the worker and runs it until `tasks` is cancelled.
+pub async fn run(args: WorkerArgs, tasks: TaskGroup) -> Result<(), Error> {
+    let config = config(&args)?;
+    let login = login(&args, &config.node)?;
+    let client = client::connect(&login).await?;
+    let worker = Worker::new(config, client, Clock::system(), tasks).await?;
+    tracing::info!(
+        wire = %worker.wire_address(),
+        api = %worker.api_address(),
+        "worker listens"
+    );
+    Ok(worker.run().await?)
+}
+
+fn login(args: &WorkerArgs, node: &str) -> Result<Login, Error> {
+    match (&args.kubeconfig, &args.server, &args.token) {
+        (Some(path), _, _) => Ok(Login::Kubeconfig(path.clone())),
+        (None, Some(server), Some(token)) => Ok(Login::Join {
+            server: server.clone(),
+            token: token.clone(),
+            node: Some(node.to_owned()),
+        }),
+        (None, Some(_) | None, _) => Err(Error::NoLogin),
+    }
+}
+
+/// Flags into plain data; what is not given comes from the machine.
+pub fn config(args: &WorkerArgs) -> Result<Config, Error> {
+    let node = args.node_name.clone().unwrap_or_else(host_name);
+    if !names::is_dns_subdomain(&node) {
+        return Err(Error::Name(node));
+    }
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(Config {
+        node,
+        labels: args.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+        data_dir: args.data_dir.clone(),
+        address: args.address,
+        wire_port: args.wire_port,
+        api_port: args.port,
+        wire_threads: args.wire_threads.unwrap_or(threads),
+        cpu_millis: args.cpu.unwrap_or(threads as u64 * 1000),
+        memory_bytes: args.memory.unwrap_or_else(machine_memory),
+        max_pods: args.max_pods,
+        max_instances: args.max_instances,
+        lease: LeaseTiming {
+            renew: args.lease_renew.max(Duration::from_millis(50)),
+            duration: args.lease_duration.max(args.lease_renew),
+        },
+        drain_delay: args.drain_delay,
+        volume_refresh: args.volume_refresh.max(Duration::from_millis(100)),
+        log_limits: logs::Limits::default(),
+        allowed_host_paths: args.allow_host_path.clone(),
+    })
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_ascii_lowercase()
+}
+
+/// What the machine has, less a tenth for the worker and the system.
+fn machine_memory() -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    let kibibytes = number.and_then(|number| number.parse::<u64>().ok());
+    kibibytes.unwrap_or(1 << 20) / 10 * 9 * 1024
+}
+
+fn cores(text: &str) -> Result<u64, String> {
+    let millis = quantity::millis(&Quantity(text.to_owned()));
+    positive(text, millis.ok(), "a number of cores (2, 500m)")
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let bytes = quantity::units(&Quantity(text.to_owned()));
+    positive(text, bytes.ok(), "a size (4Gi)")
+}
+
+fn positive(text: &str, value: Option<i128>, what: &str) -> Result<u64, String> {
+    value
+        .and_then(|value| u64::try_from(value).ok())
+        .filter(|value| *value > 0)
+        .ok_or_else(|| format!("`{text}` is not {what}"))
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if names::is_qualified_name(key) && names::is_label_value(value) {
+        Ok((key.to_owned(), value.to_owned()))
+    } else {
+        Err(format!("`{text}` is not a label (zone=a)"))
+    }
+}
+
+/// `10s`, `500ms`, `5m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration (10s, 500ms, 5m)");
+    let split = text
+        .find(|it: char| !it.is_ascii_digit())
+        .ok_or_else(wrong)?;
+    let number: u64 = text[..split].parse().map_err(|_| wrong())?;
+    match &text[split..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: WorkerArgs,
+    }
+
+    fn parse(flags: &str) -> Result<WorkerArgs, clap::Error> {
+        let words = std::iter::once("worker").chain(flags.split_whitespace());
+        Command::try_parse_from(words).map(|command| command.args)
+    }
+
+    #[test]
+    fn flags_become_a_config() {
+        let args = parse("--server https://127.0.0.1:6443 --token wo1.x.y --name dev-1 --cpu 500m --memory 1Gi --lease-renew 500ms --label zone=a").unwrap();
+        let config = config(&args).unwrap();
+        assert_eq!((config.cpu_millis, config.memory_bytes), (500, 1 << 30));
+        assert_eq!(config.lease.renew, Duration::from_millis(500));
+        assert_eq!(config.labels["zone"], "a");
+        assert!(matches!(login(&args, "dev-1"), Ok(Login::Join { .. })));
+    }
+
+    #[test]
+    fn wrong_flags_are_refused() {
+        for flags in [
+            "--cpu x",
+            "--memory 0",
+            "--lease-renew 10",
+            "--label =",
+            "--server https://x",
+            "--kubeconfig a --token b",
+        ] {
+            assert!(parse(flags).is_err(), "{flags}");
+        }
+        assert!(matches!(
+            login(&parse("--name a").unwrap(), "a"),
+            Err(Error::NoLogin)
+        ));
+        assert!(matches!(
+            config(&parse("--name A_B").unwrap()),
+            Err(Error::Name(_))
+        ));
+    }
+}

@@ -1,0 +1,185 @@
+//! `apply` and `create`: objects from files to the server.
+
+use serde_json::Value;
+
+use super::console;
+use super::discovery::{Catalog, Resource};
+use super::failure::{Failure, Result};
+use super::manifest::Files;
+use super::merge;
+use super::output::Output;
+use super::session::{Session, query};
+
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  wasmorch apply -f app.yaml
+  wasmorch apply -f manifests/ -R
+  cat app.yaml | wasmorch apply -f - --dry-run=server
+";
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  wasmorch create -f app.yaml
+  wasmorch create -f job.yaml -o name       # with metadata.generateName: the name it got
+";
+
+/// Bring objects to what files say: create them, or change what differs
+#[derive(clap::Args, Debug)]
+#[command(before_help = APPLY_EXAMPLES)]
+pub(super) struct ApplyArgs {
+    #[command(flatten)]
+    files: Files,
+    /// `server` checks everything and keeps nothing
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, default_missing_value = "server")]
+    dry_run: Option<DryRun>,
+}
+
+/// Create objects from files; what exists already is an error
+#[derive(clap::Args, Debug)]
+#[command(before_help = CREATE_EXAMPLES)]
+pub(super) struct CreateArgs {
+    #[command(flatten)]
+    files: Files,
+    /// `server` checks everything and keeps nothing
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, default_missing_value = "server")]
+    dry_run: Option<DryRun>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DryRun {
+    None,
+    Server,
+}
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Created,
+    Configured,
+    Unchanged,
+}
+
+impl Outcome {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+pub(super) async fn apply(session: &Session, args: ApplyArgs) -> Result {
+    let objects = args.files.read()?;
+    let catalog = Catalog::read(session).await?;
+    let dry_run = args.dry_run == Some(DryRun::Server);
+    let mut results = Vec::new();
+    for object in objects {
+        let applied = apply_object(session, &catalog, object, dry_run).await;
+        results.push(applied.and_then(|(resource, outcome, object)| {
+            tell(session, resource, &object, outcome.word(), dry_run)
+        }));
+    }
+    super::report_all(results)
+}
+
+pub(super) async fn create(session: &Session, args: CreateArgs) -> Result {
+    let objects = args.files.read()?;
+    let catalog = Catalog::read(session).await?;
+    let dry_run = args.dry_run == Some(DryRun::Server);
+    let mut results = Vec::new();
+    for object in objects {
+        results.push(create_object(session, &catalog, &object, dry_run).await);
+    }
+    super::report_all(results)
+}
+
+async fn create_object(
+    session: &Session,
+    catalog: &Catalog,
+    object: &Value,
+    dry_run: bool,
+) -> Result {
+    let resource = catalog.of_object(object)?;
+    let namespace = namespace_of(session, resource, object)?;
+    let path = format!(
+        "{}{}",
+        resource.collection(Some(&namespace)),
+        options(dry_run)
+    );
+    let created = session.create(&path, object).await?;
+    tell(session, resource, &created, "created", dry_run)
+}
+
+/// One object of `apply`: what became of it, and how it is now.
+pub(super) async fn apply_object<'a>(
+    session: &Session,
+    catalog: &'a Catalog,
+    mut object: Value,
+    dry_run: bool,
+) -> Result<(&'a Resource, Outcome, Value)> {
+    let resource = catalog.of_object(&object)?;
+    let namespace = namespace_of(session, resource, &object)?;
+    let Some(name) = object["metadata"]["name"].as_str().map(str::to_owned) else {
+        return Err(Failure::failed(
+            "Invalid",
+            "apply needs a name; generateName is for create",
+        ));
+    };
+    let path = resource.path(&namespace, &name);
+    let live = session.find(&path).await?;
+    let last = live.as_ref().and_then(merge::last_applied);
+    merge::remember(&mut object);
+    let Some(live) = live else {
+        let path = format!(
+            "{}{}",
+            resource.collection(Some(&namespace)),
+            options(dry_run)
+        );
+        let created = session.create(&path, &object).await?;
+        return Ok((resource, Outcome::Created, created));
+    };
+    match merge::three_way(last.as_ref(), &object, &live) {
+        None => Ok((resource, Outcome::Unchanged, live)),
+        Some(patch) => {
+            let path = format!("{path}{}", options(dry_run));
+            let changed = session.merge(&path, &patch).await?;
+            Ok((resource, Outcome::Configured, changed))
+        }
+    }
+}
+
+fn options(dry_run: bool) -> String {
+    query(&[
+        ("dryRun", if dry_run { "All" } else { "" }),
+        ("fieldManager", "wasmorch"),
+    ])
+}
+
+/// The namespace an object goes to; `-n` may not contradict the file.
+fn namespace_of(session: &Session, resource: &Resource, object: &Value) -> Result<String> {
+    let own = object["metadata"]["namespace"].as_str();
+    match (own, &session.global.namespace) {
+        (Some(own), Some(asked)) if resource.namespaced && own != asked => Err(Failure::usage(
+            format!("the file says namespace {own:?}, -n says {asked:?}"),
+        )),
+        (Some(own), _) => Ok(own.to_owned()),
+        (None, _) => Ok(session.namespace().to_owned()),
+    }
+}
+
+fn tell(
+    session: &Session,
+    resource: &Resource,
+    object: &Value,
+    word: &str,
+    dry_run: bool,
+) -> Result {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let output = session.global.output();
+    if matches!(output, Output::Table | Output::Wide) {
+        let note = if dry_run { " (server dry run)" } else { "" };
+        return console::print(&format!("{} {word}{note}\n", resource.display(name)));
+    }
+    console::print(&output.object(object, &resource.display_full(name))?)
+}

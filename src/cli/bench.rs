@@ -1,0 +1,105 @@
+//! `wasmorch bench`: the costs that decide the architecture, measured beside a peer in one run.
+//!
+//! Runs A B A B …, so that a slow minute of the machine meets both; the median of the ratios is the
+//! result, and its lower quartile is printed beside it. Peers that are not installed are left out and
+//! said so. Everything is bounded in count and time and talks to loopback only.
+
+mod api;
+mod etcd;
+mod http;
+mod load;
+mod pods;
+mod stats;
+
+use std::time::Duration;
+
+/// Measures this machine, side by side with a peer where one is installed.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  wasmorch bench api                          durable creates beside etcd's put
+  wasmorch bench http http://127.0.0.1:8080/hello --peer http://127.0.0.1:9000/
+  wasmorch bench start --count 200            API create to the first 200 through the router
+  wasmorch bench scale --replicas 100,1000    time until a Deployment's pods are all ready")]
+pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+enum Command {
+    /// Durable creates per second over HTTP, at one and many in flight, beside etcd's put.
+    Api(api::Args),
+    /// Requests per second and latency of one URL, beside another.
+    Http(http::Args),
+    /// From the API's create to the first 200 through the router.
+    Start(pods::StartArgs),
+    /// From a scale to all replicas ready.
+    Scale(pods::ScaleArgs),
+}
+
+/// How to reach the cluster that is measured: the addresses that `wasmorch dev` wrote.
+#[derive(Debug, Clone, clap::Args)]
+struct Target {
+    /// The dev cluster's directory.
+    #[arg(long, default_value = ".wasmorch", env = "WASMORCH_DIR")]
+    dir: std::path::PathBuf,
+}
+
+/// A cluster under test.
+struct Cluster {
+    api: std::net::SocketAddr,
+    ingress: std::net::SocketAddr,
+    token: String,
+}
+
+impl Target {
+    fn open(&self) -> anyhow::Result<Cluster> {
+        use anyhow::Context as _;
+        let path = self.dir.join("dev.json");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("read {}: start `wasmorch dev` there first", path.display())
+        })?;
+        let state: serde_json::Value = serde_json::from_str(&text).context("parse dev.json")?;
+        let address = |field: &str| -> anyhow::Result<std::net::SocketAddr> {
+            let url = state[field]
+                .as_str()
+                .with_context(|| format!("dev.json names no {field}"))?;
+            url.trim_start_matches("http://")
+                .parse()
+                .with_context(|| format!("parse {url}"))
+        };
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.dir.join("kubeconfig"))
+            .context("read the kubeconfig")?;
+        let user = kubeconfig
+            .auth_infos
+            .first()
+            .and_then(|user| user.auth_info.as_ref());
+        let token = user
+            .and_then(|user| user.token.as_ref())
+            .context("the kubeconfig holds no token")?;
+        let token = secrecy::ExposeSecret::expose_secret(token).to_owned();
+        Ok(Cluster {
+            api: address("http")?,
+            ingress: address("ingress")?,
+            token,
+        })
+    }
+}
+
+/// Runs one of the measurements.
+pub(super) async fn run(args: BenchArgs) -> anyhow::Result<()> {
+    match args.command {
+        Command::Api(args) => api::run(args).await,
+        Command::Http(args) => http::run(args).await,
+        Command::Start(args) => pods::start(args).await,
+        Command::Scale(args) => pods::scale(args).await,
+    }
+}
+
+/// One side of one pair.
+struct Sample {
+    rate: f64,
+    p50: Duration,
+    p99: Duration,
+    failed: u64,
+}

@@ -1,0 +1,362 @@
+//! What a wasm file is: component or core module, for which WASI, a command or a handler.
+//!
+//! One walk over the top level collects imports and exports and finds the reasons to refuse that
+//! deserve words of their own; only then the validator runs, whose messages are exact and help
+//! nobody. Validation enables what the runtime's engine enables, so that what passes here also
+//! compiles there. Both are linear in the size of the file and bounded by wasmparser's own limits;
+//! callers bound the size, and run this on a blocking thread.
+
+use std::collections::BTreeSet;
+
+use wasmparser::{
+    Encoding, ExternalKind, MemoryType, Parser, Payload, TypeRef, Validator, WasmFeatures,
+};
+
+use crate::api::module::ModuleVersion;
+
+use super::interfaces::{Interface, Wasi, check_import};
+use super::refusal::{Impostor, MissingImport, Refusal};
+
+const PREVIEW1: &str = "wasi_snapshot_preview1";
+
+/// Component or core module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Component,
+    CoreModule,
+}
+
+/// How it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Runs to its end: `wasi:cli/run` or `_start`.
+    Command,
+    /// Answers HTTP requests: `wasi:http/incoming-handler` or `wasi:http/handler`.
+    Handler,
+}
+
+/// What inspection found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    pub format: Format,
+    pub role: Role,
+    pub wasi: Option<Wasi>,
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
+impl Inspection {
+    /// The entry of a `Module` for these bytes; `pushed_at` is left to the caller.
+    pub fn version(&self, digest: &str, size: u64) -> ModuleVersion {
+        ModuleVersion {
+            digest: digest.to_owned(),
+            size,
+            format: match self.format {
+                Format::Component => "Component",
+                Format::CoreModule => "CoreModule",
+            }
+            .to_owned(),
+            role: match self.role {
+                Role::Command => "Command",
+                Role::Handler => "Handler",
+            }
+            .to_owned(),
+            wasi: self.wasi.map(Wasi::as_str).unwrap_or_default().to_owned(),
+            imports: self.imports.clone(),
+            exports: self.exports.clone(),
+            pushed_at: None,
+        }
+    }
+}
+
+/// Inspects and validates a whole file.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
+    if let Some(impostor) = Impostor::sniff(bytes) {
+        return Err(Refusal::NotWasm(impostor));
+    }
+    let surface = Surface::read(bytes).map_err(|error| invalid(&error))?;
+    surface.refuse_foreign()?;
+    let types = Validator::new_with_features(engine_features()).validate_all(bytes);
+    if let Err(error) = types {
+        return Err(invalid(&error));
+    }
+    surface.conclude()
+}
+
+/// The proposals that wasmtime 48 enables with this crate's features: no `threads`.
+fn engine_features() -> WasmFeatures {
+    let mut features = WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL | WasmFeatures::CM_ASYNC;
+    features.remove(WasmFeatures::THREADS);
+    features
+}
+
+fn invalid(error: &wasmparser::BinaryReaderError) -> Refusal {
+    if error.message().contains("threads") || error.message().contains("shared mem") {
+        return Refusal::Threads;
+    }
+    Refusal::Invalid {
+        message: error.message().to_owned(),
+        at: error.offset(),
+    }
+}
+
+/// The imports and exports of the outermost module or component.
+struct Surface {
+    format: Format,
+    imports: BTreeSet<String>,
+    exports: BTreeSet<String>,
+    shared_memory: bool,
+}
+
+impl Surface {
+    fn read(bytes: &[u8]) -> Result<Self, wasmparser::BinaryReaderError> {
+        let mut surface = Self {
+            format: Format::CoreModule,
+            imports: BTreeSet::new(),
+            exports: BTreeSet::new(),
+            shared_memory: false,
+        };
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(bytes) {
+            let payload = payload?;
+            match &payload {
+                Payload::Version { encoding, .. } => {
+                    depth += 1;
+                    if depth == 1 && *encoding == Encoding::Component {
+                        surface.format = Format::Component;
+                    }
+                }
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::MemorySection(memories) => {
+                    for memory in memories.clone() {
+                        surface.see_memory(&memory?);
+                    }
+                }
+                _ if depth == 1 => surface.see(payload)?,
+                _ => {}
+            }
+        }
+        Ok(surface)
+    }
+
+    fn see(&mut self, payload: Payload<'_>) -> Result<(), wasmparser::BinaryReaderError> {
+        match payload {
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let import = import?;
+                    if let TypeRef::Memory(memory) = import.ty {
+                        self.see_memory(&memory);
+                    }
+                    self.imports.insert(import.module.to_owned());
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export?;
+                    if export.kind == ExternalKind::Func {
+                        self.exports.insert(export.name.to_owned());
+                    }
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                for import in section {
+                    let import = import?;
+                    // A type that is imported at the top level only names one of an interface.
+                    if !matches!(import.ty, wasmparser::ComponentTypeRef::Type(_)) {
+                        self.imports.insert(import.name.name.to_owned());
+                    }
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section {
+                    self.exports.insert(export?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn see_memory(&mut self, memory: &MemoryType) {
+        self.shared_memory |= memory.shared;
+    }
+
+    /// The mistakes that people make, most common first.
+    fn refuse_foreign(&self) -> Result<(), Refusal> {
+        let import_that =
+            |test: &dyn Fn(&str) -> bool| self.imports.iter().find(|import| test(import)).cloned();
+        if let Some(import) = import_that(&|name| name.starts_with("__wbindgen") || name == "wbg") {
+            return Err(Refusal::Browser { import });
+        }
+        if self.shared_memory {
+            return Err(Refusal::Threads);
+        }
+        match self.format {
+            Format::Component => self.refuse_imports(check_import),
+            Format::CoreModule => {
+                let emscripten = |name: &str| name == "env" || name == "a";
+                if let Some(import) = import_that(&emscripten) {
+                    return Err(Refusal::Emscripten { import });
+                }
+                if let Some(import) = import_that(&|name| name.contains(':')) {
+                    return Err(Refusal::NotYetComponent { import });
+                }
+                self.refuse_imports(|name| match name {
+                    PREVIEW1 => Ok(()),
+                    "wasi_unstable" => {
+                        Err("WASI before its first snapshot: build with a newer SDK".to_owned())
+                    }
+                    _ => Err("not a WASI module: wasmorch provides wasi_snapshot_preview1 to core modules".to_owned()),
+                })
+            }
+        }
+    }
+
+    fn refuse_imports(&self, check: impl Fn(&str) -> Result<(), String>) -> Result<(), Refusal> {
+        let missing: Vec<MissingImport> = self
+            .imports
+            .iter()
+            .filter_map(|name| {
+                check(name).err().map(|because| MissingImport {
+                    name: name.clone(),
+                    because,
+                })
+            })
+            .collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(Refusal::Imports(missing))
+        }
+    }
+
+    fn conclude(self) -> Result<Inspection, Refusal> {
+        let Some(role) = self.role() else {
+            return Err(Refusal::NothingToRun {
+                exports: self.exports.into_iter().collect(),
+            });
+        };
+        let wasi = match self.format {
+            Format::CoreModule => self.imports.contains(PREVIEW1).then_some(Wasi::V0_1),
+            Format::Component => self
+                .imports
+                .iter()
+                .chain(&self.exports)
+                .filter_map(|name| Interface::parse(name)?.wasi())
+                .max(),
+        };
+        Ok(Inspection {
+            format: self.format,
+            role,
+            wasi,
+            imports: self.imports.into_iter().collect(),
+            exports: self.exports.into_iter().collect(),
+        })
+    }
+
+    fn role(&self) -> Option<Role> {
+        let exports_interface = |package: &str, name: &str, wasi: Option<Wasi>| {
+            self.exports.iter().any(|export| {
+                Interface::parse(export).is_some_and(|interface| {
+                    interface.package == package
+                        && interface.name == name
+                        && interface.wasi().is_some()
+                        && (wasi.is_none() || interface.wasi() == wasi)
+                })
+            })
+        };
+        match self.format {
+            Format::CoreModule => self.exports.contains("_start").then_some(Role::Command),
+            Format::Component => {
+                if exports_interface("wasi:http", "incoming-handler", Some(Wasi::V0_2))
+                    || exports_interface("wasi:http", "handler", Some(Wasi::V0_3))
+                {
+                    Some(Role::Handler)
+                } else if exports_interface("wasi:cli", "run", None) {
+                    Some(Role::Command)
+                } else {
+                    None
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wat(text: &str) -> Vec<u8> {
+        wat::parse_str(text).unwrap()
+    }
+
+    #[test]
+    fn commands_and_handlers_are_told_apart() {
+        let start = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+            (memory (export "memory") 1) (func (export "_start")))"#;
+        let found = inspect(&wat(start)).unwrap();
+        assert_eq!(
+            (found.format, found.role, found.wasi),
+            (Format::CoreModule, Role::Command, Some(Wasi::V0_1))
+        );
+        assert_eq!(found.imports, ["wasi_snapshot_preview1"]);
+
+        let handler = r#"(component (import "wasi:io/poll@0.2.3" (instance))
+            (instance $empty) (export "wasi:http/incoming-handler@0.2.3" (instance $empty)))"#;
+        let found = inspect(&wat(handler)).unwrap();
+        assert_eq!(
+            (found.format, found.role, found.wasi),
+            (Format::Component, Role::Handler, Some(Wasi::V0_2))
+        );
+
+        let run =
+            r#"(component (instance $empty) (export "wasi:cli/run@0.3.0" (instance $empty)))"#;
+        let found = inspect(&wat(run)).unwrap();
+        assert_eq!((found.role, found.wasi), (Role::Command, Some(Wasi::V0_3)));
+    }
+
+    #[test]
+    fn each_refusal_has_its_own_code() {
+        let cases = [
+            (
+                r#"(module (import "__wbindgen_placeholder__" "x" (func)))"#,
+                "W0101",
+            ),
+            (
+                r#"(component (import "acme:billing/ledger@1.0.0" (instance)))"#,
+                "W0103",
+            ),
+            (r#"(module (import "gojs" "x" (func)))"#, "W0103"),
+            (r#"(module (import "env" "emscripten_x" (func)))"#, "W0107"),
+            ("(module (memory 1 2 shared))", "W0108"),
+            (
+                r#"(module (import "wasi:http/types@0.2.0" "x" (func)))"#,
+                "W0111",
+            ),
+            (r#"(module (func (export "add")))"#, "W0110"),
+            ("(component)", "W0110"),
+        ];
+        for (text, code) in cases {
+            let refusal = inspect(&wat(text)).unwrap_err();
+            assert_eq!(refusal.code(), code, "{text}: {refusal:?}");
+        }
+    }
+
+    #[test]
+    fn damage_is_found_wherever_the_file_is_cut() {
+        let whole =
+            wat(r#"(module (memory 1) (data (i32.const 0) "abc") (func (export "_start")))"#);
+        for length in 1..whole.len() {
+            // A cut exactly between sections may leave a smaller but whole module without `_start`.
+            let refusal = inspect(&whole[..length]).err();
+            assert!(
+                refusal.is_some() || whole[length..].windows(3).any(|cut| cut == b"abc"),
+                "cut at {length} passes"
+            );
+        }
+        assert!(matches!(
+            inspect(&whole[..whole.len() - 1]),
+            Err(Refusal::Invalid { .. })
+        ));
+    }
+}

@@ -1,0 +1,55 @@
+//! What every cluster has from its first moment. Running it again changes nothing.
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::kinds::ResourceInfo;
+use super::options::{Caller, WriteOptions};
+use super::{Registry, admission};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+impl Registry {
+    /// Creates what every cluster has: namespaces default, kube-system, kube-public, kube-node-lease;
+    /// service kubernetes; default service accounts.
+    pub async fn bootstrap(&self) -> Result<(), Error> {
+        for name in NAMESPACES {
+            self.ensure("", "namespaces", None, json!({"metadata": {"name": name}}))
+                .await?;
+        }
+        for ns in NAMESPACES {
+            let account = json!({"metadata": {"name": "default"}});
+            self.ensure("", "serviceaccounts", Some(ns), account)
+                .await?;
+        }
+        let first: Ipv4Addr =
+            admission::service_addresses::first_address(&self.config().service_cidr)?;
+        let service = json!({
+            "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+            "spec": {"clusterIP": first.to_string(), "ports": [{"name": "https", "port": 443, "targetPort": 6443}]},
+        });
+        self.ensure("", "services", Some("default"), service).await
+    }
+
+    async fn ensure(
+        &self,
+        group: &str,
+        plural: &str,
+        ns: Option<&str>,
+        object: Value,
+    ) -> Result<(), Error> {
+        let res: &'static ResourceInfo = self
+            .find(group, "v1", plural)
+            .ok_or(Error::MethodNotAllowed)?;
+        let caller = Caller::system("bootstrap");
+        match self
+            .create(res, ns, object, &WriteOptions::default(), &caller)
+            .await
+        {
+            Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! THE TABLE: one row per kind, everything that the verbs, discovery and tables need to know of it.
+//!
+//! A row holds names and shapes; its behaviour is the kind's strategy (`resources/<kind>.rs`),
+//! reached through `hooks`. Two rows may share one `storage`: Events are served in two groups from
+//! the same objects.
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use serde_json::Value;
+
+use super::filter::Selectable;
+use super::resources;
+use super::strategy::{Hooks, Strategy};
+use crate::api::module::Module;
+use crate::api::table::Column;
+
+/// A row of the table: everything that is particular to one kind.
+pub struct ResourceInfo {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub namespaced: bool,
+    /// `status`, `scale`, `binding`, `log`, …: what discovery announces (name, kind, group, version, verbs).
+    pub subresources: &'static [SubresourceInfo],
+    pub columns: &'static [Column],
+    /// The plural with its group, `deployments.apps`: how errors name the resource.
+    pub qualified: &'static str,
+    /// A minimal valid object, for the conformance suite and for examples.
+    pub sample: fn() -> Value,
+    /// Where the objects live in the store.
+    pub(crate) storage: &'static str,
+    /// The fields that a field selector may name, besides name and namespace.
+    pub(crate) fields: &'static [Selectable],
+    pub(crate) hooks: Hooks,
+}
+
+impl ResourceInfo {
+    /// The subresource of this name.
+    pub fn subresource(&self, name: &str) -> Option<&'static SubresourceInfo> {
+        self.subresources
+            .iter()
+            .find(|subresource| subresource.name == name)
+    }
+
+    /// `v1` or `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+}
+
+impl std::fmt::Debug for ResourceInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.qualified)
+    }
+}
+
+pub struct SubresourceInfo {
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub group: &'static str,
+    pub version: &'static str,
+    pub verbs: &'static [&'static str],
+}
+
+/// Every kind that is served.
+pub(super) static TABLE: &[ResourceInfo] = &[
+    ResourceInfo {
+        short_names: &["ns"],
+        namespaced: false,
+        subresources: &[
+            status::<Namespace>(),
+            SubresourceInfo {
+                verbs: &["update"],
+                ..own::<Namespace>("finalize")
+            },
+        ],
+        columns: resources::namespace::COLUMNS,
+        fields: resources::namespace::FIELDS,
+        ..row::<Namespace>("namespaces", "namespace")
+    },
+    ResourceInfo {
+        short_names: &["no"],
+        namespaced: false,
+        subresources: &[status::<Node>()],
+        columns: resources::node::COLUMNS,
+        fields: resources::node::FIELDS,
+        ..row::<Node>("nodes", "node")
+    },
+    ResourceInfo {
+        short_names: &["po"],
+        categories: &["all"],
+        subresources: &[
+            status::<Pod>(),
+            SubresourceInfo {
+                kind: "Binding",
+                verbs: &["create"],
+                ..own::<Pod>("binding")
+            },
+            SubresourceInfo {
+                name: "eviction",
+                kind: "Eviction",
+                group: "policy",
+                version: "v1",
+                verbs: &["create"],
+            },
+            SubresourceInfo {
+                verbs: &["get"],
+                ..own::<Pod>("log")
+            },
+        ],
+        columns: resources::pod::COLUMNS,
+        fields: resources::pod::FIELDS,
+        ..row::<Pod>("pods", "pod")
+    },
+    ResourceInfo {
+        short_names: &["rs"],
+        categories: &["all"],
+        subresources: &[status::<ReplicaSet>(), SCALE],
+        columns: resources::replica_set::COLUMNS,
+        fields: resources::replica_set::FIELDS,
+        ..row::<ReplicaSet>("replicasets.apps", "replicaset")
+    },
+    ResourceInfo {
+        short_names: &["deploy"],
+        categories: &["all"],
+        subresources: &[status::<Deployment>(), SCALE],
+        columns: resources::deployment::COLUMNS,
+        ..row::<Deployment>("deployments.apps", "deployment")
+    },
+    ResourceInfo {
+        short_names: &["svc"],
+        categories: &["all"],
+        subresources: &[status::<Service>()],
+        columns: resources::service::COLUMNS,
+        fields: resources::service::FIELDS,
+        ..row::<Service>("services", "service")
+    },
+    ResourceInfo {
+        columns: resources::endpoint_slice::COLUMNS,
+        ..row::<EndpointSlice>("endpointslices.discovery.k8s.io", "endpointslice")
+    },
+    ResourceInfo {
+        short_names: &["ep"],
+        columns: resources::endpoints::COLUMNS,
+        ..row::<Endpoints>("endpoints", "endpoints")
+    },
+    ResourceInfo {
+        short_names: &["cm"],
+        columns: resources::config_map::COLUMNS,
+        ..row::<ConfigMap>("configmaps", "configmap")
+    },
+    ResourceInfo {
+        columns: resources::secret::COLUMNS,
+        fields: resources::secret::FIELDS,
+        ..row::<Secret>("secrets", "secret")
+    },
+    ResourceInfo {
+        short_names: &["ev"],
+        columns: resources::event::COLUMNS,
+        fields: resources::event::FIELDS,
+        ..row::<Event>("events", "event")
+    },
+    ResourceInfo {
+        group: "events.k8s.io",
+        qualified: "events.events.k8s.io",
+        short_names: &["ev"],
+        columns: resources::event::COLUMNS,
+        fields: resources::event::FIELDS_V1,
+        sample: resources::event::sample_v1,
+        hooks: resources::event::HOOKS_V1,
+        ..row::<Event>("events", "event")
+    },
+    ResourceInfo {
+        columns: resources::lease::COLUMNS,
+        ..row::<Lease>("leases.coordination.k8s.io", "lease")
+    },
+    ResourceInfo {
+        short_names: &["sa"],
+        columns: resources::service_account::COLUMNS,
+        ..row::<ServiceAccount>("serviceaccounts", "serviceaccount")
+    },
+    ResourceInfo {
+        short_names: &["ing"],
+        subresources: &[status::<Ingress>()],
+        columns: resources::ingress::COLUMNS,
+        ..row::<Ingress>("ingresses.networking.k8s.io", "ingress")
+    },
+    ResourceInfo {
+        namespaced: false,
+        columns: resources::ingress_class::COLUMNS,
+        ..row::<IngressClass>("ingressclasses.networking.k8s.io", "ingressclass")
+    },
+    ResourceInfo {
+        short_names: &["mod"],
+        categories: &["wasmorch"],
+        subresources: &[SubresourceInfo {
+            verbs: &["create", "get", "update"],
+            ..own::<Module>("content")
+        }],
+        columns: resources::module::COLUMNS,
+        ..row::<Module>("modules.wasmorch.dev", "module")
+    },
+];
+
+/// The autoscaling/v1 Scale of a workload with `spec.replicas` and `spec.selector`.
+const SCALE: SubresourceInfo = SubresourceInfo {
+    name: "scale",
+    kind: "Scale",
+    group: "autoscaling",
+    version: "v1",
+    verbs: &["get", "patch", "update"],
+};
+
+/// The row of a kind. Where two rows share their objects, the first: the one that shows them as
+/// they are stored.
+pub(super) fn row_of<K: Strategy>() -> &'static ResourceInfo {
+    let wanted = std::any::TypeId::of::<K>();
+    TABLE
+        .iter()
+        .find(|row| (row.hooks.type_id)() == wanted)
+        .expect("whoever has a strategy has a row; a test looks at each")
+}
+
+/// What most rows have in common: namespaced, no short names, no subresources.
+const fn row<K: Strategy>(qualified: &'static str, singular: &'static str) -> ResourceInfo {
+    ResourceInfo {
+        group: K::GROUP,
+        version: K::VERSION,
+        kind: K::KIND,
+        plural: K::URL_PATH_SEGMENT,
+        singular,
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        subresources: &[],
+        columns: &[],
+        qualified,
+        sample: K::sample,
+        storage: qualified,
+        fields: &[],
+        hooks: Hooks::of::<K>(),
+    }
+}
+
+/// A subresource that answers the kind itself.
+const fn own<K: Strategy>(name: &'static str) -> SubresourceInfo {
+    SubresourceInfo {
+        name,
+        kind: K::KIND,
+        group: K::GROUP,
+        version: K::VERSION,
+        verbs: &["get", "patch", "update"],
+    }
+}
+
+const fn status<K: Strategy>() -> SubresourceInfo {
+    own::<K>("status")
+}

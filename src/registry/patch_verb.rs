@@ -1,0 +1,88 @@
+//! Patch: read, change, write; again if somebody else wrote in between.
+//!
+//! A patch that carries a resourceVersion means exactly that version, and is refused when it has
+//! been replaced.
+
+use serde_json::Value;
+
+use super::error::{Error, MODIFIED};
+use super::kinds::ResourceInfo;
+use super::options::{Caller, WriteOptions, Written};
+use super::patch::{Compiled, Patch};
+use super::scale::scale_of;
+use super::update::{ATTEMPTS, Attempt, Part, Write};
+use super::{Registry, present};
+use crate::api::object;
+
+impl Registry {
+    #[expect(clippy::too_many_arguments, reason = "a URL, a body and its options")]
+    pub async fn patch(
+        &self,
+        res: &'static ResourceInfo,
+        ns: Option<&str>,
+        name: &str,
+        subresource: Option<&str>,
+        patch: Patch,
+        options: &WriteOptions,
+        caller: &Caller,
+    ) -> Result<Written, Error> {
+        let is_scale = subresource == Some("scale");
+        let part = if is_scale {
+            Part::Main
+        } else {
+            Part::of(res, subresource)?
+        };
+        let write = Write {
+            res,
+            part,
+            options,
+            caller,
+        };
+        let patch = Compiled::new(patch)?;
+        for _ in 0..ATTEMPTS {
+            let current = self.stored(res, ns, name)?;
+            let shown = if is_scale {
+                scale_of(res, &current)?
+            } else {
+                present(res, std::sync::Arc::clone(&current))?
+                    .object
+                    .clone()
+            };
+            let kind = if is_scale { "Scale" } else { res.kind };
+            let patched = patch
+                .apply(kind, shown)
+                .map_err(|error| error.on(res, name))?;
+            check_name(&patched, name)?;
+            if revision_of(&patched) != current.revision.0.to_string() {
+                break;
+            }
+            let attempt = if is_scale {
+                self.replace_scale(res, &current, &patched, options, caller)
+                    .await?
+            } else {
+                self.replace(write, &current, patched).await?
+            };
+            match attempt {
+                Attempt::Done(written) => return Ok(written),
+                Attempt::Lost if patch.names_a_revision() => break,
+                Attempt::Lost => {}
+            }
+        }
+        Err(Error::conflict(res, name, MODIFIED))
+    }
+}
+
+fn check_name(patched: &Value, name: &str) -> Result<(), Error> {
+    let given = object::name(patched);
+    if given == name {
+        return Ok(());
+    }
+    Err(Error::BadRequest(format!(
+        "the name of the object ({given}) does not match the name on the URL ({name})"
+    )))
+}
+
+/// The revision that the patched object claims; a patch that removes it claims nothing false.
+fn revision_of(patched: &Value) -> &str {
+    object::meta_str(patched, "resourceVersion").unwrap_or_default()
+}

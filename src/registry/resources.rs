@@ -1,0 +1,49 @@
+//! The strategies, one file per kind; what several kinds share has a file named for what it is.
+
+pub(crate) mod config_map;
+pub(crate) mod deployment;
+pub(crate) mod endpoint_slice;
+pub(crate) mod endpoints;
+pub(crate) mod event;
+pub(crate) mod ingress;
+pub(crate) mod ingress_class;
+pub(crate) mod lease;
+pub(crate) mod module;
+pub(crate) mod namespace;
+pub(crate) mod node;
+pub(crate) mod pod;
+pub(crate) mod replica_set;
+pub(crate) mod secret;
+pub(crate) mod service;
+pub(crate) mod service_account;
+
+mod cell;
+mod config_data;
+mod container;
+mod env;
+mod label_selector;
+mod pod_spec;
+mod pod_status_word;
+mod pod_template;
+mod port;
+mod probe;
+mod volume;
+
+/// The sample of a kind, changed at a JSON pointer, and what validation has to say about it.
+#[cfg(test)]
+fn check<K: super::strategy::Strategy>(
+    pointer: &str,
+    value: &serde_json::Value,
+    expected: &[&str],
+) {
+    let mut object = K::sample();
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    object.pointer_mut(parent).unwrap()[field] = value.clone();
+    let mut object: K = super::decode::decode(&object).unwrap().object;
+    object.metadata_mut().namespace = Some("default".to_owned());
+    object.set_defaults();
+    let mut errors = super::field_error::Errors::default();
+    object.validate(&mut errors);
+    let found: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(found, expected, "{pointer} {value}");
+}

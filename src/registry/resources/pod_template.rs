@@ -1,0 +1,46 @@
+//! The pod template of a workload: the pods that it will make, judged before it makes them.
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+
+use super::super::field_error::Errors;
+use super::super::meta;
+use super::super::path::Path;
+use super::pod_spec;
+
+pub(super) fn set_defaults(template: &mut PodTemplateSpec) {
+    // A template's creation timestamp means nothing, and old clients send one.
+    if let Some(metadata) = &mut template.metadata {
+        metadata.creation_timestamp = None;
+    }
+    pod_spec::set_defaults(template.spec.get_or_insert_default());
+}
+
+/// A template whose pods are restarted for ever, as replicas are.
+pub(super) fn validate(path: &Path<'_>, template: &PodTemplateSpec, errors: &mut Errors) {
+    let metadata = path.field("metadata");
+    if let Some(found) = &template.metadata {
+        if let Some(labels) = &found.labels {
+            meta::validate_labels(&metadata.field("labels"), labels, errors);
+        }
+        if let Some(annotations) = &found.annotations {
+            meta::validate_annotations(&metadata.field("annotations"), annotations, errors);
+        }
+    }
+    let at = path.field("spec");
+    let Some(spec) = &template.spec else {
+        errors.required(&at, "");
+        return;
+    };
+    pod_spec::validate(&at, spec, errors);
+    errors.one_of(
+        &at.field("restartPolicy"),
+        spec.restart_policy.as_deref(),
+        &["Always"],
+    );
+    if spec.active_deadline_seconds.is_some() {
+        errors.forbidden(
+            &at.field("activeDeadlineSeconds"),
+            "activeDeadlineSeconds is not supported in a template of replicas",
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! ServiceAccounts: who a pod is. They are stored and named; no tokens are issued yet.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use serde_json::{Value, json};
+
+use super::super::field_error::Errors;
+use super::super::path::Path;
+use super::super::strategy::Strategy;
+use super::cell;
+use crate::api::table::Column;
+
+pub(crate) const COLUMNS: &[Column] = &[
+    Column::text("Name"),
+    Column::integer("Secrets"),
+    Column::text("Age"),
+];
+
+impl Strategy for ServiceAccount {
+    fn validate(&self, errors: &mut Errors) {
+        errors.not_honoured(
+            &Path::Root.field("automountServiceAccountToken"),
+            self.automount_service_account_token == Some(true),
+            "no tokens are mounted yet; remove it, or set it to false",
+        );
+    }
+
+    fn cells(&self, now: Timestamp) -> Vec<Value> {
+        vec![
+            cell::name(&self.metadata),
+            self.secrets.as_ref().map_or(0, Vec::len).into(),
+            cell::age(&self.metadata, now),
+        ]
+    }
+
+    fn sample() -> Value {
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "sample"}})
+    }
+}

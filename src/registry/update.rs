@@ -1,0 +1,305 @@
+//! Update: a whole object, or its status, takes the place of what is there.
+//!
+//! The main resource and each subresource own their part: a write of the one never touches the
+//! other. Server-owned metadata is copied from the stored object. A write that changes nothing is
+//! answered with what is there, and nobody hears of it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::admission::{self, Reservation};
+use super::create::decode;
+use super::error::{Error, MODIFIED};
+use super::field_error::Errors;
+use super::kinds::ResourceInfo;
+use super::options::{Caller, WriteOptions, Written};
+use super::strategy::Draft;
+use super::{Registry, meta, present, typed};
+use crate::api::object;
+use crate::store::{self, Stored};
+
+/// How often a write that names no revision is computed anew because another came first.
+pub(super) const ATTEMPTS: usize = 64;
+
+/// Which part of an object a write owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All but the status.
+    Main,
+    /// The status alone.
+    Status,
+    /// `spec.finalizers` alone.
+    Finalize,
+}
+
+impl Part {
+    pub(super) fn of(res: &ResourceInfo, subresource: Option<&str>) -> Result<Self, Error> {
+        let part = match subresource {
+            None => return Ok(Self::Main),
+            Some("status") => Self::Status,
+            Some("finalize") => Self::Finalize,
+            Some(_) => return Err(Error::MethodNotAllowed),
+        };
+        match subresource.and_then(|name| res.subresource(name)) {
+            Some(_) => Ok(part),
+            None => Err(Error::MethodNotAllowed),
+        }
+    }
+}
+
+/// What a write is about, the same for every attempt.
+#[derive(Clone, Copy)]
+pub(super) struct Write<'a> {
+    pub(super) res: &'static ResourceInfo,
+    pub(super) part: Part,
+    pub(super) options: &'a WriteOptions,
+    pub(super) caller: &'a Caller,
+}
+
+/// How one attempt ended.
+pub(super) enum Attempt {
+    Done(Written),
+    /// Somebody else wrote in between.
+    Lost,
+}
+
+/// What an attempt is going to do.
+enum Plan {
+    Nothing,
+    Replace(Value),
+    /// The last thing that held a deleted object has gone.
+    Remove,
+}
+
+impl Registry {
+    /// `subresource`: `None` is the object itself, `Some("status")` writes only status,
+    /// `Some("scale")` takes a Scale (and answers the object that was scaled).
+    #[expect(clippy::too_many_arguments, reason = "a URL, a body and its options")]
+    pub async fn update(
+        &self,
+        res: &'static ResourceInfo,
+        ns: Option<&str>,
+        name: &str,
+        subresource: Option<&str>,
+        object: Value,
+        options: &WriteOptions,
+        caller: &Caller,
+    ) -> Result<Written, Error> {
+        if subresource == Some("scale") {
+            return self
+                .update_scale((res, ns, name), object, options, caller)
+                .await;
+        }
+        let write = Write {
+            res,
+            part: Part::of(res, subresource)?,
+            options,
+            caller,
+        };
+        let given = object::name(&object);
+        if !given.is_empty() && given != name {
+            return Err(Error::BadRequest(format!(
+                "the name of the object ({given}) does not match the name on the URL ({name})"
+            )));
+        }
+        let required = required_revision(&object).map(str::to_owned);
+        if required.is_some() {
+            let current = self.stored(res, ns, name)?;
+            check_revision(res, &current, required.as_deref())?;
+            return match self.replace(write, &current, object).await? {
+                Attempt::Done(written) => Ok(written),
+                Attempt::Lost => Err(Error::conflict(res, name, MODIFIED)),
+            };
+        }
+        for _ in 0..ATTEMPTS {
+            let current = self.stored(res, ns, name)?;
+            match self.replace(write, &current, object.clone()).await? {
+                Attempt::Done(written) => return Ok(written),
+                Attempt::Lost => {}
+            }
+        }
+        Err(Error::conflict(res, name, MODIFIED))
+    }
+
+    /// One attempt to put `wanted` in the place of `current`.
+    pub(super) async fn replace(
+        &self,
+        write: Write<'_>,
+        current: &Arc<Stored>,
+        wanted: Value,
+    ) -> Result<Attempt, Error> {
+        let (plan, warnings, reservation) = self.plan_update(write, current, wanted)?;
+        let key = current.key.clone();
+        let expected = Some(current.revision);
+        let result = match plan {
+            Plan::Nothing => Ok(Arc::clone(current)),
+            Plan::Replace(object) if write.options.dry_run => {
+                Ok(Arc::new(Stored::new(key, current.revision, object)))
+            }
+            Plan::Remove if write.options.dry_run => Ok(Arc::clone(current)),
+            Plan::Replace(object) => self.store().update(key, expected, object).await,
+            Plan::Remove => self.store().delete(key, expected).await,
+        };
+        reservation.settle(result.is_ok() && !write.options.dry_run);
+        match result {
+            Ok(stored) => Ok(Attempt::Done(Written {
+                object: present(write.res, stored)?,
+                warnings,
+                created: false,
+            })),
+            Err(store::Error::Conflict { .. }) => Ok(Attempt::Lost),
+            Err(error) => Err(Error::from_store(write.res, &current.key.name, error)),
+        }
+    }
+
+    fn plan_update(
+        &self,
+        write: Write<'_>,
+        current: &Stored,
+        wanted: Value,
+    ) -> Result<(Plan, Vec<String>, Reservation), Error> {
+        let res = write.res;
+        let name = &*current.key.name;
+        check_identity(res, current, &wanted)?;
+        let old = typed(res, current)?;
+        let merged = merge_parts(write.part, current, wanted);
+        let (mut draft, warnings) = decode(res, &merged, write.options)?;
+        meta::prepare_update(draft.meta_mut(), old.meta());
+        let mut reservation = Reservation::default();
+        if write.part == Part::Main {
+            draft.set_defaults();
+            draft.prepare_update(old.as_ref());
+            reservation = admission::mutate_update(self, res, draft.as_mut(), old.as_ref())?;
+        }
+        if let Err(error) = judge(write, draft.as_ref(), old.as_ref()) {
+            reservation.settle(false);
+            return Err(error);
+        }
+        let mut object = draft
+            .to_value()
+            .map_err(|source| Error::corrupt(res, name, source))?;
+        if write.part == Part::Main && is_spec_changed(&object, &current.object) {
+            bump_generation(&mut object);
+        }
+        let plan = if is_released(draft.as_ref()) {
+            Plan::Remove
+        } else if object == current.object {
+            Plan::Nothing
+        } else {
+            Plan::Replace(object)
+        };
+        Ok((plan, warnings, reservation))
+    }
+}
+
+/// Validation and validating admission; a status is its writer's own business.
+fn judge(write: Write<'_>, new: &dyn Draft, old: &dyn Draft) -> Result<(), Error> {
+    let mut errors = Errors::default();
+    if write.part == Part::Main {
+        meta::validate(new.meta(), write.res.hooks.names, &mut errors);
+        meta::validate_update(new.meta(), old.meta(), &mut errors);
+        new.validate(&mut errors);
+        new.validate_update(old, &mut errors);
+    }
+    if !errors.0.is_empty() {
+        let name = old.meta().name.as_deref().unwrap_or_default();
+        return Err(Error::invalid(write.res, name, errors.0));
+    }
+    admission::node_restriction::admit_update(write.caller, write.res, write.part, old)
+}
+
+/// The revision that the writer says it has seen.
+pub(super) fn required_revision(object: &Value) -> Option<&str> {
+    object::meta_str(object, "resourceVersion").filter(|rv| !rv.is_empty())
+}
+
+pub(super) fn check_revision(
+    res: &ResourceInfo,
+    current: &Stored,
+    required: Option<&str>,
+) -> Result<(), Error> {
+    match required {
+        Some(required) if required != current.revision.0.to_string() => {
+            Err(Error::conflict(res, &current.key.name, MODIFIED))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_identity(res: &ResourceInfo, current: &Stored, wanted: &Value) -> Result<(), Error> {
+    let name = &*current.key.name;
+    let given = object::namespace(wanted);
+    if res.namespaced && !given.is_empty() && given != &*current.key.namespace {
+        return Err(Error::BadRequest(
+            "the namespace of the provided object does not match the namespace sent on the request"
+                .to_owned(),
+        ));
+    }
+    let (given, uid) = (object::uid(wanted), object::uid(&current.object));
+    if !given.is_empty() && given != uid {
+        return Err(Error::conflict(
+            res,
+            name,
+            format!("Precondition failed: UID in precondition: {given}, UID in object meta: {uid}"),
+        ));
+    }
+    Ok(())
+}
+
+/// The object as it shall be: the part that is written from `wanted`, the rest from `current`.
+fn merge_parts(part: Part, current: &Stored, mut wanted: Value) -> Value {
+    let take = |value: &mut Value, field: &str| value.as_object_mut()?.remove(field);
+    match part {
+        Part::Main => {
+            take(&mut wanted, "status");
+            if let Some(status) = current.object.get("status") {
+                wanted["status"] = status.clone();
+            }
+            wanted
+        }
+        Part::Status => {
+            let mut merged = current.object.clone();
+            take(&mut merged, "status");
+            if let Some(status) = take(&mut wanted, "status") {
+                merged["status"] = status;
+            }
+            merged
+        }
+        Part::Finalize => {
+            let mut merged = current.object.clone();
+            let finalizers = wanted.pointer_mut("/spec/finalizers").map(Value::take);
+            merged["spec"]["finalizers"] = finalizers.unwrap_or_else(|| Value::Array(Vec::new()));
+            merged
+        }
+    }
+}
+
+/// Whether anything but metadata and status differs.
+fn is_spec_changed(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
+        return new != old;
+    };
+    let counts = |field: &&String| !matches!(field.as_str(), "metadata" | "status");
+    new.keys()
+        .chain(old.keys())
+        .filter(counts)
+        .any(|field| new.get(field) != old.get(field))
+}
+
+/// Counts a change, on kinds that count.
+pub(super) fn bump_generation(object: &mut Value) {
+    let metadata = object::metadata_mut(object);
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+        metadata.insert("generation".to_owned(), (generation + 1).into());
+    }
+}
+
+/// Whether a deletion was asked for and nothing holds the object any more.
+fn is_released(draft: &dyn Draft) -> bool {
+    let meta = draft.meta();
+    meta.deletion_timestamp.is_some()
+        && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
+        && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
+        && !draft.is_held()
+}

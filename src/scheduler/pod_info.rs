@@ -1,0 +1,245 @@
+//! A pod as the scheduler sees it, parsed once.
+//!
+//! Pods with the same [`Shape`] are interchangeable: whatever node one of them may go to, the
+//! other may too, with the same score. All replicas of a workload share one shape, which is what
+//! makes deciding cheap (`classes.rs`).
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration,
+};
+
+use crate::api::annotations::POD_TEMPLATE_HASH;
+use crate::api::{owner, pod};
+
+/// What a pod takes of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Amounts {
+    pub(super) cpu: u64,
+    pub(super) memory: u64,
+    pub(super) storage: u64,
+}
+
+/// Pods that count together when they are spread: a hash, since only equality matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Group(u64);
+
+impl Group {
+    fn of(value: &impl Hash) -> Self {
+        // The default hasher has fixed keys: the same pod is in the same group in every process.
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// All of a pod that a decision depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shape {
+    pub(super) requests: Amounts,
+    pub(super) selector: BTreeMap<String, String>,
+    /// Alternatives; empty means any node.
+    pub(super) affinity: Vec<Term>,
+    pub(super) tolerations: Vec<Tolerated>,
+    /// Replicas of one owner.
+    pub(super) owner: Option<Group>,
+    /// Pods of the same labels, also of another revision.
+    pub(super) app: Option<Group>,
+    pub(super) unsupported: Option<&'static str>,
+    pub(super) is_gated: bool,
+}
+
+/// A node selector term: everything in it must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Term {
+    pub(super) labels: Vec<Wanted>,
+    pub(super) fields: Vec<Wanted>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Wanted {
+    pub(super) key: String,
+    pub(super) operator: Operator,
+    pub(super) values: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+    Gt,
+    Lt,
+    /// Validation lets no other pass; should one, it matches no node.
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Tolerated {
+    /// `None` is every key.
+    pub(super) key: Option<String>,
+    /// `None` is every value (`Exists`).
+    pub(super) value: Option<String>,
+    /// `None` is every effect.
+    pub(super) effect: Option<String>,
+}
+
+pub(super) struct PodInfo {
+    pub(super) uid: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) priority: i32,
+    pub(super) created: Option<Timestamp>,
+    pub(super) node: Option<String>,
+    pub(super) is_finished: bool,
+    pub(super) is_terminating: bool,
+    /// Whether this scheduler is asked for.
+    pub(super) is_ours: bool,
+    pub(super) shape: Arc<Shape>,
+    pub(super) pod: Arc<Pod>,
+}
+
+impl PodInfo {
+    pub(super) fn new(pod: Arc<Pod>) -> Self {
+        let meta = &pod.metadata;
+        let spec = pod.spec.as_ref();
+        let scheduler = spec.and_then(|spec| spec.scheduler_name.as_deref());
+        Self {
+            uid: meta.uid.clone().unwrap_or_default(),
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            priority: spec.and_then(|spec| spec.priority).unwrap_or(0),
+            created: meta.creation_timestamp.as_ref().map(|time| time.0),
+            node: pod::node_name(&pod).map(str::to_owned),
+            is_finished: pod::phase(&pod).is_terminal(),
+            is_terminating: pod::is_terminating(&pod),
+            is_ours: scheduler.is_none_or(|name| name.is_empty() || name == super::COMPONENT),
+            shape: Arc::new(shape(&pod)),
+            pod,
+        }
+    }
+}
+
+fn shape(pod: &Pod) -> Shape {
+    let requests = pod::requests(pod);
+    let meta = &pod.metadata;
+    let mut shape = Shape {
+        requests: Amounts {
+            cpu: requests.cpu_millis,
+            memory: requests.memory_bytes,
+            storage: requests.storage_bytes,
+        },
+        selector: BTreeMap::new(),
+        affinity: Vec::new(),
+        tolerations: Vec::new(),
+        owner: owner::controller_of(meta).map(|owner| Group::of(&owner.uid)),
+        app: app(pod),
+        unsupported: None,
+        is_gated: false,
+    };
+    if let Some(spec) = &pod.spec {
+        shape.selector = spec.node_selector.clone().unwrap_or_default();
+        shape.affinity = affinity(spec);
+        shape.tolerations = spec.tolerations.iter().flatten().map(tolerated).collect();
+        shape.unsupported = unsupported(spec);
+        shape.is_gated = spec
+            .scheduling_gates
+            .as_ref()
+            .is_some_and(|gates| !gates.is_empty());
+    }
+    shape
+}
+
+/// The labels without those that tell revisions apart.
+fn app(pod: &Pod) -> Option<Group> {
+    let labels = pod.metadata.labels.as_ref()?;
+    let is_stable = |key: &str| key != POD_TEMPLATE_HASH && key != "controller-revision-hash";
+    let stable: Vec<_> = labels.iter().filter(|(key, _)| is_stable(key)).collect();
+    (!stable.is_empty()).then(|| Group::of(&(pod.metadata.namespace.as_deref(), stable)))
+}
+
+/// What this scheduler cannot honour, by the field's name.
+fn unsupported(spec: &PodSpec) -> Option<&'static str> {
+    let affinity = spec.affinity.as_ref();
+    let pod_affinity = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
+    let anti_affinity = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+    let required = |terms: Option<&Vec<_>>| terms.is_some_and(|terms| !terms.is_empty());
+    let hard_spread = || {
+        let constraints = spec.topology_spread_constraints.iter().flatten();
+        constraints
+            .into_iter()
+            .any(|constraint| constraint.when_unsatisfiable == "DoNotSchedule")
+    };
+    if required(pod_affinity.and_then(|a| {
+        a.required_during_scheduling_ignored_during_execution
+            .as_ref()
+    })) {
+        Some("required podAffinity")
+    } else if required(anti_affinity.and_then(|a| {
+        a.required_during_scheduling_ignored_during_execution
+            .as_ref()
+    })) {
+        Some("required podAntiAffinity")
+    } else if hard_spread() {
+        Some("topologySpreadConstraints with DoNotSchedule")
+    } else {
+        None
+    }
+}
+
+fn affinity(spec: &PodSpec) -> Vec<Term> {
+    let affinity = spec
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| {
+        affinity
+            .required_during_scheduling_ignored_during_execution
+            .as_ref()
+    });
+    let terms = required.map(|selector| selector.node_selector_terms.as_slice());
+    terms.unwrap_or_default().iter().map(term).collect()
+}
+
+fn term(term: &NodeSelectorTerm) -> Term {
+    Term {
+        labels: term
+            .match_expressions
+            .iter()
+            .flatten()
+            .map(wanted)
+            .collect(),
+        fields: term.match_fields.iter().flatten().map(wanted).collect(),
+    }
+}
+
+fn wanted(requirement: &NodeSelectorRequirement) -> Wanted {
+    Wanted {
+        key: requirement.key.clone(),
+        operator: match requirement.operator.as_str() {
+            "In" => Operator::In,
+            "NotIn" => Operator::NotIn,
+            "Exists" => Operator::Exists,
+            "DoesNotExist" => Operator::DoesNotExist,
+            "Gt" => Operator::Gt,
+            "Lt" => Operator::Lt,
+            _ => Operator::Unknown,
+        },
+        values: requirement.values.clone().unwrap_or_default(),
+    }
+}
+
+fn tolerated(toleration: &Toleration) -> Tolerated {
+    let given = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
+    let is_any_value = toleration.operator.as_deref() == Some("Exists");
+    Tolerated {
+        key: given(&toleration.key),
+        value: (!is_any_value).then(|| toleration.value.clone().unwrap_or_default()),
+        effect: given(&toleration.effect),
+    }
+}

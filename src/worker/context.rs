@@ -1,0 +1,89 @@
+//! What all pods of a worker share: handles, each owned by the component that made it, and the
+//! directory of the pods that are here, for those who serve them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::Client;
+use tokio::sync::watch;
+
+use super::address_pool::AddressPool;
+use super::checkpoint;
+use super::events::Recorder;
+use super::images::Images;
+use super::lifecycle::Timing;
+use super::logs::Logs;
+use super::network::Network;
+use super::objects::ObjectCache;
+use super::status_sender::StatusSender;
+use crate::clock::Clock;
+use crate::runtime::{PodSandbox, Runtime};
+
+/// See the module.
+pub struct Context {
+    pub clock: Clock,
+    pub client: Client,
+    pub runtime: Runtime,
+    pub images: Images,
+    pub objects: ObjectCache,
+    pub network: Arc<Network>,
+    pub addresses: AddressPool,
+    pub logs: Logs,
+    pub events: Recorder,
+    pub statuses: StatusSender,
+    pub checkpoints: checkpoint::Writer,
+    pub directory: Directory,
+    pub host_ip: IpAddr,
+    pub allocatable: BTreeMap<String, Quantity>,
+    pub allowed_host_paths: Vec<PathBuf>,
+    pub timing: Timing,
+    /// Ticks when volumes must be compared with their objects.
+    pub refresh: watch::Receiver<u64>,
+}
+
+/// A pod as those who serve it see it.
+#[derive(Clone)]
+pub struct PodView {
+    pub pod: Arc<Pod>,
+    pub sandbox: Option<Arc<PodSandbox>>,
+}
+
+/// The pods that are here, by uid.
+#[derive(Default)]
+pub struct Directory(Mutex<HashMap<String, PodView>>);
+
+impl Directory {
+    pub fn put(&self, uid: &str, view: PodView) {
+        self.lock().insert(uid.to_owned(), view);
+    }
+
+    pub fn remove(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    /// The pod of that name; the younger one, while the older one of the same name goes.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<PodView> {
+        let pods = self.lock();
+        let named = pods.values().filter(|view| {
+            let meta = &view.pod.metadata;
+            meta.name.as_deref() == Some(name) && meta.namespace.as_deref() == Some(namespace)
+        });
+        let created = |view: &&PodView| {
+            let meta = &view.pod.metadata;
+            meta.creation_timestamp.as_ref().map(|time| time.0)
+        };
+        named.max_by_key(created).cloned()
+    }
+
+    pub fn all(&self) -> Vec<PodView> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, PodView>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

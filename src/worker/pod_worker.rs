@@ -1,0 +1,371 @@
+//! The driver of one pod: performs what its lifecycle machine asks for and feeds it what happened.
+//!
+//! One task per pod uid. Everything that takes time (pulling, probing, waiting for an exit, closing)
+//! is a future in the task's own set, so nothing has to be cancelled elsewhere when the pod goes,
+//! and an idle pod is one sleeping task. What can be done at once is done at once: a pod whose
+//! module is loaded and that needs no objects of the API is running a few microseconds after it
+//! was seen.
+
+mod perform;
+mod start;
+mod volumes;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use tokio::sync::watch;
+
+use super::checkpoint::Checkpoint;
+use super::context::{Context, PodView};
+use super::images::Image;
+use super::lifecycle::{Effect, Event, Lifecycle, Now, PodFailure, PullFailure, Saved, Stage};
+use super::objects::{self, Objects};
+use super::plan::PodPlan;
+use super::status::{Observation, pod_status};
+use super::status_sender::{Update, Urgency};
+use super::volumes as volume_specs;
+use crate::api::pod::Phase;
+use crate::errors::chain;
+use crate::runtime::spec::ProjectedFile;
+use crate::runtime::{ContainerHandle, PodSandbox};
+
+/// What guests get when the worker process ends.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// What the API wants of this pod now.
+#[derive(Clone)]
+pub struct Desired {
+    pub pod: Arc<Pod>,
+    /// The object is gone, or another pod has its name.
+    pub is_removed: bool,
+}
+
+/// A finished piece of work.
+enum Done {
+    Event(Event),
+    Prepared(Result<Objects, objects::Error>),
+    Pulled {
+        container: usize,
+        result: Result<Image, PullFailure>,
+    },
+    EnvReady {
+        container: usize,
+        incarnation: u32,
+        objects: Result<Objects, objects::Error>,
+    },
+    Refreshed(Result<Objects, objects::Error>),
+    Finalized,
+}
+
+/// See the module.
+pub struct PodWorker {
+    context: Arc<Context>,
+    pod: Arc<Pod>,
+    id: PodId,
+    lifecycle: Lifecycle,
+    /// Events to step through before anything else.
+    queue: VecDeque<Event>,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    sandbox: Option<Arc<PodSandbox>>,
+    ip: Option<IpAddr>,
+    images: Vec<Option<Image>>,
+    handles: Vec<Option<ContainerHandle>>,
+    /// The files that volumes hold now.
+    files: Vec<(String, Vec<ProjectedFile>)>,
+    is_refreshing: bool,
+    has_deletion: bool,
+    is_forgotten: bool,
+    is_finalizing: bool,
+    said: Option<PodStatus>,
+    saved: Saved,
+}
+
+/// The pod's names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodId {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+impl PodId {
+    pub fn of(pod: &Pod) -> Self {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        Self {
+            namespace: text(&pod.metadata.namespace),
+            name: text(&pod.metadata.name),
+            uid: text(&pod.metadata.uid),
+        }
+    }
+}
+
+impl PodWorker {
+    /// A pod seen for the first time by this process; `saved` is its past, if it has one.
+    pub fn new(context: Arc<Context>, pod: Arc<Pod>, saved: Option<Saved>) -> Self {
+        let now = now(&context);
+        let id = PodId::of(&pod);
+        let (lifecycle, effects) = begin(&pod, &context, saved.as_ref(), now);
+        let count = lifecycle.plan().containers.len();
+        let mut worker = Self {
+            pod,
+            id,
+            lifecycle,
+            queue: VecDeque::new(),
+            work: FuturesUnordered::new(),
+            sandbox: None,
+            ip: None,
+            images: vec![None; count],
+            handles: vec![None; count],
+            files: Vec::new(),
+            is_refreshing: false,
+            has_deletion: false,
+            is_forgotten: false,
+            is_finalizing: false,
+            said: None,
+            saved: Saved::default(),
+            context,
+        };
+        // A pod that is being deleted is not started again first.
+        if worker.pod.metadata.deletion_timestamp.is_some() {
+            worker.has_deletion = true;
+            let grace = Duration::ZERO;
+            worker.queue.push_back(Event::Delete { grace });
+        } else {
+            worker.perform_all(effects);
+        }
+        // A pod that ended before this process began has nothing new to say.
+        let is_old = matches!(worker.lifecycle.stage(), Stage::Finished);
+        if is_old && crate::api::pod::phase(&worker.pod).is_terminal() {
+            worker.said = Some(worker.status());
+        }
+        worker.publish_view();
+        worker
+    }
+
+    /// Runs until nothing of the pod is left.
+    pub async fn run(mut self, mut desired: watch::Receiver<Desired>) {
+        let mut refresh = self.context.refresh.clone();
+        loop {
+            self.settle();
+            if matches!(self.lifecycle.stage(), Stage::Gone) && !self.is_finalizing {
+                break;
+            }
+            let wake = self.lifecycle.next_wake();
+            let sleep = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(done) = self.work.next(), if !self.work.is_empty() => self.finish(done),
+                changed = desired.changed() => {
+                    if changed.is_err() {
+                        self.save();
+                        self.stop_with_the_process().await;
+                        break;
+                    }
+                    let latest = desired.borrow_and_update().clone();
+                    self.observe(latest);
+                }
+                () = sleep => self.queue.push_back(Event::Tick),
+                Ok(()) = refresh.changed(), if self.has_files() => self.refresh(),
+            }
+        }
+        self.leave();
+    }
+
+    /// The worker process is ending: the guests get a moment to end in good order.
+    async fn stop_with_the_process(&mut self) {
+        let Some(sandbox) = self.sandbox.take() else {
+            return;
+        };
+        let handles: Vec<&ContainerHandle> = self.handles.iter().flatten().collect();
+        handles.iter().for_each(|handle| handle.stop());
+        let exits = futures::future::join_all(handles.iter().map(|handle| handle.wait()));
+        // Whoever has not stopped by then is closed with the sandbox.
+        let _ = tokio::time::timeout(LAST_MOMENT, exits).await;
+        sandbox.close().await;
+    }
+
+    /// Steps through what happened, then says and saves what changed.
+    fn settle(&mut self) {
+        while let Some(event) = self.queue.pop_front() {
+            let effects = self.lifecycle.step(event, now(&self.context));
+            self.perform_all(effects);
+        }
+        self.say();
+        self.save();
+    }
+
+    /// Takes the API's latest word.
+    fn observe(&mut self, desired: Desired) {
+        if desired.is_removed {
+            self.queue.push_back(Event::Removed);
+            return;
+        }
+        self.pod = desired.pod;
+        self.publish_view();
+        let meta = &self.pod.metadata;
+        let Some(deletion) = &meta.deletion_timestamp else {
+            return;
+        };
+        // The timestamp is when the grace period ends; only a shorter one is news.
+        let left = deletion.0.duration_since(self.context.clock.now());
+        let left = Duration::try_from(left).unwrap_or_default();
+        let grace = meta.deletion_grace_period_seconds;
+        let grace = grace.and_then(|seconds| u64::try_from(seconds).ok());
+        let whole = grace.map_or(self.lifecycle.plan().grace, Duration::from_secs);
+        if !self.has_deletion || grace == Some(0) {
+            self.has_deletion = true;
+            let grace = left.min(whole);
+            self.queue.push_back(Event::Delete { grace });
+        }
+    }
+
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Event(event) => self.queue.push_back(event),
+            Done::Prepared(objects) => self.create_sandbox(objects),
+            Done::Pulled { container, result } => self.pulled(container, result),
+            Done::EnvReady {
+                container,
+                incarnation,
+                objects,
+            } => self.start_with(container, incarnation, objects),
+            Done::Refreshed(objects) => self.refreshed(objects),
+            Done::Finalized => self.is_finalizing = false,
+        }
+    }
+
+    /// Sends the status if it is not what was said last.
+    fn say(&mut self) {
+        let stage = self.lifecycle.stage();
+        if matches!(stage, Stage::Gone) || self.is_forgotten {
+            return;
+        }
+        let status = self.status();
+        if self.said.as_ref() == Some(&status) {
+            return;
+        }
+        let is_pending = status.phase.as_deref() == Some(Phase::Pending.as_str());
+        let has_failed = matches!(stage, Stage::Preparing { message, .. } if !message.is_empty());
+        let urgency = if is_pending && !has_failed && !self.has_deletion {
+            Urgency::Soon
+        } else {
+            Urgency::Now
+        };
+        let update = Update {
+            namespace: self.id.namespace.clone(),
+            name: self.id.name.clone(),
+            uid: self.id.uid.clone(),
+            status: Arc::new(status.clone()),
+        };
+        self.context.statuses.send(update, urgency);
+        self.said = Some(status);
+    }
+
+    fn status(&self) -> PodStatus {
+        let observed = Observation {
+            pod: &self.pod,
+            lifecycle: &self.lifecycle,
+            prior: self.said.as_ref(),
+            pod_ip: self.ip,
+            host_ip: self.context.host_ip,
+        };
+        pod_status(&observed, self.context.clock.now())
+    }
+
+    fn save(&mut self) {
+        let saved = self.lifecycle.save();
+        if saved == self.saved || self.is_forgotten {
+            return;
+        }
+        self.saved = saved;
+        self.context.checkpoints.save(Checkpoint {
+            uid: self.id.uid.clone(),
+            namespace: self.id.namespace.clone(),
+            name: self.id.name.clone(),
+            ip: self.ip,
+            saved: self.saved.clone(),
+        });
+    }
+
+    fn publish_view(&self) {
+        let view = PodView {
+            pod: Arc::clone(&self.pod),
+            sandbox: self.sandbox.clone(),
+        };
+        self.context.directory.put(&self.id.uid, view);
+    }
+
+    /// The task ends: because the pod is gone, or because the process is.
+    fn leave(&self) {
+        self.context.directory.remove(&self.id.uid);
+        if !self.is_forgotten {
+            return;
+        }
+        let context = &self.context;
+        context.statuses.forget(&self.id.uid);
+        context.checkpoints.remove(&self.id.uid);
+        context.addresses.release(&self.id.uid);
+        let PodId {
+            namespace,
+            name,
+            uid,
+        } = &self.id;
+        context.logs.remove_pod(namespace, name, uid);
+    }
+
+    fn container(&self, index: usize) -> Option<&Container> {
+        let spec = self.pod.spec.as_ref()?;
+        let init = spec.init_containers.iter().flatten();
+        init.chain(&spec.containers).nth(index)
+    }
+
+    fn has_files(&self) -> bool {
+        !self.files.is_empty() && !self.is_refreshing && self.sandbox.is_some()
+    }
+}
+
+fn now(context: &Context) -> Now {
+    Now {
+        wall: context.clock.now(),
+        instant: context.clock.monotonic(),
+    }
+}
+
+/// The machine, from a past or from nothing; a pod that cannot run here is refused.
+fn begin(
+    pod: &Pod,
+    context: &Context,
+    saved: Option<&Saved>,
+    now: Now,
+) -> (Lifecycle, Vec<Effect>) {
+    match PodPlan::of(pod) {
+        Ok(plan) => {
+            let plan = Arc::new(plan);
+            match saved {
+                Some(saved) => Lifecycle::restore(&plan, context.timing, saved, now),
+                None => Lifecycle::new(plan, context.timing, now),
+            }
+        }
+        Err(error) => {
+            let failure = PodFailure {
+                reason: "UnsupportedPod",
+                message: chain(&error).to_string(),
+            };
+            let plan = Arc::new(PodPlan::nothing());
+            (
+                Lifecycle::refused(plan, context.timing, failure, now),
+                Vec::new(),
+            )
+        }
+    }
+}

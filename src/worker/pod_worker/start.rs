@@ -1,0 +1,119 @@
+//! From a pulled image to a running container: environment, spec, start.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+
+use super::{Done, PodWorker};
+use crate::errors::chain;
+use crate::worker::env;
+use crate::worker::fields::Subject;
+use crate::worker::lifecycle::{Event, StartFailure};
+use crate::worker::logs::LogId;
+use crate::worker::objects::{self, Objects, References};
+use crate::worker::specs;
+
+impl PodWorker {
+    /// Starts at once if nothing has to be fetched first.
+    pub(super) fn start(&mut self, container: usize, incarnation: u32) {
+        let mut references = References::new();
+        if let Some(spec) = self.container(container) {
+            env::references(spec, &mut references);
+        }
+        let needs_services = self.wants_service_links() && !self.context.network.is_synced();
+        if references.is_empty() && !needs_services {
+            return self.start_with(container, incarnation, Ok(Objects::default()));
+        }
+        let context = Arc::clone(&self.context);
+        let namespace = self.id.namespace.clone();
+        let fetching = async move {
+            if needs_services {
+                context.network.synced().await;
+            }
+            let objects = context.objects.get(&namespace, &references).await;
+            Done::EnvReady {
+                container,
+                incarnation,
+                objects,
+            }
+        };
+        self.work.push(fetching.boxed());
+    }
+
+    pub(super) fn start_with(
+        &mut self,
+        container: usize,
+        incarnation: u32,
+        objects: Result<Objects, objects::Error>,
+    ) {
+        let result = objects
+            .map_err(|error| StartFailure::Config(chain(&error).to_string()))
+            .and_then(|objects| self.try_start(container, incarnation, &objects));
+        if result.is_ok() {
+            let name = &self.lifecycle.plan().containers[container].name;
+            let (created, started) = (
+                format!("Created container: {name}"),
+                format!("Started container {name}"),
+            );
+            self.record(false, "Created", created, Some(container));
+            self.record(false, "Started", started, Some(container));
+        }
+        self.queue.push_back(Event::Started {
+            container,
+            incarnation,
+            result,
+        });
+    }
+
+    fn try_start(
+        &mut self,
+        index: usize,
+        incarnation: u32,
+        objects: &Objects,
+    ) -> Result<(), StartFailure> {
+        let config = |error: &(dyn std::error::Error + 'static)| {
+            StartFailure::Config(chain(error).to_string())
+        };
+        let run = |text: &str| StartFailure::Run(text.to_owned());
+        let container = self
+            .container(index)
+            .ok_or_else(|| run("no such container"))?;
+        let sandbox = self
+            .sandbox()
+            .ok_or_else(|| run("the pod has no sandbox"))?;
+        let image = self.images[index].clone().ok_or_else(|| run("no image"))?;
+        let pod_ip = self.ip.ok_or_else(|| run("the pod has no address"))?;
+        let subject = Subject {
+            pod: &self.pod,
+            pod_ip,
+            host_ip: self.context.host_ip,
+            allocatable: &self.context.allocatable,
+        };
+        let services = if self.wants_service_links() {
+            self.context.network.service_links(&self.id.namespace)
+        } else {
+            Vec::new()
+        };
+        let env = env::build(container, &subject, objects, &services).map_err(|it| config(&it))?;
+        let module = &self.lifecycle.plan().containers[index].image.name;
+        let spec = specs::container(&self.pod, container, module, env);
+        let log = self.context.logs.open(
+            &LogId {
+                namespace: self.id.namespace.clone(),
+                pod: self.id.name.clone(),
+                uid: self.id.uid.clone(),
+                container: container.name.clone(),
+            },
+            incarnation,
+        );
+        let started = sandbox.start(spec, image.artifact, log);
+        let handle = started.map_err(|error| StartFailure::Run(chain(&error).to_string()))?;
+        self.handle(index, incarnation, handle);
+        Ok(())
+    }
+
+    fn wants_service_links(&self) -> bool {
+        let spec = self.pod.spec.as_ref();
+        spec.and_then(|spec| spec.enable_service_links) != Some(false)
+    }
+}

@@ -1,0 +1,121 @@
+//! The pod's sandbox and its volumes: made once, and kept like the objects they come from.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+
+use super::{Done, PodWorker, volume_specs};
+use crate::errors::chain;
+use crate::worker::fields::Subject;
+use crate::worker::lifecycle::{Event, Stage};
+use crate::worker::objects::{self, Objects};
+use crate::worker::specs;
+
+impl PodWorker {
+    /// Makes the sandbox at once if nothing has to be waited for.
+    pub(super) fn prepare(&mut self) {
+        let references = volume_specs::references(&self.pod);
+        if references.is_empty() && self.context.addresses.is_ready() {
+            return self.create_sandbox(Ok(Objects::default()));
+        }
+        let context = Arc::clone(&self.context);
+        let namespace = self.id.namespace.clone();
+        let preparing = async move {
+            context.addresses.ready().await;
+            Done::Prepared(context.objects.get(&namespace, &references).await)
+        };
+        self.work.push(preparing.boxed());
+    }
+
+    pub(super) fn create_sandbox(&mut self, objects: Result<Objects, objects::Error>) {
+        // The pod may have been deleted while its objects were fetched.
+        if !matches!(self.lifecycle.stage(), Stage::Preparing { .. }) {
+            return;
+        }
+        let event = match self.try_create_sandbox(objects) {
+            Ok(()) => {
+                self.publish_view();
+                Event::SandboxReady
+            }
+            Err((reason, message)) => Event::SandboxFailed { reason, message },
+        };
+        self.queue.push_back(event);
+    }
+
+    fn try_create_sandbox(
+        &mut self,
+        objects: Result<Objects, objects::Error>,
+    ) -> Result<(), (&'static str, String)> {
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            ("FailedCreatePodSandBox", chain(error).to_string())
+        };
+        let objects = objects.map_err(|error| ("FailedMount", chain(&error).to_string()))?;
+        let allocated = self.context.addresses.allocate(&self.id.uid);
+        let ip = match allocated {
+            Some(allocated) => allocated.map_err(|error| failed(&error))?,
+            None => {
+                return Err((
+                    "FailedCreatePodSandBox",
+                    "the node has no podCIDR".to_owned(),
+                ));
+            }
+        };
+        let subject = Subject {
+            pod: &self.pod,
+            pod_ip: ip,
+            host_ip: self.context.host_ip,
+            allocatable: &self.context.allocatable,
+        };
+        let allowed = &self.context.allowed_host_paths;
+        let mount = |error: volume_specs::Error| ("FailedMount", chain(&error).to_string());
+        let built = volume_specs::build(&subject, &objects, allowed).map_err(mount)?;
+        let files = volume_specs::files(&subject, &objects).map_err(mount)?;
+        let spec = specs::sandbox(&self.pod, ip, built);
+        let sandbox = self.context.runtime.create_sandbox(spec);
+        self.sandbox = Some(sandbox.map_err(|error| failed(&error))?);
+        self.ip = Some(ip);
+        self.files = files;
+        Ok(())
+    }
+
+    /// Fetches the objects of the volumes again.
+    pub(super) fn refresh(&mut self) {
+        self.is_refreshing = true;
+        let references = volume_specs::references(&self.pod);
+        let context = Arc::clone(&self.context);
+        let namespace = self.id.namespace.clone();
+        let fetching =
+            async move { Done::Refreshed(context.objects.get(&namespace, &references).await) };
+        self.work.push(fetching.boxed());
+    }
+
+    /// Replaces the files of volumes whose objects changed; an object that went away changes
+    /// nothing, as in Kubernetes.
+    pub(super) fn refreshed(&mut self, objects: Result<Objects, objects::Error>) {
+        self.is_refreshing = false;
+        let (Some(sandbox), Some(ip), Ok(objects)) = (self.sandbox(), self.ip, objects) else {
+            return;
+        };
+        let subject = Subject {
+            pod: &self.pod,
+            pod_ip: ip,
+            host_ip: self.context.host_ip,
+            allocatable: &self.context.allocatable,
+        };
+        let Ok(latest) = volume_specs::files(&subject, &objects) else {
+            return;
+        };
+        for (name, files) in &latest {
+            let known = self.files.iter().any(|it| it.0 == *name && it.1 == *files);
+            if known {
+                continue;
+            }
+            if let Err(error) = sandbox.update_volume(name, files.clone()) {
+                let message = format!("update volume `{name}`: {}", chain(&error));
+                self.record(true, "FailedMount", message, None);
+                return;
+            }
+        }
+        self.files = latest;
+    }
+}

@@ -1,0 +1,290 @@
+//! The worker's own HTTPS API, asked by the API server: logs, pods, statistics, health.
+//!
+//! Every request but `/healthz` carries the cluster's wire secret as bearer token. On loopback the
+//! certificate is the worker's own; an address that others can reach needs one from the cluster's
+//! CA, which is not issued yet, so such an address is refused at start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query as UrlQuery, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::Deserialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use super::context::Context;
+use super::logs::{LogId, Query};
+use super::stats;
+use super::wire::is_same;
+use crate::errors::chain;
+use crate::tasks::TaskGroup;
+
+const CONNECTIONS: usize = 512;
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const HEAD: Duration = Duration::from_secs(30);
+
+/// Why the worker's API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("make the worker's certificate")]
+    Certificate(#[source] rcgen::Error),
+    #[error("use the worker's certificate")]
+    Tls(#[source] rustls::Error),
+}
+
+/// Bound, but not served.
+pub struct Server {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+struct Shared {
+    context: Arc<Context>,
+    node: String,
+    secret: Vec<u8>,
+}
+
+impl Server {
+    /// Takes a bound socket and makes a certificate for its address.
+    pub fn new(listener: TcpListener, address: SocketAddr) -> Result<Self, Error> {
+        let names = vec![address.ip().to_string(), "localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).map_err(Error::Certificate)?;
+        let certificate: CertificateDer<'static> = made.cert.der().clone();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(Error::Tls)?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], PrivateKeyDer::Pkcs8(key))
+            .map_err(Error::Tls)?;
+        Ok(Self {
+            listener,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        })
+    }
+
+    /// Serves until the group is cancelled.
+    pub async fn run(self, context: Arc<Context>, node: String, secret: Vec<u8>, tasks: TaskGroup) {
+        let router = router(Arc::new(Shared {
+            context,
+            node,
+            secret,
+        }));
+        let cancelled = tasks.cancelled();
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let accepting = async {
+            loop {
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                    return;
+                };
+                match self.listener.accept().await {
+                    Ok((stream, _)) => {
+                        let (acceptor, router) = (self.acceptor.clone(), router.clone());
+                        let stop = cancelled.clone();
+                        tasks.spawn_contained("worker API connection", async move {
+                            tokio::select! {
+                                () = serve(stream, acceptor, router) => {}
+                                () = stop.cancelled() => {}
+                            }
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "accept on the worker's API");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = cancelled.cancelled() => {}
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router) {
+    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
+    let Ok(Ok(stream)) = handshake else { return };
+    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD);
+    let service = TowerToHyperService::new(router);
+    if let Err(error) = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+    {
+        tracing::trace!(error = %chain(&*error), "worker API connection");
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
+        .route("/pods", get(pods))
+        .route("/stats/summary", get(summary))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&shared),
+            authenticate,
+        ))
+        .route("/healthz", get(|| async { "ok" }))
+        .with_state(shared)
+}
+
+async fn authenticate(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let header = request.headers().get(header::AUTHORIZATION);
+    let token = header
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
+        .unwrap_or_default();
+    if is_same(token, &shared.secret) {
+        next.run(request).await
+    } else {
+        (StatusCode::UNAUTHORIZED, "unauthorized\n").into_response()
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LogOptions {
+    follow: Option<String>,
+    previous: Option<String>,
+    timestamps: Option<String>,
+    tail_lines: Option<usize>,
+    since_seconds: Option<u64>,
+    since_time: Option<String>,
+    limit_bytes: Option<u64>,
+}
+
+impl LogOptions {
+    fn query(self) -> Result<Query, String> {
+        let flag = |value: &Option<String>| match value.as_deref() {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1" | "") => Ok(true),
+            Some(other) => Err(format!("`{other}` is neither true nor false")),
+        };
+        let since_time = self.since_time.as_ref().map(|text| {
+            let parsed = text.parse();
+            parsed.map_err(|_| format!("sinceTime: `{text}` is not an RFC 3339 time"))
+        });
+        Ok(Query {
+            follow: flag(&self.follow)?,
+            previous: flag(&self.previous)?,
+            timestamps: flag(&self.timestamps)?,
+            tail_lines: self.tail_lines,
+            since_seconds: self.since_seconds,
+            since_time: since_time.transpose()?,
+            limit_bytes: self.limit_bytes,
+        })
+    }
+}
+
+async fn logs(
+    State(shared): State<Arc<Shared>>,
+    Path((namespace, name, container)): Path<(String, String, String)>,
+    UrlQuery(options): UrlQuery<LogOptions>,
+) -> Response {
+    let query = match options.query() {
+        Ok(query) => query,
+        Err(text) => return (StatusCode::BAD_REQUEST, text).into_response(),
+    };
+    let Some(view) = shared.context.directory.find(&namespace, &name) else {
+        let text = format!("pod \"{name}\" is not on this worker");
+        return (StatusCode::NOT_FOUND, text).into_response();
+    };
+    let spec = view.pod.spec.as_ref();
+    let init = spec
+        .iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten());
+    let mut names = spec.iter().flat_map(|spec| &spec.containers).chain(init);
+    if !names.any(|known| known.name == container) {
+        let text = format!("container {container} is not valid for pod {name}");
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    let id = LogId {
+        namespace,
+        pod: name,
+        uid: view.pod.metadata.uid.clone().unwrap_or_default(),
+        container,
+    };
+    match shared.context.logs.read(&id, query) {
+        Ok(reader) => {
+            let chunks = futures::stream::unfold(reader, |mut reader| async move {
+                let chunk = reader.next().await?;
+                Some((chunk, reader))
+            });
+            let body = Body::from_stream(chunks);
+            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, chain(&error).to_string()).into_response(),
+    }
+}
+
+async fn pods(State(shared): State<Arc<Shared>>) -> Response {
+    let pods: Vec<_> = shared.context.directory.all();
+    let items: Vec<_> = pods.iter().map(|view| &*view.pod).collect();
+    axum::Json(
+        serde_json::json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items}),
+    )
+    .into_response()
+}
+
+async fn summary(State(shared): State<Arc<Shared>>) -> Response {
+    let pods = shared.context.directory.all();
+    let now = shared.context.clock.now();
+    axum::Json(stats::summary(&shared.node, &pods, now)).into_response()
+}
+
+/// Binds the worker's API; port 0 takes any.
+pub async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_options_are_read_as_kubernetes_writes_them() {
+        let read = |query: &str| {
+            let pairs = form_urlencoded::parse(query.as_bytes());
+            let map: serde_json::Map<String, serde_json::Value> = pairs
+                .map(|(key, value)| {
+                    let number = value
+                        .parse::<u64>()
+                        .ok()
+                        .filter(|_| key.ends_with('s') || key.ends_with("Lines"));
+                    (
+                        key.to_string(),
+                        number.map_or_else(|| value.to_string().into(), Into::into),
+                    )
+                })
+                .collect();
+            let options: LogOptions = serde_json::from_value(map.into()).unwrap();
+            options.query()
+        };
+        let query = read("follow=true&tailLines=10&sinceTime=2026-01-01T00:00:00Z").unwrap();
+        assert!(query.follow && !query.previous);
+        assert_eq!(query.tail_lines, Some(10));
+        assert!(query.since_time.is_some());
+        assert!(read("follow=maybe").is_err());
+        assert!(read("sinceTime=yesterday").is_err());
+    }
+}

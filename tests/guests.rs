@@ -1,0 +1,97 @@
+//! The committed guests are what their sources say: `prebuilt/SOURCES` names, for each, the hash of
+//! the binary and of the files it was built from. Changing a guest without rebuilding it fails here,
+//! and needs no wasm toolchain to be found out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+fn guests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples")
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// What `build.sh` computes: `sha256sum` of each file, sorted by name, hashed again.
+fn sources_hash(root: &Path, name: &str) -> String {
+    let mut files = vec![PathBuf::from("Cargo.toml"), PathBuf::from("Cargo.lock")];
+    collect(root, Path::new(name), &mut files);
+    files.sort_by_key(|path| path.to_string_lossy().into_owned());
+    let listing: String = files
+        .iter()
+        .map(|path| {
+            format!(
+                "{}  {}\n",
+                sha256(&fs::read(root.join(path)).unwrap()),
+                path.display()
+            )
+        })
+        .collect();
+    sha256(listing.as_bytes())
+}
+
+fn collect(root: &Path, directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(root.join(directory)).unwrap() {
+        let entry = entry.unwrap();
+        let path = directory.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            collect(root, &path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn prebuilt_guests_match_their_sources() {
+    let root = guests();
+    let sources = fs::read_to_string(root.join("prebuilt/SOURCES")).unwrap();
+    for line in sources.lines() {
+        let [name, binary, built_from] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("malformed line in SOURCES: {line}");
+        };
+        let wasm = fs::read(root.join(format!("prebuilt/{name}.wasm"))).unwrap();
+        assert_eq!(
+            sha256(&wasm),
+            binary,
+            "prebuilt/{name}.wasm is not the file that build.sh wrote"
+        );
+        assert_eq!(
+            sources_hash(&root, name),
+            built_from,
+            "{name} changed: run guest-examples/build.sh and commit"
+        );
+    }
+}
+
+#[test]
+fn every_prebuilt_guest_is_listed_and_holds_no_path_of_the_machine_that_built_it() {
+    let root = guests();
+    let sources = fs::read_to_string(root.join("prebuilt/SOURCES")).unwrap();
+    for entry in fs::read_dir(root.join("prebuilt")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "wasm") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(
+            sources
+                .lines()
+                .any(|line| line.starts_with(&format!("{name} "))),
+            "{name} is not in SOURCES"
+        );
+        let wasm = fs::read(&path).unwrap();
+        for private in [&b"/root/"[..], b"/home/"] {
+            assert!(
+                !wasm.windows(private.len()).any(|window| window == private),
+                "{name} holds a private path"
+            );
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// Requests to the API, with the server's own words when one fails.
+
+import type { Status } from './kinds';
+import { token } from './session';
+
+export class ApiError extends Error {
+  constructor(
+    readonly code: number,
+    readonly status: Status | null,
+    fallback: string,
+  ) {
+    super(status?.message ?? fallback);
+  }
+}
+
+export async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const headers = new Headers(init.headers);
+  const bearer = token();
+  if (bearer) headers.set('Authorization', `Bearer ${bearer}`);
+  if (!headers.has('Accept')) headers.set('Accept', 'application/json');
+  let response: Response;
+  try {
+    response = await fetch(path, { ...init, headers });
+  } catch {
+    throw new ApiError(0, null, 'The control plane does not answer.');
+  }
+  if (!response.ok) throw await failure(response);
+  return (await response.json()) as T;
+}
+
+async function failure(response: Response): Promise<ApiError> {
+  const text = await response.text();
+  let status: Status | null = null;
+  try {
+    status = JSON.parse(text) as Status;
+  } catch {
+    // Not a Status: a proxy or something before us answered; the code says enough.
+  }
+  return new ApiError(response.status, status, `${response.status} ${response.statusText}`);
+}
