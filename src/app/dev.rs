@@ -137,6 +137,8 @@ impl Cluster<'_> {
         }
         self.write_state()?;
         client.wait_for_nodes(&nodes, START).await?;
+        // Once more, now that every child has its process id.
+        self.write_state()?;
         banner::done("nodes", &nodes.join("  "));
         banner::done("ingress", &format!("http://{}", self.ports.ingress));
         if self.args.demo {
