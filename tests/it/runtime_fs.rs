@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's support may fail the test")]
 
 mod p1;
+mod p2;
 mod world;
 
 use std::sync::Arc;

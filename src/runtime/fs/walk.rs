@@ -64,6 +64,18 @@ impl Target {
         }
     }
 
+    fn is_link_with_slash(&self) -> bool {
+        let Self::Entry(Named {
+            found: Some(place),
+            slash: true,
+            ..
+        }) = self
+        else {
+            return false;
+        };
+        place.inode.kind() == Kind::Symlink
+    }
+
     /// The entry, for changing it; `.` and `..` name none.
     pub fn named(self, otherwise: Errno) -> Result<Named, Errno> {
         match self {
@@ -90,14 +102,12 @@ pub fn walk(root: &Root, start: &Place, path: &str, last: Last) -> Result<Target
     if start.inode.kind() != Kind::Directory {
         return Err(Errno::NotDirectory);
     }
-    Walk {
-        root,
-        start,
-        behind: Vec::new(),
-        at: start.clone(),
-        links: 0,
+    let target = Walk::new(root, start).run(path, last)?;
+    if last == Last::Name && target.is_link_with_slash() {
+        // It will be refused, but what leads outside must be refused as that.
+        Walk::new(root, start).run(path, Last::Follow)?;
     }
-    .run(path, last)
+    Ok(target)
 }
 
 struct Walk<'a> {
@@ -109,7 +119,17 @@ struct Walk<'a> {
     links: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(root: &'a Root, start: &'a Place) -> Self {
+        Self {
+            root,
+            start,
+            behind: Vec::new(),
+            at: start.clone(),
+            links: 0,
+        }
+    }
+
     fn run(mut self, path: &str, last: Last) -> Result<Target, Errno> {
         let mut path = Cow::Borrowed(path);
         let mut offset = 0;
