@@ -34,6 +34,10 @@ pub mod whole_file;
 mod model_tests;
 #[cfg(test)]
 mod posix_tests;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod view_tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

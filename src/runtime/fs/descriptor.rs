@@ -378,27 +378,6 @@ impl Descriptor {
     }
 }
 
-impl Named {
-    fn free(&self) -> Result<(), Errno> {
-        match &self.found {
-            None => Ok(()),
-            Some(place) if self.slash && place.inode.kind() != Kind::Directory => {
-                Err(Errno::NotDirectory)
-            }
-            Some(_) => Err(Errno::Exist),
-        }
-    }
-
-    /// Refuses a slash after the name of what is no directory.
-    fn not_slash(&self) -> Result<(), Errno> {
-        match (&self.found, self.slash) {
-            (_, false) => Ok(()),
-            (None, true) => Err(Errno::NoEntry),
-            (Some(_), true) => Err(Errno::NotDirectory),
-        }
-    }
-}
-
 /// Offsets are signed to the kernel, so they are to us.
 fn check_offset(offset: u64) -> Result<(), Errno> {
     match i64::try_from(offset) {

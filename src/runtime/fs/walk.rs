@@ -85,6 +85,28 @@ impl Target {
     }
 }
 
+impl Named {
+    /// Fails if the name is taken.
+    pub(super) fn free(&self) -> Result<(), Errno> {
+        match &self.found {
+            None => Ok(()),
+            Some(place) if self.slash && place.inode.kind() != Kind::Directory => {
+                Err(Errno::NotDirectory)
+            }
+            Some(_) => Err(Errno::Exist),
+        }
+    }
+
+    /// Refuses a slash after the name of what is no directory.
+    pub(super) fn not_slash(&self) -> Result<(), Errno> {
+        match (&self.found, self.slash) {
+            (_, false) => Ok(()),
+            (None, true) => Err(Errno::NoEntry),
+            (Some(_), true) => Err(Errno::NotDirectory),
+        }
+    }
+}
+
 /// Walks `path` from `start`.
 pub fn walk(root: &Root, start: &Place, path: &str, last: Last) -> Result<Target, Errno> {
     if path.is_empty() {
