@@ -237,7 +237,7 @@ impl Worker {
         follow_cidr(&self.network, &context, &self.tasks);
         let running = {
             let (agent, cancelled) = (Arc::clone(&agent), cancelled.clone());
-            async move { agent.run(cancelled).await }
+            async move { Box::pin(agent.run(cancelled)).await }
         };
         self.tasks.spawn("node", running);
         tokio::select! {

@@ -276,6 +276,7 @@ mod tests {
         )
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
     fn check(container: Value, expected: &[(&str, &str)]) {
         let env = build_with(&container, &[]).unwrap();
         let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
