@@ -29,6 +29,7 @@ mod reviews;
 mod discovery;
 mod openapi;
 
+mod blob_collector;
 mod handlers;
 mod modules;
 mod subresources;
@@ -43,7 +44,7 @@ mod worker_api;
 mod dispatch;
 pub mod listen;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -52,8 +53,8 @@ use crate::modules::Blobs;
 use crate::registry::Registry;
 use crate::tasks::TaskGroup;
 
+pub use blob_collector::collect_blobs;
 pub use listen::{Addresses, Bound};
-pub use modules::collect_blobs;
 pub use worker_api::WIRE_SECRET;
 
 /// The version that `/version` and the command line name.
@@ -92,6 +93,9 @@ impl Default for Limits {
     }
 }
 
+/// Writes more figures below the API server's own: those of loops that it does not know.
+pub type MetricsPage = Box<dyn Fn(&mut String) + Send + Sync>;
+
 /// What every request can reach; made once and shared.
 pub struct Server {
     pub registry: Registry,
@@ -102,6 +106,7 @@ pub struct Server {
     pub limits: Limits,
     pub tasks: TaskGroup,
     metrics: metrics::Metrics,
+    further_metrics: OnceLock<MetricsPage>,
     openapi: openapi::Documents,
     worker_api: worker_api::Client,
     requests: Semaphore,
@@ -123,6 +128,7 @@ impl Server {
             worker_api: worker_api::Client::new(pki.ca_der(), tasks.child()),
             ca_certificate: pki.ca_pem().to_owned(),
             metrics: metrics::Metrics::default(),
+            further_metrics: OnceLock::new(),
             requests: Semaphore::new(limits.requests),
             streams: Arc::new(Semaphore::new(limits.streams)),
             registry,
@@ -131,5 +137,11 @@ impl Server {
             limits,
             tasks,
         })
+    }
+
+    /// Adds the figures of the process's other organs to `/metrics`; the first call counts.
+    pub fn add_metrics(&self, page: MetricsPage) {
+        // A second page would be a mistake of the composition root, and harmless.
+        let _ = self.further_metrics.set(page);
     }
 }

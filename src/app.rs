@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod dev;
+pub mod router;
 pub mod server;
 pub mod shutdown;
 pub mod worker;
@@ -22,10 +23,12 @@ pub use config::ServerArgs;
 pub enum Role {
     /// Run the control plane: API server, store, scheduler, controllers, dashboard
     Server(ServerArgs),
-    /// Run a whole cluster on this machine
-    Dev(dev::DevArgs),
     /// Run a node: pods, their network and their logs
     Worker(worker::WorkerArgs),
+    /// Run the front door: ingress, services by name, node ports
+    Router(router::RouterArgs),
+    /// Run a whole cluster on this machine
+    Dev(dev::DevArgs),
 }
 
 impl Role {
@@ -50,6 +53,7 @@ impl Role {
                 Ok(())
             }
             Self::Dev(args) => dev::run(args, &tasks).await,
+            Self::Router(args) => Ok(router::run(args, &tasks).await?),
             Self::Worker(args) => Ok(worker::run(args, tasks).await?),
         }
     }
@@ -57,7 +61,7 @@ impl Role {
 
 /// `RUST_LOG` says what is logged; the roles' own progress by default.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=error"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -41,6 +41,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::app::Role;
+use crate::runtime::compile;
 use failure::{Exit, Failure, Result};
 use global::Global;
 use session::Session;
@@ -95,7 +96,7 @@ pub fn main() -> ExitCode {
     // The compiler's child process: written and read by `runtime::compile`, not for people.
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == "compile") {
-        return crate::runtime::compile::child_main(words);
+        return compile::child_main(words);
     }
     let cli = Cli::parse();
     // Two providers may be linked in; the first to be installed wins, and a second is no error.
@@ -125,9 +126,10 @@ impl Cli {
     async fn run(self) -> Result {
         let global = &self.global;
         match self.command {
-            Command::Role(role) => role.run().await.map_err(|error| {
-                Failure::new(Exit::Failed, "Role", format!("{error:#}"))
-            }),
+            Command::Role(role) => role
+                .run()
+                .await
+                .map_err(|error| Failure::new(Exit::Failed, "Role", format!("{error:#}"))),
             Command::Run(args) => run::run(&Session::open(global).await?, args).await,
             Command::Push(args) => push::run(&Session::open(global).await?, args).await,
             Command::Apply(args) => apply::apply(&Session::open(global).await?, args).await,

@@ -38,7 +38,9 @@ use super::dispatch::dispatch;
 use stall::StallGuard;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Also how long an idle HTTP/1.1 connection is kept. Longer than the 90 s of Go's and hyper's
+/// clients, so that they close first and no request meets a closing connection.
+const HEADER_TIMEOUT: Duration = Duration::from_mins(2);
 /// After an error of `accept` (out of descriptors), wait rather than spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -72,7 +74,6 @@ pub struct Bound {
 #[derive(Clone)]
 enum Face {
     Tls(TlsAcceptor),
-    /// The port, for checking `Host`.
     Plain,
 }
 
@@ -105,17 +106,13 @@ impl Bound {
     /// Serves both until the group is cancelled.
     pub fn serve(self, server: &Arc<Server>, tls: Arc<ServerConfig>, tasks: &TaskGroup) {
         let acceptor = Face::Tls(TlsAcceptor::from(tls));
-        let accept = accept(Arc::clone(server), self.https, acceptor, tasks.clone());
-        tasks.spawn("https listener", accept);
+        let https = accept(Arc::clone(server), self.https, acceptor, tasks.clone());
+        tasks.spawn("https listener", https);
         if let Some(listener) = self.http {
-            let accept = accept_plain(Arc::clone(server), listener, tasks.clone());
-            tasks.spawn("http listener", accept);
+            let http = accept(Arc::clone(server), listener, Face::Plain, tasks.clone());
+            tasks.spawn("http listener", http);
         }
     }
-}
-
-async fn accept_plain(server: Arc<Server>, listener: TcpListener, tasks: TaskGroup) {
-    accept(server, listener, Face::Plain, tasks).await;
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
@@ -160,21 +157,39 @@ async fn connection(server: Arc<Server>, stream: TcpStream, face: Face, tasks: T
     }
     let stream = StallGuard::new(stream, server.limits.stall_timeout);
     match face {
-        Face::Plain => serve(server, stream, true, tasks).await,
+        Face::Plain => serve(server, stream, Protocol::PlainHttp1, tasks).await,
         Face::Tls(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await
         {
-            Ok(Ok(stream)) => serve(server, stream, false, tasks).await,
+            Ok(Ok(stream)) => {
+                let protocol = match stream.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => Protocol::Http2,
+                    Some(_) | None => Protocol::Http1,
+                };
+                serve(server, stream, protocol, tasks).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         },
     }
 }
 
-async fn serve<S>(server: Arc<Server>, stream: S, is_plain: bool, tasks: TaskGroup)
+/// What is spoken; settled before the first byte, so that no silent client can keep us guessing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    PlainHttp1,
+    Http1,
+    Http2,
+}
+
+async fn serve<S>(server: Arc<Server>, stream: S, protocol: Protocol, tasks: TaskGroup)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut builder = Builder::new(Spawner(tasks.clone()));
+    let builder = Builder::new(Spawner(tasks.clone()));
+    let mut builder = match protocol {
+        Protocol::PlainHttp1 | Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+    };
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -188,6 +203,7 @@ where
     let drain = server.limits.drain;
     let service = service_fn(move |request: Request<Incoming>| {
         let server = Arc::clone(&server);
+        let is_plain = protocol == Protocol::PlainHttp1;
         async move { Ok::<_, Infallible>(respond(server, request, is_plain).await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

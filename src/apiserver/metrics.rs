@@ -91,6 +91,9 @@ impl Metrics {
                 "apiserver_storage_objects{{resource=\"{name}\"}} {count}"
             );
         }
+        if let Some(write) = server.further_metrics.get() {
+            write(&mut page);
+        }
         page
     }
 }

@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::response::Response;
 use futures::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::Value;
 use tokio_util::io::ReaderStream;
@@ -241,70 +240,6 @@ pub(crate) async fn download(ctx: &Context) -> Result<Response, Error> {
         headers.insert(header::ETAG, tag);
     }
     Ok(response)
-}
-
-/// Every blob that the cluster still names: versions of modules, and digests pinned in pods.
-///
-/// One object that cannot be read makes the whole answer an error: a shorter list would collect
-/// blobs that are in use.
-pub(crate) fn referenced(
-    registry: &registry::Registry,
-) -> Result<std::collections::BTreeSet<Digest>, registry::Error> {
-    use k8s_openapi::api::core::v1::Pod;
-
-    let caller = registry::Caller::system("blob-collector");
-    let mut digests = std::collections::BTreeSet::new();
-    for module in registry.api::<Module>(caller.clone()).list(None)? {
-        digests.extend(
-            module
-                .spec
-                .versions
-                .iter()
-                .filter_map(|version| version.digest.parse().ok()),
-        );
-    }
-    for pod in registry.api::<Pod>(caller).list(None)? {
-        let Some(spec) = &pod.spec else { continue };
-        let containers = spec
-            .containers
-            .iter()
-            .chain(spec.init_containers.iter().flatten());
-        digests.extend(
-            containers
-                .filter_map(|container| container.image.as_deref()?.parse::<image::ImageRef>().ok())
-                .filter_map(|image| image.digest),
-        );
-    }
-    Ok(digests)
-}
-
-/// Collects unreferenced blobs every `period`; runs until cancelled.
-pub async fn collect_blobs(
-    registry: registry::Registry,
-    blobs: Blobs,
-    (period, grace): (Duration, Duration),
-) {
-    loop {
-        tokio::time::sleep(period).await;
-        let now: Timestamp = registry.clock().now();
-        let referenced = match referenced(&registry) {
-            Ok(referenced) => referenced,
-            Err(error) => {
-                tracing::error!(error = %crate::errors::chain(&error), "cannot tell which blobs are in use; none is collected");
-                continue;
-            }
-        };
-        let blobs = blobs.clone();
-        let collected =
-            tokio::task::spawn_blocking(move || blobs.collect(&referenced, grace, now)).await;
-        match collected {
-            Ok(Ok(0)) | Err(_) => {}
-            Ok(Ok(count)) => tracing::info!(count, "collected blobs that nothing refers to"),
-            Ok(Err(error)) => {
-                tracing::warn!(error = %crate::errors::chain(&error), "cannot collect blobs");
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@
 //!
 //! The input is hostile: every length is checked against what is there, and depth is bounded.
 
+mod wire;
+
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -21,6 +23,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+
+use wire::{Reader, Wire, bytes_field, varint_field};
 
 const MAGIC: &[u8] = b"k8s\0";
 /// The deepest real message is about twelve deep (JSON schemas aside, which are not served).
@@ -128,11 +132,11 @@ fn field(parts: &[String]) -> Field {
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, Error> {
     let envelope = bytes.strip_prefix(MAGIC).ok_or(Error::Envelope)?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
-    let mut reader = Reader(envelope);
+    let mut reader = Reader::new(envelope);
     while let Some((number, wire)) = reader.next()? {
         match (number, wire) {
             (1, Wire::Bytes(bytes)) => {
-                let mut reader = Reader(bytes);
+                let mut reader = Reader::new(bytes);
                 while let Some((number, wire)) = reader.next()? {
                     match (number, wire) {
                         (1, Wire::Bytes(bytes)) => api_version = text(bytes)?,
@@ -177,7 +181,7 @@ fn decode_message(
     if depth > MAX_DEPTH {
         return Err(Error::TooDeep);
     }
-    let mut reader = Reader(bytes);
+    let mut reader = Reader::new(bytes);
     while let Some((number, wire)) = reader.next()? {
         let Some(field) = message.get(&number) else {
             continue;
@@ -233,8 +237,8 @@ fn push_items(
     depth: usize,
 ) -> Result<(), Error> {
     if let (Kind::Integer | Kind::Bool, Wire::Bytes(bytes)) = (kind, wire) {
-        let mut reader = Reader(bytes);
-        while !reader.0.is_empty() {
+        let mut reader = Reader::new(bytes);
+        while !reader.is_at_end() {
             let number = Wire::Varint(reader.varint()?);
             items.push(value(kind, number, depth)?);
         }
@@ -249,7 +253,7 @@ fn map_entry(kind: &Kind, wire: Wire<'_>, depth: usize) -> Result<(String, Value
         return Err(Error::WireType);
     };
     let (mut key, mut found) = (String::new(), None);
-    let mut reader = Reader(bytes);
+    let mut reader = Reader::new(bytes);
     while let Some((number, wire)) = reader.next()? {
         match (number, wire) {
             (1, Wire::Bytes(bytes)) => key = text(bytes)?,
@@ -340,92 +344,6 @@ fn text(bytes: &[u8]) -> Result<String, Error> {
     std::str::from_utf8(bytes)
         .map(str::to_owned)
         .map_err(|_| Error::Utf8)
-}
-
-/// The last integer field of that number.
-fn varint_field(bytes: &[u8], wanted: u32) -> Result<Option<u64>, Error> {
-    let (mut reader, mut found) = (Reader(bytes), None);
-    while let Some((number, wire)) = reader.next()? {
-        if let (true, Wire::Varint(value)) = (number == wanted, wire) {
-            found = Some(value);
-        }
-    }
-    Ok(found)
-}
-
-/// The last bytes field of that number.
-fn bytes_field(bytes: &[u8], wanted: u32) -> Result<Option<&[u8]>, Error> {
-    let (mut reader, mut found) = (Reader(bytes), None);
-    while let Some((number, wire)) = reader.next()? {
-        if let (true, Wire::Bytes(value)) = (number == wanted, wire) {
-            found = Some(value);
-        }
-    }
-    Ok(found)
-}
-
-#[derive(Clone, Copy)]
-enum Wire<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Fixed32,
-    Bytes(&'a [u8]),
-}
-
-/// Walks the fields of one message.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn next(&mut self) -> Result<Option<(u32, Wire<'a>)>, Error> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
-        let key = self.varint()?;
-        let number = u32::try_from(key >> 3).map_err(|_| Error::WireType)?;
-        let wire = match key & 7 {
-            0 => Wire::Varint(self.varint()?),
-            1 => {
-                let bytes = self.take(8)?;
-                let bits = bytes
-                    .iter()
-                    .rev()
-                    .fold(0, |bits, byte| bits << 8 | u64::from(*byte));
-                Wire::Fixed64(bits)
-            }
-            2 => {
-                let length = usize::try_from(self.varint()?).map_err(|_| Error::Truncated)?;
-                Wire::Bytes(self.take(length)?)
-            }
-            5 => {
-                self.take(4)?;
-                Wire::Fixed32
-            }
-            _ => return Err(Error::WireType),
-        };
-        Ok(Some((number, wire)))
-    }
-
-    fn varint(&mut self) -> Result<u64, Error> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first().ok_or(Error::Truncated)?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(Error::WireType)
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
-        if length > self.0.len() {
-            return Err(Error::Truncated);
-        }
-        let (taken, rest) = self.0.split_at(length);
-        self.0 = rest;
-        Ok(taken)
-    }
 }
 
 #[cfg(test)]

@@ -92,7 +92,8 @@ pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
             .filter(|letter| !letter.is_control())
             .flat_map(|letter| match letter {
                 '"' | '\\' => vec!['\\', letter],
-                _ => vec![letter],
+                _ if letter.is_ascii() => vec![letter],
+                _ => vec!['?'],
             })
             .collect();
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {

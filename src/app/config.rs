@@ -1,10 +1,12 @@
 //! What the operator may decide about the control plane, as flags and as plain data.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+
+use crate::{controllers, registry};
 
 /// `wasmorch server`.
 #[derive(Args, Clone, Debug)]
@@ -33,12 +35,22 @@ pub struct ServerArgs {
     /// The largest module that is taken (`256Mi`)
     #[arg(long, default_value = "256Mi", value_parser = size)]
     pub max_module_size: u64,
-    /// A node whose lease is older than this is not ready (`40s`)
-    #[arg(long, default_value = "40s", value_parser = duration)]
-    pub node_monitor_grace_period: Duration,
-    /// Pods of a node that stays away are replaced after this (`300s`)
-    #[arg(long, default_value = "300s", value_parser = duration)]
-    pub pod_eviction_timeout: Duration,
+    /// Addresses of pods; every node gets a block of them
+    #[arg(long, default_value = "10.64.0.0/10")]
+    pub pod_cidr: String,
+    /// Address that Services of type LoadBalancer get: the router's
+    #[arg(long, default_value = "127.0.0.1")]
+    pub load_balancer_address: IpAddr,
+    /// Timings for a cluster on one machine: a silent node is dead after 2 s, its pods are replaced
+    /// at once
+    #[arg(long)]
+    pub local: bool,
+    /// A node whose lease is older than this is not ready [default: 40s, 2s with --local]
+    #[arg(long, value_parser = duration)]
+    pub node_monitor_grace_period: Option<Duration>,
+    /// Pods of a node that stays away are replaced after this [default: 300s, 0s with --local]
+    #[arg(long, value_parser = duration)]
+    pub pod_eviction_timeout: Option<Duration>,
     /// Changes that are kept for watches and old lists
     #[arg(long, default_value_t = 20_000)]
     pub history: usize,
@@ -65,9 +77,46 @@ impl ServerArgs {
             service_cidr: "10.43.0.0/16".to_owned(),
             node_port_range: PortRange(30_000, 32_767),
             max_module_size: 256 << 20,
-            node_monitor_grace_period: Duration::from_secs(40),
-            pod_eviction_timeout: Duration::from_mins(5),
+            pod_cidr: "10.64.0.0/10".to_owned(),
+            load_balancer_address: [127, 0, 0, 1].into(),
+            local: false,
+            node_monitor_grace_period: None,
+            pod_eviction_timeout: None,
             history: 20_000,
+        }
+    }
+}
+
+impl ServerArgs {
+    /// What the registry is told.
+    pub(crate) fn registry(&self) -> registry::Config {
+        let usual = if self.local {
+            Duration::ZERO
+        } else {
+            Duration::from_mins(5)
+        };
+        let toleration = self.pod_eviction_timeout.unwrap_or(usual);
+        registry::Config {
+            service_cidr: self.service_cidr.clone(),
+            node_port_range: (self.node_port_range.0, self.node_port_range.1),
+            default_toleration_seconds: i64::try_from(toleration.as_secs()).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// What the controllers are told.
+    pub(crate) fn controllers(&self, ca_pem: &str) -> controllers::Config {
+        let usual = if self.local {
+            controllers::Config::dev()
+        } else {
+            controllers::Config::default()
+        };
+        controllers::Config {
+            node_monitor_grace_period: self
+                .node_monitor_grace_period
+                .unwrap_or(usual.node_monitor_grace_period),
+            pod_cidr: self.pod_cidr.clone(),
+            root_ca: Some(ca_pem.to_owned()),
+            ..usual
         }
     }
 }

@@ -133,7 +133,7 @@ impl Cluster<'_> {
             .map(|index| format!("dev-{index}"))
             .collect();
         for node in &nodes {
-            self.launch(self.layout.worker(self.args, self.ports, node));
+            self.launch(self.layout.worker(self.args, self.ports, node)?);
         }
         self.write_state()?;
         client.wait_for_nodes(&nodes, START).await?;

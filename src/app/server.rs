@@ -18,9 +18,12 @@ use crate::apiserver::listen::{self, Addresses, Bound};
 use crate::apiserver::pki::{self, Pki};
 use crate::apiserver::{self, Limits};
 use crate::clock::Clock;
+use crate::cloud;
+use crate::controllers;
 use crate::ids;
 use crate::modules::{Blobs, blobs};
 use crate::registry::{self, Caller, Registry, WriteOptions};
+use crate::scheduler;
 use crate::store::{self, Store};
 use crate::tasks::TaskGroup;
 
@@ -52,6 +55,8 @@ pub enum Error {
     Kubeconfig(#[source] auth::Error),
     #[error("prepare the cluster's first objects")]
     Bootstrap(#[source] registry::Error),
+    #[error("start the controllers")]
+    Controllers(#[source] controllers::Error),
     #[error(transparent)]
     Listen(#[from] listen::Error),
 }
@@ -102,16 +107,7 @@ impl ControlPlane {
         )
         .await
         .map_err(Error::Store)?;
-        let registry = Registry::new(
-            store,
-            clock.clone(),
-            registry::Config {
-                service_cidr: args.service_cidr.clone(),
-                node_port_range: (args.node_port_range.0, args.node_port_range.1),
-                default_toleration_seconds: i64::try_from(args.pod_eviction_timeout.as_secs())
-                    .unwrap_or(i64::MAX),
-            },
-        );
+        let registry = Registry::new(store, clock.clone(), args.registry());
         registry.bootstrap().await.map_err(Error::Bootstrap)?;
         ensure_wire_secret(&registry)
             .await
@@ -167,7 +163,7 @@ impl ControlPlane {
     /// Serves until the root group is cancelled, then drains; tells whether everything ended in time.
     pub async fn run(self) -> Result<bool, Error> {
         let tls = self.pki.server_config().map_err(Error::Pki)?;
-        self.start_loops();
+        self.start_loops()?;
         self.bound.serve(&self.server, tls, &self.tasks.api);
         self.tasks.root.cancelled().cancelled().await;
         tracing::info!("draining");
@@ -177,8 +173,18 @@ impl ControlPlane {
         Ok(api && loops && store)
     }
 
-    fn start_loops(&self) {
+    fn start_loops(&self) -> Result<(), Error> {
         let loops = &self.tasks.loops;
+        let config = self.args.controllers(self.pki.ca_pem());
+        let handle =
+            controllers::run(self.registry.clone(), config, loops).map_err(Error::Controllers)?;
+        self.server
+            .add_metrics(Box::new(move |page| write_counters(&handle, page)));
+        scheduler::run(self.registry.clone(), scheduler::Config::default(), loops);
+        let config = cloud::Config {
+            load_balancer_address: Some(self.args.load_balancer_address),
+        };
+        cloud::run(self.registry.clone(), config, loops);
         let cancelled = loops.cancelled();
         let collect = apiserver::collect_blobs(
             self.registry.clone(),
@@ -188,7 +194,29 @@ impl ControlPlane {
         loops.spawn("blob collector", async move {
             cancelled.run_until_cancelled(collect).await;
         });
-        let _ = &self.args;
+        Ok(())
+    }
+}
+
+/// The controllers' figures, under Kubernetes' names where it has them.
+fn write_counters(handle: &controllers::Handle, page: &mut String) {
+    use std::fmt::Write as _;
+    const NAME: &str = "wasmorch_controller_reconcile";
+    let _ = writeln!(page, "# TYPE {NAME}s_total counter");
+    for (controller, counters) in handle.counters() {
+        for (result, count) in [
+            (
+                "success",
+                counters.reconciles().saturating_sub(counters.errors()),
+            ),
+            ("error", counters.errors()),
+            ("panic", counters.panics()),
+        ] {
+            let _ = writeln!(
+                page,
+                "{NAME}s_total{{controller=\"{controller}\",result=\"{result}\"}} {count}"
+            );
+        }
     }
 }
 
@@ -260,10 +288,16 @@ fn write_kubeconfigs(
     let token = identities.join_token(pki.ca_der());
     auth::write_private(&args.data_dir.join("join-token"), token.as_bytes())
         .map_err(Error::Kubeconfig)?;
-    match &args.write_kubeconfig {
-        Some(path) => write(path, auth::ADMIN),
-        None => Ok(()),
+    let Some(path) = &args.write_kubeconfig else {
+        return Ok(());
+    };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|source| Error::CreateDirectory {
+            path: parent.to_owned(),
+            source,
+        })?;
     }
+    write(path, auth::ADMIN)
 }
 
 /// JSON is YAML, and needs no quoting rules of our own.

@@ -20,15 +20,18 @@ Examples:
 pub(super) struct Which {
     field: &'static str,
     word: &'static str,
+    removed: &'static str,
 }
 
 pub(super) const LABELS: Which = Which {
     field: "labels",
     word: "labeled",
+    removed: "unlabeled",
 };
 pub(super) const ANNOTATIONS: Which = Which {
     field: "annotations",
     word: "annotated",
+    removed: "annotated",
 };
 
 /// Set or remove labels or annotations
@@ -95,7 +98,12 @@ async fn change(
     }
     let patch = json!({"metadata": {which.field: changes}});
     session.merge(path, &patch).await?;
-    Ok(which.word)
+    let only_removes = changes.values().all(Value::is_null);
+    Ok(if only_removes {
+        which.removed
+    } else {
+        which.word
+    })
 }
 
 /// The objects first, then the changes.

@@ -77,34 +77,27 @@ impl Pushed {
 }
 
 pub(super) async fn push(session: &Session, file: &Path, name: &str, tag: &str) -> Result<Pushed> {
-    if !is_dns_label(name) {
-        return Err(Failure::usage(format!("`{name}` is no name for a module"))
-            .because("lower-case letters, digits and `-`, at most 63"));
-    }
+    check_name(name)?;
     let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
     if let Some(what) = not_wasm(&bytes) {
-        return Err(Failure::failed(
-            "W0104",
-            format!("{} is not WebAssembly: {what}", file.display()),
-        ));
+        let text = format!("{} is not WebAssembly: {what}", file.display());
+        return Err(Failure::failed("W0104", text));
     }
-    console::progress(&format!(
-        "pushing {} ({}) …",
-        file.display(),
-        size(bytes.len() as u64)
-    ));
+    let size = size(bytes.len() as u64);
+    console::progress(&format!("pushing {} ({size}) …", file.display()));
     let pushed = push_bytes(session, bytes, name, tag).await;
     console::progress("");
     pushed
 }
 
-/// The same for bytes that are at hand.
+/// The same for wasm that is in memory.
 pub(super) async fn push_bytes(
     session: &Session,
     bytes: Vec<u8>,
     name: &str,
     tag: &str,
 ) -> Result<Pushed> {
+    check_name(name)?;
     let encode =
         |text: &str| utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     let path = format!(
@@ -125,6 +118,14 @@ pub(super) async fn push_bytes(
             format!("the server's module {name:?} has no tag {tag:?}"),
         )),
     }
+}
+
+fn check_name(name: &str) -> Result {
+    if !is_dns_label(name) {
+        return Err(Failure::usage(format!("`{name}` is no name for a module"))
+            .because("lower-case letters, digits and `-`, at most 63"));
+    }
+    Ok(())
 }
 
 /// The version that a tag points at.

@@ -189,6 +189,10 @@ impl<'a> Rollout<'a> {
             })?;
             return console::print(&yaml);
         }
+        if revisions.is_empty() {
+            console::note("No rollout history found.");
+            return Ok(());
+        }
         let mut grid = Grid::new(&["REVISION", "CHANGE-CAUSE"]);
         for revision in &revisions {
             let cause = revision
@@ -324,8 +328,12 @@ fn find(revisions: &[Revision], number: Option<u64>) -> Result<&Revision> {
                 .iter()
                 .map(|known| known.number.to_string())
                 .collect();
-            Failure::failed("NotFound", format!("revision {number} is not kept"))
-                .help(format!("kept: {}", known.join(", ")))
+            let failure = Failure::failed("NotFound", format!("revision {number} is not kept"));
+            if known.is_empty() {
+                failure
+            } else {
+                failure.help(format!("kept: {}", known.join(", ")))
+            }
         }
         None => Failure::failed("NotFound", "there is no revision before this one"),
     })

@@ -28,6 +28,8 @@ pub(super) struct Layout {
 #[derive(Debug, Default)]
 pub(super) struct Grid {
     headings: Vec<String>,
+    /// Which of the server's columns are shown.
+    shown: Vec<usize>,
     rows: Vec<Vec<String>>,
     widths: Vec<usize>,
 }
@@ -54,15 +56,17 @@ impl Grid {
     /// Takes the rows of a server's table. `prefix` goes before each name (`pod/`).
     pub(super) fn add(&mut self, table: &Value, layout: Layout, prefix: &str) {
         let columns = list(table, "columnDefinitions");
-        let shown: Vec<usize> = (0..columns.len())
-            .filter(|index| layout.wide || columns[*index]["priority"].as_i64().unwrap_or(0) == 0)
-            .collect();
-        if self.headings.is_empty() {
-            self.headings = headings(columns, &shown, layout);
+        // Only the first table of a watch says what its columns are.
+        if !columns.is_empty() {
+            let is_shown = |index: &usize| {
+                layout.wide || columns[*index]["priority"].as_i64().unwrap_or(0) == 0
+            };
+            self.shown = (0..columns.len()).filter(is_shown).collect();
+            self.headings = headings(columns, &self.shown, layout);
         }
         for row in list(table, "rows") {
             let cells = list(row, "cells");
-            let mut texts = Vec::with_capacity(shown.len() + 2);
+            let mut texts = Vec::with_capacity(self.shown.len() + 2);
             if layout.namespaces {
                 texts.push(
                     meta(row, "namespace")
@@ -71,7 +75,7 @@ impl Grid {
                         .to_owned(),
                 );
             }
-            for index in &shown {
+            for index in &self.shown {
                 let text = cells.get(*index).map_or_else(String::new, cell);
                 texts.push(if *index == 0 {
                     format!("{prefix}{text}")
@@ -228,5 +232,20 @@ mod tests {
         a-long-name   1/1   0
         b             0/1   12
         ");
+    }
+
+    #[test]
+    fn a_watch_names_its_columns_once() {
+        let layout = Layout {
+            headers: true,
+            ..Layout::default()
+        };
+        let mut grid = Grid::default();
+        grid.add(&table(), layout, "");
+        grid.render(true);
+        let later = json!({"kind": "Table", "columnDefinitions": null,
+            "rows": [{"cells": ["b", "1/1", "dev-1", 12]}]});
+        grid.add(&later, layout, "");
+        assert_eq!(grid.render(false), "b             1/1     12\n");
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn load_balancer(
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

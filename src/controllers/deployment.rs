@@ -16,6 +16,7 @@
 mod plan;
 mod proportional;
 mod rolling;
+mod scale;
 mod status;
 mod template;
 

@@ -275,3 +275,56 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    use crate::clock::Clock;
+    use crate::controllers::Config;
+    use crate::registry::{self, Registry};
+    use crate::store::{self, Store};
+    use crate::tasks::TaskGroup;
+
+    #[tokio::test]
+    async fn a_panicking_object_backs_off_and_the_others_proceed() {
+        let directory = tempfile::tempdir().unwrap();
+        let tasks = TaskGroup::new();
+        let config = store::Config {
+            path: directory.path().join("wasmorch.db"),
+            volatile: Vec::new(),
+            history: 100,
+        };
+        let store = Store::open(config, &tasks).await.unwrap();
+        let registry = Registry::new(store, Clock::system(), registry::Config::default());
+        let ctx = Context::new(registry, Config::default(), &tasks);
+        let controller = Controller::new("test", &ctx);
+        let queue = Arc::clone(&controller.queue);
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (log, all_seen) = (Arc::clone(&seen), Arc::new(tokio::sync::Notify::new()));
+        let tell = Arc::clone(&all_seen);
+        let (_, counters) = controller.start(move |key| {
+            let (log, tell) = (Arc::clone(&log), Arc::clone(&tell));
+            async move {
+                assert!(key.name != "bad", "a bug");
+                let mut log = log.lock().unwrap();
+                log.push(key.name);
+                if log.len() == 3 {
+                    tell.notify_one();
+                }
+                Ok(Outcome::Done)
+            }
+        });
+        for name in ["bad", "a", "b", "c"] {
+            queue.add(Key::new("default", name));
+        }
+        let patience = Duration::from_secs(30);
+        tokio::time::timeout(patience, all_seen.notified())
+            .await
+            .unwrap();
+        assert!(counters.panics() >= 1);
+        assert!(!tasks.cancelled().is_cancelled(), "the process lives");
+        assert!(tasks.shutdown(patience).await);
+    }
+}

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 
+use super::Slot;
 use super::artifact::{Artifact, Entry};
 use super::cpu::{Cpu, Metered};
 use super::exit::Outcome;
@@ -35,6 +36,9 @@ use super::ticker::Presence;
 
 /// The environment variable that names the stop file.
 pub(super) const TERM_FILE_VARIABLE: &str = "WASMORCH_TERM_FILE";
+
+/// How long a killed handler's exit waits for requests that are being dropped.
+const AFTER_KILL: Duration = Duration::from_millis(500);
 
 /// A container's run, seen from its tasks and from its handles.
 pub(super) struct Container {
@@ -126,17 +130,24 @@ impl ContainerHandle {
     }
 }
 
+/// What a run holds until its exit is told.
+pub(super) struct Held {
+    pub(super) incarnation: Incarnation,
+    /// A command's place in the worker; a handler's requests take theirs in the pool.
+    pub(super) slot: Option<Slot>,
+}
+
 /// Runs a command to its end.
 pub(super) async fn run_command(
     container: Arc<Container>,
     launch: Arc<Launch>,
     artifact: Arc<Artifact>,
-    incarnation: Incarnation,
+    held: Held,
     presence: Presence,
 ) {
     let cpu = Arc::clone(&launch.cpu);
     let entry = call_entry(Arc::clone(&launch), artifact);
-    let ending = Ending::new(&container, launch, incarnation);
+    let ending = Ending::new(&container, launch, held);
     let guest = Metered::new(entry, cpu, presence);
     let exit = tokio::select! {
         biased;
@@ -151,10 +162,10 @@ pub(super) async fn run_handler(
     container: Arc<Container>,
     launch: Arc<Launch>,
     handler: Arc<Handler>,
-    incarnation: Incarnation,
+    held: Held,
     unbind: impl FnOnce() + Send,
 ) {
-    let ending = Ending::new(&container, launch, incarnation);
+    let ending = Ending::new(&container, launch, held);
     let drained = async {
         container.stopped.cancelled().await;
         handler.drain().await;
@@ -165,8 +176,9 @@ pub(super) async fn run_handler(
         () = drained => Exit::completed(),
     };
     unbind();
-    // Requests in flight trap at their next tick or see the kill where they wait.
-    handler.drain().await;
+    // Requests in flight trap at their next tick or see the kill where they wait. One whose client
+    // does not read is polled by nobody; it ends when that connection does.
+    let _ = tokio::time::timeout(AFTER_KILL, handler.drain()).await;
     ending.tell(exit);
 }
 
@@ -206,14 +218,14 @@ fn process_store(launch: &Arc<Launch>, artifact: &Artifact) -> Store<Host> {
 /// all that the run held is free.
 struct Ending {
     container: Arc<Container>,
-    held: Option<(Arc<Launch>, Incarnation)>,
+    held: Option<(Arc<Launch>, Held)>,
 }
 
 impl Ending {
-    fn new(container: &Arc<Container>, launch: Arc<Launch>, incarnation: Incarnation) -> Self {
+    fn new(container: &Arc<Container>, launch: Arc<Launch>, held: Held) -> Self {
         Self {
             container: Arc::clone(container),
-            held: Some((launch, incarnation)),
+            held: Some((launch, held)),
         }
     }
 
@@ -222,11 +234,13 @@ impl Ending {
     }
 
     fn end(&mut self, exit: Exit) {
-        let Some((launch, incarnation)) = self.held.take() else {
+        let Some((launch, held)) = self.held.take() else {
             return;
         };
         launch.client.close();
+        let Held { incarnation, slot } = held;
         drop(incarnation);
+        drop(slot);
         launch.log.close();
         drop(launch);
         self.container.exit.send_replace(Some(exit));

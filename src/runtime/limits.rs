@@ -19,9 +19,9 @@ pub(super) const MAX_TABLE_ENTRIES: usize = 20_000;
 /// Component-model handles an instance may hold.
 pub(super) const MAX_COMPONENT_HANDLES: usize = 20_000;
 /// Bytes a guest may hand to the host in one call.
-pub(super) const MAX_HOST_CALL_BYTES: usize = 16 << 20;
+pub(super) const MAX_HOST_CALL_BYTES: usize = 64 << 20;
 /// Bytes of one read of `get-random-bytes`.
-pub(super) const MAX_RANDOM_BYTES: u64 = 1 << 20;
+pub(super) const MAX_RANDOM_BYTES: u64 = 16 << 20;
 /// Elements of one table.
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;
 /// Bytes that a table element takes in the host.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::artifact::{Artifact, Role};
 use super::budget::Budget;
 use super::container::{
-    Container, ContainerHandle, ContainerStats, TERM_FILE_VARIABLE, run_command, run_handler,
+    Container, ContainerHandle, ContainerStats, Held, TERM_FILE_VARIABLE, run_command, run_handler,
 };
 use super::cpu::Cpu;
 use super::fs::{PodFs, Root, RootSpec};
@@ -163,18 +163,12 @@ impl PodSandbox {
         let presence = self.shared.engines.presence();
         match artifact.role() {
             Role::Command => {
-                let slot = self.shared.slot()?;
-                let running = run_command(
-                    Arc::clone(&container),
-                    launch,
-                    artifact,
+                let held = Held {
                     incarnation,
-                    presence,
-                );
-                self.shared.guests.spawn("container", async move {
-                    let _slot = slot;
-                    running.await;
-                });
+                    slot: Some(self.shared.slot()?),
+                };
+                let running = run_command(Arc::clone(&container), launch, artifact, held, presence);
+                self.shared.guests.spawn("container", running);
             }
             Role::Handler => {
                 let port = handler_port(&spec.ports);
@@ -233,6 +227,10 @@ impl PodSandbox {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(port, Arc::clone(&handler));
+        let held = Held {
+            incarnation,
+            slot: None,
+        };
         let handlers = Arc::clone(&self.handlers);
         let unbind = {
             let handler = Arc::clone(&handler);
@@ -247,7 +245,7 @@ impl PodSandbox {
                 }
             }
         };
-        let running = run_handler(Arc::clone(container), launch, handler, incarnation, unbind);
+        let running = run_handler(Arc::clone(container), launch, handler, held, unbind);
         self.shared.guests.spawn("container", running);
         Ok(())
     }

@@ -153,6 +153,7 @@ fn lacking(asked: Amounts, node: &NodeInfo, offer: &Offer) -> Lacking {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use crate::scheduler::pod_info::PodInfo;

@@ -2,6 +2,7 @@
 
 mod harness;
 mod kube_client;
+mod logs;
 mod requests;
 mod uploads;
 mod watches;

@@ -14,13 +14,13 @@ fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind(&listen)?;
     println!("ledger listening on {listen}");
     for stream in listener.incoming() {
-        let mut stream = stream?;
-        let mut reader = BufReader::new(stream.try_clone()?);
+        let stream = stream?;
+        let mut reader = BufReader::new(&stream);
         let mut line = String::new();
         while reader.read_line(&mut line)? > 0 {
             let mut file = OpenOptions::new().create(true).append(true).open(&ledger)?;
             file.write_all(line.as_bytes())?;
-            writeln!(stream, "ok {}", line.trim_end())?;
+            writeln!(&stream, "ok {}", line.trim_end())?;
             line.clear();
         }
     }

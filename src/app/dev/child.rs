@@ -24,6 +24,8 @@ const RESTART: Backoff = Backoff::new(Duration::from_millis(200), Duration::from
 pub struct Child {
     name: String,
     arguments: Vec<OsString>,
+    /// Secrets go this way: arguments can be read by everybody on the machine.
+    environment: Vec<(&'static str, OsString)>,
     log: PathBuf,
     verbose: bool,
 }
@@ -59,6 +61,7 @@ impl Child {
         Self {
             name: name.to_owned(),
             arguments: vec![role.into()],
+            environment: Vec::new(),
             log,
             verbose,
         }
@@ -67,6 +70,14 @@ impl Child {
     pub fn arg(&mut self, flag: &str, value: impl Into<OsString>) {
         self.arguments.push(flag.into());
         self.arguments.push(value.into());
+    }
+
+    pub fn flag(&mut self, flag: &str) {
+        self.arguments.push(flag.into());
+    }
+
+    pub fn env(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.environment.push((name, value.into()));
     }
 
     fn spawn(&self) -> std::io::Result<tokio::process::Child> {
@@ -78,6 +89,7 @@ impl Child {
         };
         Command::new(std::env::current_exe()?)
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env(PARENT_PIPE, "1")
             // A backtrace per WASI error code costs microseconds on every failing call.
             .env("RUST_LIB_BACKTRACE", "0")
@@ -156,6 +168,9 @@ async fn run(
                 return;
             }
         };
+        // Held open and never written to: its end tells the child that this process is gone. `wait`
+        // would close it if the handle still had it.
+        let _pipe = process.stdin.take();
         // A restart is told only after the first start: the banner has told that one.
         let id = process.id().unwrap_or_default();
         let first = pid.swap(id, Ordering::Relaxed) == 0 && failures == 0;

@@ -95,27 +95,31 @@ impl Layout {
     pub fn server(&self, args: &DevArgs, ports: &Ports) -> Child {
         let mut child = self.child("server", args);
         child.arg("--data-dir", self.root.join("server"));
-        child.arg("--https", ports.https.to_string());
-        child.arg("--http", ports.http.to_string());
+        child.arg("--bind", ports.https.to_string());
+        child.arg("--http-bind", ports.http.to_string());
         child.arg("--write-kubeconfig", self.kubeconfig());
-        child.arg("--node-monitor-grace-period", "2s");
-        child.arg("--pod-eviction-timeout", "0s");
+        child.flag("--local");
         child
     }
 
     pub fn router(&self, args: &DevArgs, ports: &Ports) -> Child {
         let mut child = self.child("router", args);
         child.arg("--data-dir", self.root.join("router"));
-        child.arg("--kubeconfig", self.kubeconfig());
-        child.arg("--ingress", ports.ingress.to_string());
+        child.arg("--kubeconfig", self.root.join("server/router.kubeconfig"));
+        child.arg("--bind", ports.ingress.to_string());
         child
     }
 
-    pub fn worker(&self, args: &DevArgs, _ports: &Ports, node: &str) -> Child {
+    /// Workers join as any machine would: by URL and join token.
+    pub fn worker(&self, args: &DevArgs, ports: &Ports, node: &str) -> anyhow::Result<Child> {
         let mut child = self.child(node, args);
         child.arg("--name", node);
         child.arg("--data-dir", self.root.join(node));
-        child.arg("--kubeconfig", self.kubeconfig());
+        child.arg("--server", format!("https://{}", ports.https));
+        let token = self.root.join("server/join-token");
+        let token =
+            fs::read_to_string(&token).with_context(|| format!("read {}", token.display()))?;
+        child.env("WASMORCH_TOKEN", token.trim());
         child.arg("--address", args.address.to_string());
         child.arg("--lease-renew", "500ms");
         if let Some(cpu) = &args.node_cpu {
@@ -124,7 +128,7 @@ impl Layout {
         if let Some(memory) = &args.node_memory {
             child.arg("--memory", memory);
         }
-        child
+        Ok(child)
     }
 
     fn child(&self, name: &str, args: &DevArgs) -> Child {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, ReplicaSet};
 
-use super::proportional::{self, Share};
 use super::rolling::{self, Fences, Size};
 use super::status::{self, Facts};
 use super::template;
@@ -66,13 +65,13 @@ pub(super) fn plan(
 }
 
 /// A ReplicaSet as it is, and as it shall be.
-struct Set {
+pub(super) struct Set {
     was: Option<Arc<ReplicaSet>>,
-    becomes: ReplicaSet,
+    pub(super) becomes: ReplicaSet,
 }
 
 impl Set {
-    fn replicas(&self) -> i32 {
+    pub(super) fn replicas(&self) -> i32 {
         self.becomes
             .spec
             .as_ref()
@@ -80,7 +79,7 @@ impl Set {
             .unwrap_or(1)
     }
 
-    fn size(&self) -> Size {
+    pub(super) fn size(&self) -> Size {
         Size {
             replicas: self.replicas(),
             available: status::available_replicas(&self.becomes),
@@ -93,16 +92,16 @@ impl Set {
 }
 
 /// One pass in the making.
-struct Step<'a> {
-    deployment: &'a Deployment,
-    spec: &'a DeploymentSpec,
-    desired: i32,
-    fences: Fences,
-    new: Option<Set>,
+pub(super) struct Step<'a> {
+    pub(super) deployment: &'a Deployment,
+    pub(super) spec: &'a DeploymentSpec,
+    pub(super) desired: i32,
+    pub(super) fences: Fences,
+    pub(super) new: Option<Set>,
     /// From the oldest.
-    old: Vec<Set>,
+    pub(super) old: Vec<Set>,
     deleted: Vec<Arc<ReplicaSet>>,
-    notices: Vec<Notice>,
+    pub(super) notices: Vec<Notice>,
     revision: Option<String>,
 }
 
@@ -226,79 +225,14 @@ impl<'a> Step<'a> {
         Ok(())
     }
 
-    /// Sizes follow the Deployment's, the rollout stands still.
-    fn scale(&mut self) {
-        let active: Vec<usize> = (0..self.old.len())
-            .filter(|&index| self.old[index].replicas() > 0)
-            .collect();
-        let new_active = self.new.as_ref().is_some_and(|new| new.replicas() > 0);
-        match (active.as_slice(), new_active) {
-            ([], _) if self.new.is_some() => self.resize_new(self.desired),
-            ([], _) => {
-                // Scaling a Deployment whose newest template has not been rolled out yet.
-                if let Some(latest) = self.old.len().checked_sub(1) {
-                    self.resize_one_old(latest, self.desired);
-                }
-            }
-            ([only], false) => self.resize_one_old(*only, self.desired),
-            _ if self.is_saturated() => self.resize_old(&vec![0; self.old.len()]),
-            _ if rolling::is_recreate(self.spec) => self.record_sizes(),
-            _ => self.scale_proportionally(),
-        }
-    }
-
-    /// Two active templates under `Recreate` (the strategy was changed during a rollout): the next
-    /// pass takes the old one down, if this one no longer looks like a scaling.
-    fn record_sizes(&mut self) {
-        for set in self.old.iter_mut().chain(&mut self.new) {
-            template::record_sizes(&mut set.becomes, self.desired, self.desired);
-        }
-    }
-
-    /// Whether the new ReplicaSet has all that the Deployment wants.
-    fn is_saturated(&self) -> bool {
-        self.new.as_ref().is_some_and(|new| {
-            template::recorded_sizes(&new.becomes).0 == Some(self.desired)
-                && new.size()
-                    == Size {
-                        replicas: self.desired,
-                        available: self.desired,
-                    }
-        })
-    }
-
-    fn scale_proportionally(&mut self) {
-        let max_now = self.desired + self.fences.surge;
-        let allowed = if self.desired > 0 { max_now } else { 0 };
-        let reported = self.deployment.status.as_ref();
-        let reported = reported.and_then(|status| status.replicas).unwrap_or(0);
-        let mut active: Vec<&mut Set> = self
-            .old
-            .iter_mut()
-            .chain(&mut self.new)
-            .filter(|set| set.replicas() > 0)
-            .collect();
-        let shares: Vec<Share> = active
-            .iter()
-            .map(|set| Share {
-                replicas: set.replicas(),
-                max_before: template::recorded_sizes(&set.becomes).1,
-            })
-            .collect();
-        let sizes = proportional::sizes(&shares, allowed, self.desired, max_now, reported);
-        for (set, size) in active.iter_mut().zip(sizes) {
-            resize(set, size, self.desired, max_now, &mut self.notices);
-        }
-    }
-
-    fn resize_new(&mut self, size: i32) {
+    pub(super) fn resize_new(&mut self, size: i32) {
         let max = self.desired + self.fences.surge;
         if let Some(new) = &mut self.new {
             resize(new, size, self.desired, max, &mut self.notices);
         }
     }
 
-    fn resize_one_old(&mut self, index: usize, size: i32) {
+    pub(super) fn resize_one_old(&mut self, index: usize, size: i32) {
         let max = self.desired + self.fences.surge;
         resize(
             &mut self.old[index],
@@ -309,7 +243,7 @@ impl<'a> Step<'a> {
         );
     }
 
-    fn resize_old(&mut self, sizes: &[i32]) {
+    pub(super) fn resize_old(&mut self, sizes: &[i32]) {
         for (index, size) in sizes.iter().enumerate() {
             if self.old[index].replicas() != *size {
                 self.resize_one_old(index, *size);
@@ -382,7 +316,7 @@ impl<'a> Step<'a> {
     }
 }
 
-fn resize(set: &mut Set, size: i32, desired: i32, max: i32, notices: &mut Vec<Notice>) {
+pub(super) fn resize(set: &mut Set, size: i32, desired: i32, max: i32, notices: &mut Vec<Notice>) {
     let before = set.replicas();
     template::record_sizes(&mut set.becomes, desired, max);
     if let Some(spec) = &mut set.becomes.spec {
@@ -418,5 +352,6 @@ fn age(set: &ReplicaSet) -> (Option<Timestamp>, i64, Option<&str>) {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 #[path = "plan_tests.rs"]
 mod tests;

@@ -110,6 +110,7 @@ pub(super) fn old_sizes(desired: i32, fences: Fences, new: Size, old: &[Size]) -
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn a_rollout_progresses_completes_and_stays() {
         let mut web = deployment(false);
-        let steps = [
+        let steps = vec![
             (set_of(0, 0), true, 0, "True", "NewReplicaSetCreated"),
             (set_of(3, 0), false, 5, "True", "ReplicaSetUpdated"),
             (set_of(3, 0), false, 20, "True", "ReplicaSetUpdated"),

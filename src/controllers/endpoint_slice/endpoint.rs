@@ -141,6 +141,7 @@ fn named(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

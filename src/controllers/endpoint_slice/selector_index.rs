@@ -64,6 +64,7 @@ fn filed(service: &Service) -> Option<(Pair, String, Labels)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

@@ -107,6 +107,7 @@ pub(super) fn marked(pod: &Pod, is_node_ready: bool, evict: bool, now: Timestamp
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

@@ -18,7 +18,8 @@ use crate::api::condition;
 pub(super) struct Signal {
     renewed: Option<Timestamp>,
     holder: Option<String>,
-    reported: Option<Timestamp>,
+    /// The `Ready` condition and its heartbeat; `None` if the words are this controller's.
+    reported: Option<(String, Option<Timestamp>)>,
 }
 
 impl Signal {
@@ -33,9 +34,19 @@ impl Signal {
                 .map(|time| time.0),
             holder: lease.and_then(|lease| lease.holder_identity.clone()),
             reported: ready
-                .and_then(|ready| ready.last_heartbeat_time.as_ref())
-                .map(|time| time.0),
+                .filter(|ready| !super::plan::is_ours(ready))
+                .map(|ready| {
+                    let heartbeat = ready.last_heartbeat_time.as_ref().map(|time| time.0);
+                    (ready.status.clone(), heartbeat)
+                }),
         }
+    }
+
+    /// Whether the node has said something since `before`. That this controller has overwritten
+    /// its report is not the node's word; that the report is there again is.
+    fn is_heartbeat_after(&self, before: &Self) -> bool {
+        (&self.renewed, &self.holder) != (&before.renewed, &before.holder)
+            || self.reported.is_some() && self.reported != before.reported
     }
 }
 
@@ -64,17 +75,15 @@ impl Heartbeats {
     /// first time has just spoken.
     pub(super) fn observe(&mut self, node: &str, signal: Signal, now: Instant) -> Duration {
         self.pulse(now);
-        match self.beats.get_mut(node) {
-            Some(beat) if beat.signal == signal => now.saturating_duration_since(beat.at),
-            Some(beat) => {
-                *beat = Beat { signal, at: now };
-                Duration::ZERO
-            }
-            None => {
-                self.beats.insert(node.to_owned(), Beat { signal, at: now });
-                Duration::ZERO
-            }
+        let Some(beat) = self.beats.get_mut(node) else {
+            self.beats.insert(node.to_owned(), Beat { signal, at: now });
+            return Duration::ZERO;
+        };
+        if signal.is_heartbeat_after(&beat.signal) {
+            beat.at = now;
         }
+        beat.signal = signal;
+        now.saturating_duration_since(beat.at)
     }
 
     pub(super) fn forget(&mut self, node: &str) {
@@ -133,6 +142,29 @@ mod tests {
         assert!(!beats.anyone_speaks(GRACE, at(6)));
         beats.observe("m", signal(0), at(6));
         assert!(beats.anyone_speaks(GRACE, at(6)));
+    }
+
+    #[test]
+    fn a_report_counts_and_the_overwriting_of_it_does_not() {
+        let (mut beats, start) = (Heartbeats::new(PERIOD), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let report = |status: &str| Signal {
+            reported: Some((status.to_owned(), None)),
+            ..Signal::default()
+        };
+        let ours = Signal::default();
+        let seen = [
+            report("True"),
+            report("True"),
+            ours.clone(),
+            ours,
+            report("True"),
+        ];
+        let mut silences = Vec::new();
+        for (second, signal) in (0..).zip(seen) {
+            silences.push(beats.observe("n", signal, at(second)).as_secs());
+        }
+        assert_eq!(silences, [0, 1, 2, 3, 0]);
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::controllers::events::Notice;
 /// What a worker reports; all of it is unknown once the worker is silent.
 const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
+const STOPPED: &str = "NodeStatusUnknown";
+const NEVER: &str = "NodeStatusNeverUpdated";
+
 pub(super) struct Plan {
     pub(super) conditions: Vec<NodeCondition>,
     pub(super) taints: Vec<Taint>,
@@ -86,6 +89,11 @@ fn readiness(conditions: &[NodeCondition]) -> Readiness {
     }
 }
 
+/// Whether a condition is this controller's word for silence.
+pub(super) fn is_ours(condition: &NodeCondition) -> bool {
+    matches!(condition.reason.as_deref(), Some(STOPPED | NEVER))
+}
+
 /// The heartbeat time stays the worker's: this is not a heartbeat.
 fn unknown(conditions: &mut Vec<NodeCondition>, kind: &str, now: Timestamp) {
     match conditions
@@ -95,14 +103,14 @@ fn unknown(conditions: &mut Vec<NodeCondition>, kind: &str, now: Timestamp) {
         Some(condition) if condition.status == Status::Unknown.as_str() => {}
         Some(condition) => {
             Status::Unknown.as_str().clone_into(&mut condition.status);
-            condition.reason = Some("NodeStatusUnknown".to_owned());
+            condition.reason = Some(STOPPED.to_owned());
             condition.message = Some("Kubelet stopped posting node status.".to_owned());
             condition.last_transition_time = Some(Time(now));
         }
         None => conditions.push(NodeCondition {
             type_: kind.to_owned(),
             status: Status::Unknown.as_str().to_owned(),
-            reason: Some("NodeStatusNeverUpdated".to_owned()),
+            reason: Some(NEVER.to_owned()),
             message: Some("Kubelet never posted node status.".to_owned()),
             last_transition_time: Some(Time(now)),
             last_heartbeat_time: None,
@@ -173,6 +181,7 @@ fn taints(
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

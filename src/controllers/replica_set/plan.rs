@@ -76,7 +76,7 @@ pub(super) fn plan(
         Action::Create((desired - active.len()).min(BURST))
     } else if active.len() > desired {
         let surplus = (active.len() - desired).min(BURST);
-        active.sort_by(|a, b| rank::first_to_go(a, b, siblings_by_node));
+        rank::sort(&mut active, siblings_by_node);
         active.truncate(surplus);
         Action::Delete(active)
     } else {

@@ -159,6 +159,9 @@ impl Index {
                 port.turn = Arc::clone(&before.turn);
             }
         }
+        if let Some(old) = old {
+            service.traffic = Arc::clone(&old.traffic);
+        }
         let ready = slices.iter().flat_map(|slice| &slice.ready);
         service.ready = ready.cloned().collect();
     }

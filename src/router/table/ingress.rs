@@ -202,21 +202,24 @@ impl RoutingTable {
     }
 }
 
-fn backend<'a>(
-    service: Option<&'a Arc<Service>>,
+fn backend(
+    service: Option<&Arc<Service>>,
     port: impl FnOnce(&Service) -> Option<&Port>,
     key: impl FnOnce() -> Key,
-) -> Backend<'a> {
-    let found = service.and_then(|service| Some((service, position(service, port(service)?)?)));
+) -> Backend<'_> {
+    let found = service.and_then(|service| Some((service, service.position(port(service)?)?)));
     match found {
         Some((service, port)) => Backend::Port(service, port),
         None => Backend::NoService(key()),
     }
 }
 
-fn position(service: &Service, port: &Port) -> Option<PortIndex> {
-    let mut ports = service.ports.iter();
-    ports.position(|it| std::ptr::eq(it, port)).map(PortIndex)
+impl Service {
+    /// Where a port of this service stands in it.
+    pub fn position(&self, port: &Port) -> Option<PortIndex> {
+        let mut ports = self.ports.iter();
+        ports.position(|it| std::ptr::eq(it, port)).map(PortIndex)
+    }
 }
 
 /// Reads `<service>.<namespace>.localhost`.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use k8s_openapi::api::core::v1 as core;
 
 use super::endpoints::{Endpoint, Ready};
+use crate::router::traffic::Traffic;
 
 /// A transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,6 +56,8 @@ pub struct Service {
     /// Addresses that the cloud provider gave a service of type LoadBalancer.
     pub balancer_ips: Vec<IpAddr>,
     pub ports: Vec<Port>,
+    /// What has passed through; lives on when the service is rebuilt.
+    pub traffic: Arc<Traffic>,
     pub(super) ready: Vec<Ready>,
 }
 
@@ -158,6 +161,7 @@ impl Service {
             cluster_ips,
             balancer_ips: balancer_ips(service, spec.type_.as_deref()),
             ports: ports.collect(),
+            traffic: Arc::default(),
             ready: Vec::new(),
         }
     }

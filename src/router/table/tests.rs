@@ -15,7 +15,8 @@ fn key(text: &str) -> Key {
 }
 
 fn service(index: &mut Index, name: &str, spec: Value) {
-    let object = json!({ "metadata": {}, "spec": spec });
+    let mut object = json!({ "metadata": {} });
+    object["spec"] = spec;
     let object: core::Service = serde_json::from_value(object).unwrap();
     index.set_service(&key(name), Some(&object));
 }
@@ -41,7 +42,8 @@ fn slice(index: &mut Index, name: &str, of: &str, endpoints: &[(&str, bool, bool
 }
 
 fn ingress(index: &mut Index, name: &str, created: &str, spec: Value) {
-    let object = json!({ "metadata": { "creationTimestamp": created }, "spec": spec });
+    let mut object = json!({ "metadata": { "creationTimestamp": created } });
+    object["spec"] = spec;
     let object: Ingress = serde_json::from_value(object).unwrap();
     index.set_ingress(&key(name), Some(&object));
 }
@@ -311,6 +313,9 @@ fn what_only_one_can_have_goes_to_the_first() {
     assert_eq!(owner(&index), None);
 }
 
+/// The service it belongs to; address, ready and terminating of each endpoint.
+type ModelSlice = (u8, Vec<(u8, bool, bool)>);
+
 #[derive(Clone, Debug)]
 enum Change {
     Service(u8, bool),
@@ -332,7 +337,7 @@ proptest! {
     fn an_answer_is_always_ready(changes in prop::collection::vec(change(), 1..60)) {
         let mut index = Index::default();
         let mut services = [false; 3];
-        let mut slices: [Option<(u8, Vec<(u8, bool, bool)>)>; 4] = Default::default();
+        let mut slices: [Option<ModelSlice>; 4] = Default::default();
         for change in changes {
             match change {
                 Change::Service(name, there) => {

@@ -119,7 +119,8 @@ function address(path: string, revision: string): string {
 function protocols(): string[] {
   const bearer = token();
   const encoded = bearer ? btoa(bearer).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '') : null;
-  return encoded ? [`base64url.bearer.authorization.k8s.io.${encoded}`, 'base64.binary.k8s.io'] : ['base64.binary.k8s.io'];
+  const spoken = ['text.wasmorch.dev', 'base64.binary.k8s.io'];
+  return encoded ? [`base64url.bearer.authorization.k8s.io.${encoded}`, ...spoken] : spoken;
 }
 
 export function decode<T>(data: string): WatchEvent<T> {

@@ -1,0 +1,84 @@
+//! The front door, put together: a login, bound sockets, then lanes until the group is cancelled.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::client::{self, Login};
+use crate::router::{self, Config, Router};
+use crate::tasks::TaskGroup;
+
+/// `wasmorch router`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RouterArgs {
+    /// Kubeconfig of the router's user; the server writes `router.kubeconfig` into its data directory
+    #[arg(long, env = "WASMORCH_KUBECONFIG", conflicts_with_all = ["server", "token"])]
+    pub kubeconfig: Option<PathBuf>,
+    /// URL of the API server, with --token
+    #[arg(long, env = "WASMORCH_SERVER", requires = "token")]
+    pub server: Option<String>,
+    /// The join token of the cluster; better in the environment than on the command line
+    #[arg(long, env = "WASMORCH_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Address of the front door; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub bind: SocketAddr,
+    /// Loopback address of metrics and health
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub admin: SocketAddr,
+    /// Address that node ports are opened on
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub node_port_address: IpAddr,
+    /// Threads that serve clients; the machine's cores by default
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Where the last routing table is kept, for a start without the server
+    #[arg(long, env = "WASMORCH_DATA", default_value = "./wasmorch-router")]
+    pub data_dir: PathBuf,
+}
+
+/// Why the router does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("neither --kubeconfig nor --server with --token says how to reach the API server")]
+    NoLogin,
+    #[error("create `{path}`")]
+    CreateDirectory {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    #[error(transparent)]
+    Router(#[from] router::Error),
+}
+
+/// Builds the router and runs it until `tasks` is cancelled.
+pub async fn run(args: RouterArgs, tasks: &TaskGroup) -> Result<(), Error> {
+    let login = match (&args.kubeconfig, &args.server, &args.token) {
+        (Some(path), _, _) => Login::Kubeconfig(path.clone()),
+        (None, Some(server), Some(token)) => Login::Join {
+            server: server.clone(),
+            token: token.clone(),
+            node: None,
+        },
+        (None, Some(_) | None, _) => return Err(Error::NoLogin),
+    };
+    let failed = |source| Error::CreateDirectory {
+        path: args.data_dir.clone(),
+        source,
+    };
+    std::fs::create_dir_all(&args.data_dir).map_err(failed)?;
+    let defaults = Config::default();
+    let router = Router::bind(Config {
+        http: args.bind,
+        admin: args.admin,
+        node_port_ip: args.node_port_address,
+        lanes: args.threads.unwrap_or(defaults.lanes).max(1),
+        data_dir: Some(args.data_dir.clone()),
+        ..defaults
+    })?;
+    let client = client::connect(&login).await?;
+    tracing::info!(http = %router.http_address(), admin = %router.admin_address(), "router listens");
+    Ok(router.run(Some(client), tasks).await?)
+}

@@ -1,0 +1,285 @@
+//! Sending a request to one endpoint after the other until one answers or nobody is left.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, Request, Response, StatusCode, request};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+
+use super::body::{Answer, Carried, Sent};
+use super::head;
+use super::reply::Reply;
+use super::site::Target;
+use super::{Client, upgrade};
+use crate::errors::chain;
+use crate::router::balance;
+use crate::router::lane::Lane;
+use crate::router::table::{Endpoint, Key, Port};
+use crate::router::tunnel::RETRIABLE;
+use crate::router::upstream::InFlight;
+use crate::{ids, router::dial};
+
+/// Endpoints that one request may try.
+const MOST_ENDPOINTS: usize = 4;
+/// Sends of one request, dead kept connections included.
+const MOST_SENDS: usize = 12;
+
+/// Why no endpoint has answered.
+#[derive(Debug)]
+pub(super) enum Failure {
+    NotReady,
+    Unreachable(dial::Error),
+    Handshake(hyper::Error),
+    Broken(hyper::Error),
+    /// Every worker said that its guest could not take the request.
+    Turned,
+    Timeout,
+}
+
+impl Failure {
+    pub(super) fn reply(self, target: &Target) -> Reply {
+        let service = Key::new(&target.service.namespace, &target.service.name);
+        match self {
+            Self::NotReady => Reply::NotReady(service),
+            Self::Unreachable(error) => Reply::Unreachable {
+                service,
+                reason: chain(&error).to_string(),
+            },
+            Self::Handshake(error) | Self::Broken(error) => Reply::Broken {
+                service,
+                reason: chain(&error).to_string(),
+            },
+            Self::Turned => Reply::Unreachable {
+                service,
+                reason: "its pods take no more requests now".to_owned(),
+            },
+            Self::Timeout => Reply::Timeout(service),
+        }
+    }
+}
+
+/// One request's way.
+pub(super) struct Plan<'a> {
+    lane: &'a Arc<Lane>,
+    client: &'a Client,
+    target: &'a Target,
+    tried: Vec<SocketAddr>,
+}
+
+/// What can be sent again: the head, if the request is without a body.
+struct Copy(Option<request::Parts>);
+
+impl Copy {
+    fn of(request: &Request<Sent>) -> Self {
+        if !request.body().is_empty() {
+            return Self(None);
+        }
+        let mut copy = Request::new(());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        copy.headers_mut().clone_from(request.headers());
+        Self(Some(copy.into_parts().0))
+    }
+
+    fn request(&self) -> Option<Request<Sent>> {
+        let parts = self.0.clone()?;
+        Some(Request::from_parts(parts, Sent::empty()))
+    }
+}
+
+/// What one send led to.
+enum Sending {
+    Answered(Response<Incoming>, SendRequest<Sent>),
+    /// Nothing was sent; here is the request back.
+    Unsent(Box<Request<Sent>>),
+    /// Something was sent, and the connection broke.
+    Broken(hyper::Error),
+    Timeout,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(lane: &'a Arc<Lane>, client: &'a Client, target: &'a Target) -> Self {
+        lane.retries.earn();
+        Self {
+            lane,
+            client,
+            target,
+            tried: Vec::new(),
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        request: Request<Incoming>,
+        upgrade: Option<upgrade::Wanted>,
+    ) -> Result<Response<Answer>, Failure> {
+        let patience = self.lane.front.limits.idle_timeout;
+        let mut request = request.map(|body| Sent::stream(body, patience));
+        let copy = Copy::of(&request);
+        let is_idempotent = is_idempotent(request.method());
+        let mut failure = Failure::NotReady;
+        for _ in 0..MOST_SENDS {
+            let Some(endpoint) = self.choose() else {
+                return Err(failure);
+            };
+            let in_flight = InFlight::enter(self.lane.upstreams.get(endpoint.addr));
+            let (sender, is_reused) = match self.connection(&endpoint, &in_flight).await {
+                Ok(found) => found,
+                Err(error) => {
+                    failure = error;
+                    self.rest(&endpoint, &in_flight);
+                    continue;
+                }
+            };
+            match self.send(sender, request).await {
+                Sending::Answered(answer, sender) => {
+                    in_flight.upstream().succeeded();
+                    if is_turned_away(&answer)
+                        && let Some(again) = copy.request()
+                    {
+                        failure = Failure::Turned;
+                        self.tried.push(endpoint.addr);
+                        self.target.service.traffic.retried();
+                        request = again;
+                        continue;
+                    }
+                    return Ok(self.pass_on(answer, sender, in_flight, upgrade));
+                }
+                Sending::Unsent(again) => {
+                    request = *again;
+                    // A kept connection that has died says nothing about the endpoint.
+                    if !is_reused {
+                        self.rest(&endpoint, &in_flight);
+                    }
+                }
+                Sending::Broken(error) => {
+                    if !is_reused {
+                        self.rest(&endpoint, &in_flight);
+                    }
+                    let may_retry = is_idempotent && self.lane.retries.spend();
+                    match copy.request().filter(|_| may_retry) {
+                        Some(again) => request = again,
+                        None => return Err(Failure::Broken(error)),
+                    }
+                    self.target.service.traffic.retried();
+                    failure = Failure::Broken(error);
+                }
+                Sending::Timeout => return Err(Failure::Timeout),
+            }
+        }
+        Err(failure)
+    }
+
+    fn port(&self) -> Option<&'a Port> {
+        self.target.port()
+    }
+
+    fn choose(&self) -> Option<Endpoint> {
+        let port = self.port()?;
+        if self.tried.len() >= MOST_ENDPOINTS {
+            return None;
+        }
+        let is_tried = |it: &Endpoint| self.tried.contains(&it.addr);
+        if port.is_sticky()
+            && let Some(endpoint) = port.pick(self.client.addr.ip())
+            && !is_tried(endpoint)
+        {
+            return Some(endpoint.clone());
+        }
+        let now = Instant::now();
+        let index = balance::choose(
+            port.ready.len(),
+            |index| is_tried(&port.ready[index]),
+            |index| self.lane.upstreams.load(port.ready[index].addr, now),
+            ids::index,
+        )?;
+        Some(port.ready[index].clone())
+    }
+
+    fn rest(&mut self, endpoint: &Endpoint, in_flight: &InFlight) {
+        in_flight.upstream().failed(Instant::now());
+        self.tried.push(endpoint.addr);
+    }
+
+    async fn connection(
+        &self,
+        endpoint: &Endpoint,
+        in_flight: &InFlight,
+    ) -> Result<(SendRequest<Sent>, bool), Failure> {
+        if let Some(sender) = in_flight.upstream().take_idle() {
+            return Ok((sender, true));
+        }
+        let stream = self
+            .lane
+            .open(endpoint)
+            .await
+            .map_err(Failure::Unreachable)?;
+        let sender = self
+            .lane
+            .handshake(stream)
+            .await
+            .map_err(Failure::Handshake)?;
+        Ok((sender, false))
+    }
+
+    async fn send(&self, mut sender: SendRequest<Sent>, request: Request<Sent>) -> Sending {
+        // A kept connection may still be busy with the end of its last answer.
+        if !sender.is_ready() && sender.ready().await.is_err() {
+            return Sending::Unsent(Box::new(request));
+        }
+        let sending = sender.try_send_request(request);
+        let limit = self.lane.front.limits.response_timeout;
+        match tokio::time::timeout(limit, sending).await {
+            Ok(Ok(answer)) => Sending::Answered(answer, sender),
+            Ok(Err(mut error)) => match error.take_message() {
+                Some(request) => Sending::Unsent(Box::new(request)),
+                None => Sending::Broken(error.into_error()),
+            },
+            Err(_) => Sending::Timeout,
+        }
+    }
+
+    fn pass_on(
+        &self,
+        mut answer: Response<Incoming>,
+        sender: SendRequest<Sent>,
+        in_flight: InFlight,
+        upgrade: Option<upgrade::Wanted>,
+    ) -> Response<Answer> {
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return match upgrade {
+                Some(wanted) => wanted.accept(self.lane, answer, in_flight, &self.target.service),
+                None => Reply::Broken {
+                    service: Key::new(&self.target.service.namespace, &self.target.service.name),
+                    reason: "it switched protocols without being asked".to_owned(),
+                }
+                .response(),
+            };
+        }
+        head::clean_answer(answer.headers_mut());
+        let limits = &self.lane.front.limits;
+        let carried = Carried {
+            sender,
+            in_flight,
+            most_idle: limits.idle_upstreams,
+        };
+        let service = Arc::clone(&self.target.service);
+        answer.map(|body| Answer::stream(body, limits.idle_timeout, carried, service))
+    }
+}
+
+/// Whether a worker answered for a guest that has not seen the request.
+fn is_turned_away(answer: &Response<Incoming>) -> bool {
+    answer.status() == StatusCode::SERVICE_UNAVAILABLE && answer.headers().contains_key(RETRIABLE)
+}
+
+/// Whether doing it twice is as good as once.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}

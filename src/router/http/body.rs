@@ -1,0 +1,212 @@
+//! Bodies on their way through.
+//!
+//! Frames are passed on as they come; nothing is collected. A body that stands still too long is
+//! ended with an error, which closes its connection. The answer's body also carries the connection
+//! to the pod: when it has been read to its end, the connection is kept for the next request; when
+//! it is dropped before, so is the connection, and the pod sees that its client has left.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use tokio::time::Sleep;
+
+use crate::router::table::Service;
+use crate::router::upstream::InFlight;
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::router) enum Error {
+    #[error("read the body")]
+    Read(#[source] hyper::Error),
+    #[error("the body stood still for {0:?}")]
+    Idle(Duration),
+}
+
+/// A body that may not stand still. The timer is armed only while it does.
+struct Bounded {
+    body: Incoming,
+    patience: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Bounded {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.timer = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Error::Read)));
+        }
+        let patience = self.patience;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Some(Err(Error::Idle(patience))))
+    }
+}
+
+/// A request's body on its way to a pod.
+pub(in crate::router) struct Sent(Option<Bounded>);
+
+impl Sent {
+    /// Passes a client's body on. One that has ended already costs nothing.
+    pub(super) fn stream(body: Incoming, patience: Duration) -> Self {
+        if body.is_end_stream() {
+            return Self::empty();
+        }
+        Self(Some(Bounded {
+            body,
+            patience,
+            timer: None,
+        }))
+    }
+
+    pub(super) fn empty() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.0 {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|it| it.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Some(body) => body.body.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// What is kept while an answer is on its way, and given back at its end.
+pub(super) struct Carried {
+    pub(super) sender: SendRequest<Sent>,
+    pub(super) in_flight: InFlight,
+    pub(super) most_idle: usize,
+}
+
+impl Carried {
+    fn keep(self) {
+        let upstream = self.in_flight.upstream();
+        upstream.keep(self.sender, self.most_idle, Instant::now());
+    }
+}
+
+/// A request's answer on its way to a client.
+pub(in crate::router) struct Answer(Kind);
+
+enum Kind {
+    Text(Option<Bytes>),
+    Stream {
+        body: Bounded,
+        carried: Option<Carried>,
+        /// Held so that its counters are, too.
+        _service: Arc<Service>,
+    },
+}
+
+impl Answer {
+    pub(super) fn text(text: String) -> Self {
+        Self(Kind::Text(Some(text.into())))
+    }
+
+    /// An answer without a body, for an upgrade.
+    pub(in crate::router) fn none() -> Self {
+        Self(Kind::Text(None))
+    }
+
+    pub(super) fn stream(
+        body: Incoming,
+        patience: Duration,
+        carried: Carried,
+        service: Arc<Service>,
+    ) -> Self {
+        let mut answer = Self(Kind::Stream {
+            body: Bounded {
+                body,
+                patience,
+                timer: None,
+            },
+            carried: Some(carried),
+            _service: service,
+        });
+        answer.keep_if_ended();
+        answer
+    }
+
+    fn keep_if_ended(&mut self) {
+        if let Kind::Stream { body, carried, .. } = &mut self.0
+            && body.body.is_end_stream()
+            && let Some(carried) = carried.take()
+        {
+            carried.keep();
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = match &mut self.0 {
+            Kind::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Kind::Stream { body, carried, .. } => match ready!(body.poll_frame(cx)) {
+                Some(Ok(frame)) => Some(Ok(frame)),
+                None => {
+                    if let Some(carried) = carried.take() {
+                        carried.keep();
+                    }
+                    None
+                }
+                Some(Err(error)) => {
+                    *carried = None;
+                    Some(Err(error))
+                }
+            },
+        };
+        self.keep_if_ended();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Text(text) => text.is_none(),
+            Kind::Stream { body, .. } => body.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Text(None) => SizeHint::with_exact(0),
+            Kind::Text(Some(text)) => SizeHint::with_exact(text.len() as u64),
+            Kind::Stream { body, .. } => body.body.size_hint(),
+        }
+    }
+}
