@@ -169,7 +169,8 @@ impl Cluster {
             &format!("deployment {name} to be rolled out"),
             await_condition(api, name, IsRolledOut),
         )
-        .await;
+        .await
+        .unwrap();
     }
 
     /// Waits for a future with a bound; a failure shows the cluster's pods.
