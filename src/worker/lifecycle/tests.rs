@@ -25,6 +25,10 @@ struct World {
 }
 
 impl World {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "cases read better without `&`"
+    )]
     fn new(spec: Value) -> Self {
         let start = Instant::now();
         let plan = Arc::new(PodPlan::of(&pod(&spec)).unwrap());
@@ -401,7 +405,7 @@ proptest! {
         let mut world = World::new(json!({"restartPolicy": policy, "terminationGracePeriodSeconds": 5,
             "initContainers": [{"name": "i", "image": "i"}],
             "containers": [{"name": "m", "image": "m", "livenessProbe": {"tcpSocket": {"port": 1}, "failureThreshold": 1}}, {"name": "n", "image": "n"}]}));
-        let mut starts = vec![0; 3];
+        let mut starts = [0; 3];
         let mut was_finished = false;
         for action in actions {
             let was_gone = matches!(world.pod.stage(), Stage::Gone);

@@ -20,7 +20,7 @@ use wasmorch::worker::node::LeaseTiming;
 use wasmorch::worker::{Config, Worker, logs};
 
 /// How long anything may take before the test fails.
-pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct World {
     pub(super) client: kube::Client,
@@ -173,20 +173,20 @@ impl World {
     /// Waits for a state of a pod, and tells the last one if it does not come.
     pub(super) async fn until(&self, name: &str, wanted: impl Fn(&Pod) -> bool) -> Pod {
         let condition = |pod: Option<&Pod>| pod.is_some_and(&wanted);
-        let waiting = await_condition(self.pods(), name, condition);
-        match tokio::time::timeout(PATIENCE, waiting).await {
-            Ok(pod) => pod.unwrap().unwrap(),
-            Err(_) => {
-                let pod = self.pods().get_opt(name).await.unwrap();
-                let status = pod.map(|pod| serde_json::to_string_pretty(&pod.status).unwrap());
-                panic!("{name} did not become as wanted: {status:?}");
-            }
+        let waiting = Box::pin(await_condition(self.pods(), name, condition));
+        let came = tokio::time::timeout(PATIENCE, waiting).await;
+        if came.is_err() {
+            let pod = self.pods().get_opt(name).await.unwrap();
+            let status = pod.map(|pod| serde_json::to_string_pretty(&pod.status).unwrap());
+            assert!(came.is_ok(), "{name} did not become as wanted: {status:?}");
         }
+        came.unwrap().unwrap().unwrap()
     }
 
     pub(super) async fn until_gone(&self, name: &str) {
-        let gone = await_condition(self.pods(), name, |pod: Option<&Pod>| pod.is_none());
-        within(gone).await.unwrap();
+        let gone = |pod: Option<&Pod>| pod.is_none();
+        let waiting = Box::pin(await_condition(self.pods(), name, gone));
+        within(waiting).await.unwrap();
     }
 
     pub(super) async fn delete(&self, name: &str) {
