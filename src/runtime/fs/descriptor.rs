@@ -31,6 +31,8 @@ pub struct Access {
     pub write: bool,
     /// Of a directory: what is below it may be changed. Inherited by what is opened through it.
     pub mutate: bool,
+    /// The right to change was asked for, so it is also told.
+    pub tells_mutate: bool,
 }
 
 /// How to open.
@@ -43,6 +45,9 @@ pub struct OpenOptions {
     pub directory: bool,
     pub read: bool,
     pub write: bool,
+    /// Ask for the right to change what is below a directory. It is inherited anyway, because no
+    /// libc asks, but only who asks is told, and refused if there is none to inherit.
+    pub mutate: bool,
 }
 
 impl Descriptor {
@@ -85,12 +90,16 @@ impl Descriptor {
     }
 
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-        self.readable()?.read_at(offset, buffer)
+        let inode = self.readable()?;
+        check_offset(offset)?;
+        inode.read_at(offset, buffer)
     }
 
     /// Writes all buffers as one, as far as the quota goes: at least one byte, or it fails.
     pub fn write_at(&self, offset: u64, buffers: &[&[u8]]) -> Result<usize, Errno> {
-        self.writable()?.write_at(offset, buffers)
+        let inode = self.writable()?;
+        check_offset(offset)?;
+        inode.write_at(offset, buffers)
     }
 
     /// Writes at the end of the file in one step, and says where the end now is.
@@ -131,14 +140,6 @@ impl Descriptor {
         }
     }
 
-    /// Fails if what is opened through this cannot be given the right to change directories.
-    pub fn may_grant(&self, mutate: bool) -> Result<(), Errno> {
-        if mutate && !self.access.mutate {
-            return Err(Errno::NotPermitted);
-        }
-        Ok(())
-    }
-
     pub fn set_len(&self, len: u64) -> Result<(), Errno> {
         match self.kind() {
             Kind::Directory => Err(Errno::IsDirectory),
@@ -169,7 +170,7 @@ impl Descriptor {
         if options.directory && (options.create || options.exclusive || options.truncate) {
             return Err(Errno::Invalid);
         }
-        let changes = options.create || options.truncate || options.write;
+        let changes = options.create || options.truncate || options.write || options.mutate;
         if changes && !self.access.mutate {
             self.check_directory()?;
             return Err(Errno::NotPermitted);
@@ -339,11 +340,13 @@ impl Descriptor {
     }
 
     fn opened(&self, place: Place, options: OpenOptions) -> Self {
+        // As in wasmtime: what is opened for nothing can be read, what is made can be written.
+        let implied = (options.create || options.truncate) && !place.mount.read_only;
         let access = Access {
-            // A file that is opened for nothing can be read, as in wasmtime.
             read: options.read || !options.write,
-            write: options.write,
+            write: options.write || implied,
             mutate: self.access.mutate,
+            tells_mutate: options.mutate,
         };
         Self::new(Arc::clone(&self.root), place, access)
     }
@@ -375,24 +378,11 @@ impl Descriptor {
     }
 }
 
-impl Named {
-    fn free(&self) -> Result<(), Errno> {
-        match &self.found {
-            None => Ok(()),
-            Some(place) if self.slash && place.inode.kind() != Kind::Directory => {
-                Err(Errno::NotDirectory)
-            }
-            Some(_) => Err(Errno::Exist),
-        }
-    }
-
-    /// Refuses a slash after the name of what is no directory.
-    fn not_slash(&self) -> Result<(), Errno> {
-        match (&self.found, self.slash) {
-            (_, false) => Ok(()),
-            (None, true) => Err(Errno::NoEntry),
-            (Some(_), true) => Err(Errno::NotDirectory),
-        }
+/// Offsets are signed to the kernel, so they are to us.
+fn check_offset(offset: u64) -> Result<(), Errno> {
+    match i64::try_from(offset) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Errno::Invalid),
     }
 }
 
