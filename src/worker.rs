@@ -262,7 +262,7 @@ impl Worker {
             () = pods.run(self.client.clone()) => {}
             () = &mut cancelled => {}
         }
-        shut_down(&agent, &pods, &context, self.config.drain_delay).await;
+        shut_down(&pods, &context).await;
         Ok(())
     }
 
@@ -390,15 +390,12 @@ fn follow_cidr(network: &Arc<Network>, context: &Arc<Context>, tasks: &TaskGroup
     });
 }
 
-/// Says goodbye, gives routers a moment to look elsewhere, stops the pods. Nothing is deleted: the
-/// pods stay bound here, and the next start, or their controllers, see to them.
-async fn shut_down(agent: &NodeAgent, pods: &PodWorkers, context: &Context, drain_delay: Duration) {
+/// Stops the pods and sends what they said last. Nothing is deleted: the pods stay bound here, and
+/// the next start, or their controllers, see to them.
+async fn shut_down(pods: &PodWorkers, context: &Context) {
     let leaving = async {
-        if pods.count() > 0 {
-            agent.say_goodbye().await;
-            tokio::time::sleep(drain_delay).await;
-        }
         pods.stop().await;
+        context.statuses.drained().await;
     };
     if tokio::time::timeout(SHUTDOWN, leaving).await.is_err() {
         tracing::warn!("some pods did not stop in time");
