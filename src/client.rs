@@ -188,7 +188,7 @@ fn build(config: Config) -> Result<Client, Error> {
     let connector = config.rustls_https_connector_with_connector(connector);
     let http = HttpClient::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_idle_timeout(Duration::from_mins(1))
         .pool_max_idle_per_host(32)
         .build(connector.map_err(failed)?);
     let service = ServiceBuilder::new()

@@ -107,10 +107,10 @@ impl PodId {
 
 impl PodWorker {
     /// A pod seen for the first time by this process; `saved` is its past, if it has one.
-    pub fn new(context: Arc<Context>, pod: Arc<Pod>, saved: Option<Saved>) -> Self {
+    pub fn new(context: Arc<Context>, pod: Arc<Pod>, saved: Option<&Saved>) -> Self {
         let now = now(&context);
         let id = PodId::of(&pod);
-        let (lifecycle, effects) = begin(&pod, &context, saved.as_ref(), now);
+        let (lifecycle, effects) = begin(&pod, &context, saved, now);
         let count = lifecycle.plan().containers.len();
         let mut worker = Self {
             pod,
@@ -187,7 +187,9 @@ impl PodWorker {
             return;
         };
         let handles: Vec<&ContainerHandle> = self.handles.iter().flatten().collect();
-        handles.iter().for_each(|handle| handle.stop());
+        for handle in &handles {
+            handle.stop();
+        }
         let exits = futures::future::join_all(handles.iter().map(|handle| handle.wait()));
         // Whoever has not stopped by then is closed with the sandbox.
         let _ = tokio::time::timeout(LAST_MOMENT, exits).await;

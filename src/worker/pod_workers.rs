@@ -200,7 +200,9 @@ impl PodWorkers {
         });
         let context = Arc::clone(&self.context);
         let task = self.tasks.spawn_contained("pod", async move {
-            PodWorker::new(context, pod, saved).run(receiver).await;
+            PodWorker::new(context, pod, saved.as_ref())
+                .run(receiver)
+                .await;
         });
         state.pods.retain(|_, entry| !entry.task.is_finished());
         let entry = Entry {
@@ -291,6 +293,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "cases read better without `&`"
+    )]
     fn pod(status: serde_json::Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap()
     }

@@ -17,6 +17,10 @@ struct Case {
 }
 
 impl Case {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "cases read better without `&`"
+    )]
     fn new(spec: Value) -> Self {
         let pod = pod(&spec);
         let start = Instant::now();
