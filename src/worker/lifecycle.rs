@@ -7,26 +7,29 @@
 //!      └─────delete──────┴──────────────────────────┘   └──(deleted)──────────────▶ Gone
 //! ```
 //!
-//! Inside `Live` each container has a machine of its own (`container`): idle → pulling → starting →
+//! Inside `Live` each container has a machine of its own (`container`, `transitions`): idle → pulling → starting →
 //! running → done or back-off → …; init containers go one after the other, sidecars stay.
 //!
-//! Invariants (property tests below): a container never has two running incarnations; numbers of
+//! Invariants (`tests/properties`): a container never has two running incarnations; numbers of
 //! incarnations only rise; `Finished` never becomes `Live` again; after `Gone` nothing happens.
 
 mod container;
 mod ending;
 mod restore;
+mod termination;
 #[cfg(test)]
 mod tests;
+mod transitions;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-pub use container::{ContainerRun, Run, Running, StartFailure, Termination, TerminationReason};
+pub use container::{ContainerRun, Run, Running, StartFailure};
 pub use ending::{EndStep, Ending, Then};
 pub use restore::{Saved, SavedContainer};
+pub use termination::{Termination, TerminationReason};
 
 use super::plan::PodPlan;
 use super::probes::Kind;
