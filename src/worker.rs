@@ -53,6 +53,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use self::address_pool::AddressPool;
 use self::checkpoint::Checkpoint;
@@ -126,7 +127,10 @@ pub struct Worker {
     config: Config,
     client: Client,
     clock: Clock,
+    /// The process: its end is a wish, after which the organs still drain.
     tasks: TaskGroup,
+    /// Everything that runs; a root of its own, so that guests are not cut off by the signal.
+    organs: TaskGroup,
     runtime: Runtime,
     network: Arc<Network>,
     checkpoints: HashMap<String, Checkpoint>,
@@ -156,11 +160,12 @@ impl Worker {
         let (listener, server_address) = server::bind(api).await.map_err(listen(api))?;
         let server = Server::new(listener, server_address)?;
         let network = Network::new(config.node.clone());
+        let organs = TaskGroup::new();
         let runtime = Runtime::new(
             runtime::Config {
                 cache_dir: config.data_dir.join("compiled"),
                 max_instances: config.max_instances,
-                tasks: tasks.child(),
+                tasks: organs.child(),
             },
             Arc::clone(&network) as Arc<dyn runtime::net::ClusterNetwork>,
         );
@@ -171,6 +176,7 @@ impl Worker {
             client,
             clock,
             tasks,
+            organs,
             network,
             listeners,
             server,
@@ -188,12 +194,23 @@ impl Worker {
         self.server_address
     }
 
-    /// Runs until the group is cancelled, then drains.
+    /// Runs until the group is cancelled or an organ panics, then drains.
     pub async fn run(self) -> Result<(), Error> {
-        let cancelled = self.tasks.cancelled();
+        let (tasks, organs) = (self.tasks.clone(), self.organs.clone());
+        let result = self.serve().await;
+        tasks.cancel();
+        if !organs.shutdown(SHUTDOWN).await {
+            tracing::warn!("some of the worker's tasks did not end in time");
+        }
+        result
+    }
+
+    async fn serve(self) -> Result<(), Error> {
+        let cancelled = either(self.tasks.cancelled(), self.organs.cancelled());
+        tokio::pin!(cancelled);
         let secret = tokio::select! {
             secret = wire_secret(&self.client) => secret,
-            () = cancelled.cancelled() => return Err(Error::Stopped),
+            () = &mut cancelled => return Err(Error::Stopped),
         };
         let fence = Arc::new(Fence::new(self.config.lease.duration, self.clock.clone()));
         let facts = self.facts();
@@ -202,7 +219,7 @@ impl Worker {
             Arc::clone(&context),
             self.config.node.clone(),
             self.checkpoints,
-            self.tasks.child(),
+            self.organs.child(),
         ));
         let agent = Arc::new(NodeAgent {
             client: self.client.clone(),
@@ -219,32 +236,33 @@ impl Worker {
             fence,
         });
         self.listeners
-            .serve(&wire, &self.tasks)
+            .serve(&wire, &self.organs)
             .map_err(Error::Wire)?;
         let node = self.config.node.clone();
         let serving = self.server.run(
             Arc::clone(&context),
             node,
             secret.clone(),
-            self.tasks.child(),
+            self.organs.child(),
         );
-        self.tasks.spawn("worker API", serving);
+        self.organs.spawn("worker API", serving);
         tokio::select! {
             () = agent.register() => {}
-            () = cancelled.cancelled() => return Err(Error::Stopped),
+            () = &mut cancelled => return Err(Error::Stopped),
         }
-        self.network.start(self.client.clone(), secret, &self.tasks);
-        follow_cidr(&self.network, &context, &self.tasks);
+        self.network
+            .start(self.client.clone(), secret, &self.organs);
+        follow_cidr(&self.network, &context, &self.organs);
         let running = {
-            let (agent, cancelled) = (Arc::clone(&agent), cancelled.clone());
+            let (agent, cancelled) = (Arc::clone(&agent), self.organs.cancelled());
             async move { Box::pin(agent.run(cancelled)).await }
         };
-        self.tasks.spawn("node", running);
+        self.organs.spawn("node", running);
         tokio::select! {
             () = pods.run(self.client.clone()) => {}
-            () = cancelled.cancelled() => {}
+            () = &mut cancelled => {}
         }
-        shut_down(&agent, &pods, &context, self.config.drain_delay).await;
+        shut_down(&pods, &context).await;
         Ok(())
     }
 
@@ -285,14 +303,14 @@ impl Worker {
                 client.clone(),
                 config.node.clone(),
                 clock.clone(),
-                &self.tasks,
+                &self.organs,
             ),
             statuses: status_sender::StatusSender::start(
                 client.clone(),
                 clock.clone(),
-                &self.tasks,
+                &self.organs,
             ),
-            checkpoints: checkpoint::Writer::start(config.data_dir.join("pods"), &self.tasks),
+            checkpoints: checkpoint::Writer::start(config.data_dir.join("pods"), &self.organs),
             directory: Directory::default(),
             host_ip: config.address,
             allocatable: facts.capacity(),
@@ -300,8 +318,15 @@ impl Worker {
             timing: Timing {
                 drain_delay: config.drain_delay,
             },
-            refresh: refresh_ticks(config.volume_refresh, &self.tasks),
+            refresh: refresh_ticks(config.volume_refresh, &self.organs),
         }))
+    }
+}
+
+async fn either(one: CancellationToken, other: CancellationToken) {
+    tokio::select! {
+        () = one.cancelled() => {}
+        () = other.cancelled() => {}
     }
 }
 
@@ -365,15 +390,12 @@ fn follow_cidr(network: &Arc<Network>, context: &Arc<Context>, tasks: &TaskGroup
     });
 }
 
-/// Says goodbye, gives routers a moment to look elsewhere, stops the pods. Nothing is deleted: the
-/// pods stay bound here, and the next start, or their controllers, see to them.
-async fn shut_down(agent: &NodeAgent, pods: &PodWorkers, context: &Context, drain_delay: Duration) {
+/// Stops the pods and sends what they said last. Nothing is deleted: the pods stay bound here, and
+/// the next start, or their controllers, see to them.
+async fn shut_down(pods: &PodWorkers, context: &Context) {
     let leaving = async {
-        if pods.count() > 0 {
-            agent.say_goodbye().await;
-            tokio::time::sleep(drain_delay).await;
-        }
         pods.stop().await;
+        context.statuses.drained().await;
     };
     if tokio::time::timeout(SHUTDOWN, leaving).await.is_err() {
         tracing::warn!("some pods did not stop in time");

@@ -232,8 +232,14 @@ impl ClusterNetwork for Network {
     fn resolve(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
         match self.table.load().resolve(namespace, name)? {
             Answer::Addresses(addresses) => Some(addresses),
-            // A name outside the cluster: the pod's own resolver is asked for names, not for aliases.
             Answer::Alias(_) => None,
+        }
+    }
+
+    fn alias(&self, namespace: &str, name: &str) -> Option<String> {
+        match self.table.load().resolve(namespace, name)? {
+            Answer::Alias(outside) => Some(outside),
+            Answer::Addresses(_) => None,
         }
     }
 

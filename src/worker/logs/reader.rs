@@ -65,7 +65,7 @@ impl Reader {
     pub(super) fn new(
         path: PathBuf,
         changes: Option<watch::Receiver<Change>>,
-        query: Query,
+        query: &Query,
         clock: &Clock,
     ) -> Self {
         let seconds_ago = query.since_seconds.map(Duration::from_secs);
