@@ -108,7 +108,11 @@ pub fn main() -> ExitCode {
             return end(Err(failure));
         }
     };
-    end(runtime.block_on(cli.run()))
+    let result = runtime.block_on(cli.run());
+    // A child of `dev` has a thread that reads its standard input until `dev` is gone; to wait for
+    // it would be to wait for the one who waits for us.
+    runtime.shutdown_background();
+    end(result)
 }
 
 fn end(result: Result) -> ExitCode {
