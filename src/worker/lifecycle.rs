@@ -310,18 +310,6 @@ impl Lifecycle {
             .all(|(role, container)| is_passed(role, container))
     }
 
-    /// Whether the pod is on its way out because it was deleted.
-    pub fn is_deleted(&self) -> bool {
-        match &self.stage {
-            Stage::Ending(ending) => match ending.then {
-                Then::Finalize | Then::Forget => true,
-                Then::Finish => false,
-            },
-            Stage::Gone => true,
-            Stage::Preparing { .. } | Stage::Live | Stage::Finished => false,
-        }
-    }
-
     fn with_roles(&self) -> impl Iterator<Item = (Role, &ContainerRun)> {
         let roles = self.plan.containers.iter().map(|container| container.role);
         roles.zip(&self.containers)
