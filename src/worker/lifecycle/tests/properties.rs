@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::super::*;
 use super::world::{TIMING, World, exited};
+use crate::worker::probes::Kind;
 
 #[derive(Clone, Debug)]
 enum Action {
@@ -43,7 +44,7 @@ proptest! {
         let mut world = World::new(json!({"restartPolicy": policy, "terminationGracePeriodSeconds": 5,
             "initContainers": [{"name": "i", "image": "i"}],
             "containers": [{"name": "m", "image": "m", "livenessProbe": {"tcpSocket": {"port": 1}, "failureThreshold": 1}}, {"name": "n", "image": "n"}]}));
-        let mut starts = vec![0; 3];
+        let mut starts = [0; 3];
         let mut was_finished = false;
         for action in actions {
             let was_gone = matches!(world.pod.stage(), Stage::Gone);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::super::*;
-use crate::runtime::spec::ExitReason;
+use crate::runtime::spec::{Exit, ExitReason};
 use crate::worker::plan::tests::pod;
 
 pub(super) const TIMING: Timing = Timing {
@@ -24,6 +24,10 @@ pub(super) struct World {
 }
 
 impl World {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "cases read better without `&`"
+    )]
     pub(super) fn new(spec: Value) -> Self {
         let start = Instant::now();
         let plan = Arc::new(PodPlan::of(&pod(&spec)).unwrap());
