@@ -6,6 +6,8 @@
 
 pub mod config;
 pub mod dev;
+pub mod flags;
+pub mod login;
 pub mod router;
 pub mod server;
 pub mod shutdown;

@@ -24,7 +24,7 @@ use crate::tasks::TaskGroup;
 /// How long the children have to end after Ctrl-C.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long the control plane and the nodes have to become ready.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// Starts a local cluster: one server, several workers and a router, as processes of their own.
 #[derive(Debug, Clone, clap::Args)]

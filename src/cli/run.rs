@@ -17,7 +17,7 @@ use super::failure::{Exit, Failure, Result};
 use super::push::{Pushed, push};
 use super::rollout::{Progress, progress};
 use super::session::{Session, query};
-use super::{logs, wait};
+use super::wait;
 use crate::clock::Clock;
 
 const EXAMPLES: &str = "\
@@ -58,7 +58,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     wait: bool,
     /// At most so long (30s, 5m)
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = logs::duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::app::flags::duration)]
     timeout: Duration,
 }
 

@@ -15,7 +15,7 @@ use super::format::{Tag, parse, tail_start};
 use crate::clock::Clock;
 
 /// What to read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Query {
     pub follow: bool,
     pub previous: bool,

@@ -110,7 +110,7 @@ async fn queries() {
         ),
     ];
     for (query, expected) in cases {
-        assert_eq!(read(&fixture, query.clone()).await, expected, "{query:?}");
+        assert_eq!(read(&fixture, query).await, expected, "{query:?}");
     }
 }
 

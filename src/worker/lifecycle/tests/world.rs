@@ -24,10 +24,7 @@ pub(super) struct World {
 }
 
 impl World {
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "cases read better without `&`"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
     pub(super) fn new(spec: Value) -> Self {
         let start = Instant::now();
         let plan = Arc::new(PodPlan::of(&pod(&spec)).unwrap());
