@@ -285,7 +285,9 @@ impl ClusterNetwork for Network {
                 Err(dial::Error::Connect { .. } | dial::Error::Timeout(_)) => {
                     resting.failed(&wire, Instant::now());
                 }
-                Err(dial::Error::NoSecret | dial::Error::NoWorker(_) | dial::Error::NeedsTls(_)) => {}
+                Err(
+                    dial::Error::NoSecret | dial::Error::NoWorker(_) | dial::Error::NeedsTls(_),
+                ) => {}
             }
             let stream = opened.map_err(into_io)?;
             Ok(Box::new(stream) as Box<dyn Duplex>)
