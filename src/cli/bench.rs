@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// Measures this machine, side by side with a peer where one is installed.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Examples:
+#[command(before_help = "Examples:
   wasmorch bench api                          durable creates beside etcd's put
   wasmorch bench guest                        a wasm handler beside wasmtime serve and HAProxy
   wasmorch bench http http://127.0.0.1:8080/hello --peer http://127.0.0.1:9000/
