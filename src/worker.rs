@@ -20,6 +20,7 @@ pub mod context;
 pub mod env;
 pub mod events;
 pub mod expand;
+mod feeds;
 pub mod fence;
 pub mod fields;
 pub mod images;
@@ -50,26 +51,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use kube::Client;
 
 use self::address_pool::AddressPool;
 use self::checkpoint::Checkpoint;
 use self::context::{Context, Directory};
+use self::feeds::{either, follow_cidr, refresh_ticks, wire_secret};
 use self::fence::Fence;
 use self::lifecycle::Timing;
 use self::logs::Logs;
-use self::network::{Network, OwnNode};
+use self::network::Network;
 use self::node::{Facts, LeaseTiming, Machine, NodeAgent};
 use self::pod_workers::PodWorkers;
 use self::server::Server;
 use self::wire::{Listeners, Wire};
-use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::errors::chain;
-use crate::ids;
 use crate::runtime::{self, Runtime};
 use crate::tasks::TaskGroup;
 
@@ -139,7 +135,6 @@ pub struct Worker {
     server_address: SocketAddr,
 }
 
-const SECRET_RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
 impl Worker {
@@ -321,73 +316,6 @@ impl Worker {
             refresh: refresh_ticks(config.volume_refresh, &self.organs),
         }))
     }
-}
-
-async fn either(one: CancellationToken, other: CancellationToken) {
-    tokio::select! {
-        () = one.cancelled() => {}
-        () = other.cancelled() => {}
-    }
-}
-
-/// The secret that routers and workers prove themselves with; asked for until it is there.
-async fn wire_secret(client: &Client) -> Vec<u8> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
-    let mut failures = 0;
-    loop {
-        match secrets.get("wasmorch-wire").await {
-            Ok(secret) => {
-                let data = secret.data.unwrap_or_default();
-                match data.get("secret") {
-                    Some(bytes) if !bytes.0.is_empty() => return bytes.0.clone(),
-                    Some(_) | None => tracing::warn!("secret kube-system/wasmorch-wire is empty"),
-                }
-            }
-            Err(error) if failures == 0 => {
-                tracing::warn!(error = %chain(&error), "read the wire secret; trying again");
-            }
-            Err(error) => tracing::debug!(error = %chain(&error), "read the wire secret"),
-        }
-        failures += 1;
-        tokio::time::sleep(SECRET_RETRY.delay_with_jitter(failures, ids::jitter())).await;
-    }
-}
-
-/// One timer for all pods: each tick is a look at the objects behind volumes.
-fn refresh_ticks(period: Duration, tasks: &TaskGroup) -> watch::Receiver<u64> {
-    let (sender, receiver) = watch::channel(0);
-    let cancelled = tasks.cancelled();
-    tasks.spawn("volume refresh", async move {
-        let mut ticks = tokio::time::interval(period);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => sender.send_modify(|count| *count += 1),
-                () = cancelled.cancelled() => return,
-            }
-        }
-    });
-    receiver
-}
-
-/// Hands the node's `podCIDR` to the address pool, when it comes and when it changes.
-fn follow_cidr(network: &Arc<Network>, context: &Arc<Context>, tasks: &TaskGroup) {
-    let (mut own, context) = (network.own_node(), Arc::clone(context));
-    let cancelled = tasks.cancelled();
-    tasks.spawn("pod CIDR", async move {
-        loop {
-            if let OwnNode::Present(node) = &*own.borrow_and_update()
-                && let Some(cidr) = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref())
-                && let Err(error) = context.addresses.set_cidr(cidr)
-            {
-                tracing::error!(cidr, error = %chain(&error), "take the node's podCIDR");
-            }
-            tokio::select! {
-                changed = own.changed() => if changed.is_err() { return },
-                () = cancelled.cancelled() => return,
-            }
-        }
-    });
 }
 
 /// Stops the pods and sends what they said last. Nothing is deleted: the pods stay bound here, and

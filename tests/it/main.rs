@@ -20,4 +20,5 @@ mod runtime_net;
 mod runtime_pods;
 mod scheduler;
 mod store;
+mod versions;
 mod worker;

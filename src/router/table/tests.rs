@@ -111,6 +111,24 @@ fn addresses_are_routed_to_each_ready_endpoint_in_turn() {
 }
 
 #[test]
+fn endpoints_that_are_not_well_are_chosen_only_if_there_are_no_others() {
+    let table = shop().table();
+    let client = "10.64.9.9".parse().unwrap();
+    let to = "10.43.0.10:80".parse().unwrap();
+    let routed = |well: &[&str]| {
+        let is_well = |it: &Endpoint| well.contains(&it.addr.ip().to_string().as_str());
+        match table.route_where(client, to, Protocol::Tcp, is_well) {
+            Decision::Endpoint(endpoint) => endpoint.addr.ip().to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for _ in 0..4 {
+        assert_eq!(routed(&["10.64.0.3"]), "10.64.0.3");
+    }
+    assert_ne!(routed(&[]), routed(&[]));
+}
+
+#[test]
 fn a_client_keeps_its_endpoint_while_that_is_ready() {
     let mut index = shop();
     service(

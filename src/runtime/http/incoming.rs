@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio_util::sync::CancellationToken;
 
-use super::{Body, Handler};
+use super::{Body, Handler, Unread};
 use crate::runtime::guests::Guests;
 use crate::runtime::net::{Conn, ConnService};
 use crate::tasks::TaskGroup;
@@ -42,20 +42,32 @@ pub(in crate::runtime) async fn serve(
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(MAX_STREAMS);
+    let unread = Arc::new(Unread::default());
+    let lender = Arc::clone(&unread);
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let handler = Arc::clone(&handler);
+        let is_alone = request.version() < http::Version::HTTP_2;
+        let request = request.map(|body| match is_alone {
+            true => lender.lend(body),
+            false => Body::incoming(body),
+        });
         async move {
-            let answered = handler.call(request.map(Body::incoming)).await;
+            let answered = handler.call(request).await;
             Ok::<_, Infallible>(answered.unwrap_or_else(|error| error.response()))
         }
     });
     let mut connection = pin!(server.serve_connection(TokioIo::new(conn), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let serving = async {
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = stopped.cancelled() => {}
         }
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    };
+    let ended = tokio::select! {
+        ended = serving => ended,
+        () = unread.read() => Ok(()),
     };
     if let Err(error) = ended {
         tracing::debug!(error, "connection to a handler");

@@ -6,6 +6,7 @@ mod world;
 use serde_json::json;
 
 use super::*;
+use crate::worker::probes::Kind;
 use world::{TIMING, World, exited, one};
 
 #[test]

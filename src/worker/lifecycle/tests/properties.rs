@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::super::*;
 use super::world::{TIMING, World, exited};
+use crate::worker::probes::Kind;
 
 #[derive(Clone, Debug)]
 enum Action {

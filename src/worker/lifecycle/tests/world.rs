@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::super::*;
-use crate::runtime::spec::ExitReason;
+use crate::runtime::spec::{Exit, ExitReason};
 use crate::worker::plan::tests::pod;
 
 pub(super) const TIMING: Timing = Timing {
