@@ -46,7 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("cli", &["app", "client", "modules", "runtime"]),
+    ("cli", &["app", "client", "modules", "router", "runtime"]),
 ];
 
 const GROUND: &[&str] = &["api", "backoff", "clock", "errors", "ids", "tasks"];

@@ -45,7 +45,7 @@ async fn parent_gone() {
         Ok(pipe) => closed(pipe).await,
         Err(error) => {
             tracing::warn!(%error, "standard input is no pipe; the end of its writer is not seen");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -47,9 +47,12 @@ pub(in crate::runtime) async fn serve(
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let handler = Arc::clone(&handler);
         let is_alone = request.version() < http::Version::HTTP_2;
-        let request = request.map(|body| match is_alone {
-            true => lender.lend(body),
-            false => Body::incoming(body),
+        let request = request.map(|body| {
+            if is_alone {
+                lender.lend(body)
+            } else {
+                Body::incoming(body)
+            }
         });
         async move {
             let answered = handler.call(request).await;

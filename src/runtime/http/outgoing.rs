@@ -13,21 +13,26 @@
 //! always; what broke off without an answer, if doing it twice is as good as once. The rules are the
 //! front door's (`router::http`), so that a service is as reliable from inside as from outside.
 
+mod attempt;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Uri};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use wasmtime_wasi_http::{Error as WasiHttpError, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::idle::IdleLimit;
+use attempt::{Attempt, Failure, Response, Sent, Waits, call, judge, timely_retry};
+
+pub use attempt::RETRIABLE;
+
+use super::Handler;
 use super::pool::Pool;
 use super::replay::Replay;
-use super::{Body, Handler};
 use crate::runtime::net::{self, ClusterNetwork, Owner, PodNet, Route};
 use crate::runtime::pods::Pods;
 use crate::runtime::spec::Protocol;
@@ -37,17 +42,10 @@ use crate::tasks::TaskGroup;
 pub(super) const HOPS: HeaderName = HeaderName::from_static("x-wasmorch-hops");
 /// A request that has passed more is taken for a loop.
 pub(super) const MAX_HOPS: u32 = 16;
-/// On a `503` that no guest saw; the worker's wire server sets it.
-pub const RETRIABLE: HeaderName = HeaderName::from_static("x-wasmorch-retriable");
 /// How often one request is sent at most.
 const MAX_ATTEMPTS: usize = 4;
 /// How often the network is asked for an endpoint that was not tried yet.
 const MAX_CHOICES: usize = 4;
-/// What `wasi:http` guests wait unless they say otherwise.
-const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
-
-type Response = http::Response<WasiBody>;
-type Sent = Result<Response, WasiHttpError>;
 /// Says how the transfer of the request's body ended.
 type Transfer = Box<dyn Future<Output = Result<(), WasiHttpError>> + Send>;
 
@@ -74,37 +72,6 @@ impl Target {
             Self::Handler(_, to) | Self::Pod(to) | Self::Outside(to) => *to,
         }
     }
-}
-
-/// How long the guest wants to wait for what.
-struct Waits {
-    connect: Duration,
-    first_byte: Duration,
-    between_bytes: Duration,
-}
-
-impl From<RequestOptions> for Waits {
-    fn from(options: RequestOptions) -> Self {
-        Self {
-            connect: options.connect_timeout.unwrap_or(DEFAULT_TIMEOUT),
-            first_byte: options.first_byte_timeout.unwrap_or(DEFAULT_TIMEOUT),
-            between_bytes: options.between_bytes_timeout.unwrap_or(DEFAULT_TIMEOUT),
-        }
-    }
-}
-
-/// What one attempt led to.
-enum Attempt {
-    /// The end of it, good or bad.
-    Done(Sent),
-    /// No guest has seen the request; the answer is for the case that nobody else can be asked.
-    Unseen(Sent),
-    /// It was sent, and the connection broke before there was an answer.
-    Broken {
-        error: WasiHttpError,
-        /// It had been kept; that it is dead says nothing about the endpoint.
-        was_kept: bool,
-    },
 }
 
 impl Client {
@@ -335,61 +302,12 @@ impl Client {
     }
 }
 
-/// A request without a response.
-enum Failure {
-    /// It never left and may be sent again.
-    Unsent(Box<http::Request<WasiBody>>, WasiHttpError),
-    /// It left, at least in part.
-    Broken(WasiHttpError),
-    Late,
-}
-
-fn judge(answered: Result<Response, Failure>, was_kept: bool, waits: &Waits) -> Attempt {
-    match answered {
-        Ok(mut response) => {
-            let is_retriable = response.headers_mut().remove(RETRIABLE).is_some();
-            let limit = waits.between_bytes;
-            let unseen = is_retriable && response.status() == StatusCode::SERVICE_UNAVAILABLE;
-            let response = response.map(|body| IdleLimit::new(body, limit).boxed_unsync());
-            match unseen {
-                true => Attempt::Unseen(Ok(response)),
-                false => Attempt::Done(Ok(response)),
-            }
-        }
-        Err(Failure::Unsent(_, error)) => Attempt::Unseen(Err(error)),
-        Err(Failure::Broken(error)) => Attempt::Broken { error, was_kept },
-        Err(Failure::Late) => Attempt::Done(Err(WasiHttpError::ConnectionReadTimeout)),
-    }
-}
-
-async fn call(handler: &Arc<Handler>, request: http::Request<WasiBody>) -> Attempt {
-    match handler.call(request.map(Body::wasi)).await {
-        Ok(response) => Attempt::Done(Ok(response.map(Body::into_wasi))),
-        Err(error) => {
-            let answer = Ok(error.response().map(Body::into_wasi));
-            match error.is_retriable() {
-                true => Attempt::Unseen(answer),
-                false => Attempt::Done(answer),
-            }
-        }
-    }
-}
-
 async fn timely<T>(
     wait: Duration,
     work: impl Future<Output = Result<T, WasiHttpError>>,
     late: WasiHttpError,
 ) -> Result<T, WasiHttpError> {
     tokio::time::timeout(wait, work).await.unwrap_or(Err(late))
-}
-
-async fn timely_retry(
-    wait: Duration,
-    work: impl Future<Output = Result<Response, Failure>>,
-) -> Result<Response, Failure> {
-    tokio::time::timeout(wait, work)
-        .await
-        .unwrap_or(Err(Failure::Late))
 }
 
 fn connect_error(error: net::Error) -> WasiHttpError {
