@@ -21,8 +21,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use sha2::{Digest as _, Sha256};
 use tower::ServiceBuilder;
+
+use crate::api::image::Digest;
 
 pub use mirror::{Change, Mirror, MirrorKey};
 pub use watch::watch;
@@ -138,12 +139,7 @@ impl JoinToken {
 
     /// Whether this is the CA that the token names.
     fn vouches_for(&self, ca: &[u8]) -> bool {
-        use std::fmt::Write as _;
-        let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(ca) {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex == self.ca_sha256
+        Digest::of(ca).hex() == self.ca_sha256
     }
 }
 
@@ -188,7 +184,7 @@ fn build(config: Config) -> Result<Client, Error> {
     let connector = config.rustls_https_connector_with_connector(connector);
     let http = HttpClient::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_idle_timeout(Duration::from_mins(1))
         .pool_max_idle_per_host(32)
         .build(connector.map_err(failed)?);
     let service = ServiceBuilder::new()

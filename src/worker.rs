@@ -20,6 +20,7 @@ pub mod context;
 pub mod env;
 pub mod events;
 pub mod expand;
+mod feeds;
 pub mod fence;
 pub mod fields;
 pub mod images;
@@ -50,25 +51,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
-use tokio::sync::watch;
+use kube::Client;
 
 use self::address_pool::AddressPool;
 use self::checkpoint::Checkpoint;
 use self::context::{Context, Directory};
+use self::feeds::{either, follow_cidr, refresh_ticks, wire_secret};
 use self::fence::Fence;
 use self::lifecycle::Timing;
 use self::logs::Logs;
-use self::network::{Network, OwnNode};
+use self::network::Network;
 use self::node::{Facts, LeaseTiming, Machine, NodeAgent};
 use self::pod_workers::PodWorkers;
 use self::server::Server;
 use self::wire::{Listeners, Wire};
-use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::errors::chain;
-use crate::ids;
 use crate::runtime::{self, Runtime};
 use crate::tasks::TaskGroup;
 
@@ -126,7 +123,10 @@ pub struct Worker {
     config: Config,
     client: Client,
     clock: Clock,
+    /// The process: its end is a wish, after which the organs still drain.
     tasks: TaskGroup,
+    /// Everything that runs; a root of its own, so that guests are not cut off by the signal.
+    organs: TaskGroup,
     runtime: Runtime,
     network: Arc<Network>,
     checkpoints: HashMap<String, Checkpoint>,
@@ -135,7 +135,6 @@ pub struct Worker {
     server_address: SocketAddr,
 }
 
-const SECRET_RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
 impl Worker {
@@ -156,11 +155,12 @@ impl Worker {
         let (listener, server_address) = server::bind(api).await.map_err(listen(api))?;
         let server = Server::new(listener, server_address)?;
         let network = Network::new(config.node.clone());
+        let organs = TaskGroup::new();
         let runtime = Runtime::new(
             runtime::Config {
                 cache_dir: config.data_dir.join("compiled"),
                 max_instances: config.max_instances,
-                tasks: tasks.child(),
+                tasks: organs.child(),
             },
             Arc::clone(&network) as Arc<dyn runtime::net::ClusterNetwork>,
         );
@@ -171,6 +171,7 @@ impl Worker {
             client,
             clock,
             tasks,
+            organs,
             network,
             listeners,
             server,
@@ -188,12 +189,23 @@ impl Worker {
         self.server_address
     }
 
-    /// Runs until the group is cancelled, then drains.
+    /// Runs until the group is cancelled or an organ panics, then drains.
     pub async fn run(self) -> Result<(), Error> {
-        let cancelled = self.tasks.cancelled();
+        let (tasks, organs) = (self.tasks.clone(), self.organs.clone());
+        let result = self.serve().await;
+        tasks.cancel();
+        if !organs.shutdown(SHUTDOWN).await {
+            tracing::warn!("some of the worker's tasks did not end in time");
+        }
+        result
+    }
+
+    async fn serve(self) -> Result<(), Error> {
+        let cancelled = either(self.tasks.cancelled(), self.organs.cancelled());
+        tokio::pin!(cancelled);
         let secret = tokio::select! {
             secret = wire_secret(&self.client) => secret,
-            () = cancelled.cancelled() => return Err(Error::Stopped),
+            () = &mut cancelled => return Err(Error::Stopped),
         };
         let fence = Arc::new(Fence::new(self.config.lease.duration, self.clock.clone()));
         let facts = self.facts();
@@ -202,7 +214,7 @@ impl Worker {
             Arc::clone(&context),
             self.config.node.clone(),
             self.checkpoints,
-            self.tasks.child(),
+            self.organs.child(),
         ));
         let agent = Arc::new(NodeAgent {
             client: self.client.clone(),
@@ -219,32 +231,33 @@ impl Worker {
             fence,
         });
         self.listeners
-            .serve(&wire, &self.tasks)
+            .serve(&wire, &self.organs)
             .map_err(Error::Wire)?;
         let node = self.config.node.clone();
         let serving = self.server.run(
             Arc::clone(&context),
             node,
             secret.clone(),
-            self.tasks.child(),
+            self.organs.child(),
         );
-        self.tasks.spawn("worker API", serving);
+        self.organs.spawn("worker API", serving);
         tokio::select! {
             () = agent.register() => {}
-            () = cancelled.cancelled() => return Err(Error::Stopped),
+            () = &mut cancelled => return Err(Error::Stopped),
         }
-        self.network.start(self.client.clone(), secret, &self.tasks);
-        follow_cidr(&self.network, &context, &self.tasks);
+        self.network
+            .start(self.client.clone(), secret, &self.organs);
+        follow_cidr(&self.network, &context, &self.organs);
         let running = {
-            let (agent, cancelled) = (Arc::clone(&agent), cancelled.clone());
-            async move { agent.run(cancelled).await }
+            let (agent, cancelled) = (Arc::clone(&agent), self.organs.cancelled());
+            async move { Box::pin(agent.run(cancelled)).await }
         };
-        self.tasks.spawn("node", running);
+        self.organs.spawn("node", running);
         tokio::select! {
             () = pods.run(self.client.clone()) => {}
-            () = cancelled.cancelled() => {}
+            () = &mut cancelled => {}
         }
-        shut_down(&agent, &pods, &context, self.config.drain_delay).await;
+        shut_down(&pods, &context).await;
         Ok(())
     }
 
@@ -285,14 +298,14 @@ impl Worker {
                 client.clone(),
                 config.node.clone(),
                 clock.clone(),
-                &self.tasks,
+                &self.organs,
             ),
             statuses: status_sender::StatusSender::start(
                 client.clone(),
                 clock.clone(),
-                &self.tasks,
+                &self.organs,
             ),
-            checkpoints: checkpoint::Writer::start(config.data_dir.join("pods"), &self.tasks),
+            checkpoints: checkpoint::Writer::start(config.data_dir.join("pods"), &self.organs),
             directory: Directory::default(),
             host_ip: config.address,
             allocatable: facts.capacity(),
@@ -300,80 +313,17 @@ impl Worker {
             timing: Timing {
                 drain_delay: config.drain_delay,
             },
-            refresh: refresh_ticks(config.volume_refresh, &self.tasks),
+            refresh: refresh_ticks(config.volume_refresh, &self.organs),
         }))
     }
 }
 
-/// The secret that routers and workers prove themselves with; asked for until it is there.
-async fn wire_secret(client: &Client) -> Vec<u8> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
-    let mut failures = 0;
-    loop {
-        match secrets.get("wasmorch-wire").await {
-            Ok(secret) => {
-                let data = secret.data.unwrap_or_default();
-                match data.get("secret") {
-                    Some(bytes) if !bytes.0.is_empty() => return bytes.0.clone(),
-                    Some(_) | None => tracing::warn!("secret kube-system/wasmorch-wire is empty"),
-                }
-            }
-            Err(error) if failures == 0 => {
-                tracing::warn!(error = %chain(&error), "read the wire secret; trying again");
-            }
-            Err(error) => tracing::debug!(error = %chain(&error), "read the wire secret"),
-        }
-        failures += 1;
-        tokio::time::sleep(SECRET_RETRY.delay_with_jitter(failures, ids::jitter())).await;
-    }
-}
-
-/// One timer for all pods: each tick is a look at the objects behind volumes.
-fn refresh_ticks(period: Duration, tasks: &TaskGroup) -> watch::Receiver<u64> {
-    let (sender, receiver) = watch::channel(0);
-    let cancelled = tasks.cancelled();
-    tasks.spawn("volume refresh", async move {
-        let mut ticks = tokio::time::interval(period);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => sender.send_modify(|count| *count += 1),
-                () = cancelled.cancelled() => return,
-            }
-        }
-    });
-    receiver
-}
-
-/// Hands the node's `podCIDR` to the address pool, when it comes and when it changes.
-fn follow_cidr(network: &Arc<Network>, context: &Arc<Context>, tasks: &TaskGroup) {
-    let (mut own, context) = (network.own_node(), Arc::clone(context));
-    let cancelled = tasks.cancelled();
-    tasks.spawn("pod CIDR", async move {
-        loop {
-            if let OwnNode::Present(node) = &*own.borrow_and_update()
-                && let Some(cidr) = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref())
-                && let Err(error) = context.addresses.set_cidr(cidr)
-            {
-                tracing::error!(cidr, error = %chain(&error), "take the node's podCIDR");
-            }
-            tokio::select! {
-                changed = own.changed() => if changed.is_err() { return },
-                () = cancelled.cancelled() => return,
-            }
-        }
-    });
-}
-
-/// Says goodbye, gives routers a moment to look elsewhere, stops the pods. Nothing is deleted: the
-/// pods stay bound here, and the next start, or their controllers, see to them.
-async fn shut_down(agent: &NodeAgent, pods: &PodWorkers, context: &Context, drain_delay: Duration) {
+/// Stops the pods and sends what they said last. Nothing is deleted: the pods stay bound here, and
+/// the next start, or their controllers, see to them.
+async fn shut_down(pods: &PodWorkers, context: &Context) {
     let leaving = async {
-        if pods.count() > 0 {
-            agent.say_goodbye().await;
-            tokio::time::sleep(drain_delay).await;
-        }
         pods.stop().await;
+        context.statuses.drained().await;
     };
     if tokio::time::timeout(SHUTDOWN, leaving).await.is_err() {
         tracing::warn!("some pods did not stop in time");

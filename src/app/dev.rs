@@ -30,7 +30,7 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// server takes a silent worker for dead: the end of a cluster must not look like its workers' death.
 const TURN: Duration = Duration::from_millis(1500);
 /// How long the control plane and the nodes have to become ready.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// Starts a local cluster: one server, several workers and a router, as processes of their own.
 #[derive(Debug, Clone, clap::Args)]

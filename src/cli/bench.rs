@@ -5,21 +5,29 @@
 //! said so. Everything is bounded in count and time and talks to loopback only.
 
 mod api;
+mod cpu;
 mod etcd;
+mod grpc;
+mod guest;
 mod http;
-mod load;
+mod idle;
+mod peers;
 mod pods;
+mod raw;
+mod rest;
 mod stats;
 
 use std::time::Duration;
 
 /// Measures this machine, side by side with a peer where one is installed.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Examples:
+#[command(before_help = "Examples:
   wasmorch bench api                          durable creates beside etcd's put
+  wasmorch bench guest                        a wasm handler beside wasmtime serve and HAProxy
   wasmorch bench http http://127.0.0.1:8080/hello --peer http://127.0.0.1:9000/
   wasmorch bench start --count 200            API create to the first 200 through the router
-  wasmorch bench scale --replicas 100,1000    time until a Deployment's pods are all ready")]
+  wasmorch bench scale --replicas 100,1000    time until a Deployment's pods are all ready
+  wasmorch bench idle                         memory and CPU of the cluster as it is")]
 pub(super) struct BenchArgs {
     #[command(subcommand)]
     command: Command,
@@ -29,12 +37,16 @@ pub(super) struct BenchArgs {
 enum Command {
     /// Durable creates per second over HTTP, at one and many in flight, beside etcd's put.
     Api(api::Args),
+    /// A wasm handler through the router and on its worker, beside what a user could assemble.
+    Guest(guest::Args),
     /// Requests per second and latency of one URL, beside another.
     Http(http::Args),
     /// From the API's create to the first 200 through the router.
     Start(pods::StartArgs),
     /// From a scale to all replicas ready.
     Scale(pods::ScaleArgs),
+    /// Memory and CPU of every process of the cluster while nothing is asked of it.
+    Idle(idle::Args),
 }
 
 /// How to reach the cluster that is measured: the addresses that `wasmorch dev` wrote.
@@ -50,6 +62,8 @@ struct Cluster {
     api: std::net::SocketAddr,
     ingress: std::net::SocketAddr,
     token: String,
+    /// Its processes, by name.
+    processes: Vec<(String, u32)>,
 }
 
 impl Target {
@@ -78,11 +92,26 @@ impl Target {
             .and_then(|user| user.token.as_ref())
             .context("the kubeconfig holds no token")?;
         let token = secrecy::ExposeSecret::expose_secret(token).to_owned();
+        let processes = state["processes"].as_object();
+        let processes = processes.context("dev.json names no processes")?;
+        let processes = processes.iter().map(|(name, process)| {
+            let process = process.as_u64().unwrap_or_default();
+            (name.clone(), process as u32)
+        });
         Ok(Cluster {
             api: address("http")?,
             ingress: address("ingress")?,
             token,
+            processes: processes.collect(),
         })
+    }
+}
+
+impl Cluster {
+    /// The ids of the processes with such names.
+    fn processes(&self, is_meant: impl Fn(&str) -> bool) -> Vec<u32> {
+        let meant = self.processes.iter().filter(|(name, _)| is_meant(name));
+        meant.map(|(_, process)| *process).collect()
     }
 }
 
@@ -90,9 +119,11 @@ impl Target {
 pub(super) async fn run(args: BenchArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Api(args) => api::run(args).await,
+        Command::Guest(args) => guest::run(args).await,
         Command::Http(args) => http::run(args).await,
         Command::Start(args) => pods::start(args).await,
         Command::Scale(args) => pods::scale(args).await,
+        Command::Idle(args) => idle::run(args).await,
     }
 }
 
@@ -102,4 +133,25 @@ struct Sample {
     p50: Duration,
     p99: Duration,
     failed: u64,
+    /// CPU time of the servers for each request, where it is known which they are.
+    cpu: Option<Duration>,
+}
+
+impl Sample {
+    fn new(mut latencies: Vec<Duration>, elapsed: Duration, failed: u64) -> Self {
+        Self {
+            rate: latencies.len() as f64 / elapsed.as_secs_f64(),
+            p50: stats::percentile(&mut latencies, 0.5),
+            p99: stats::percentile(&mut latencies, 0.99),
+            failed,
+            cpu: None,
+        }
+    }
+
+    /// Adds what the servers spent on each answer.
+    fn with_cpu(mut self, meter: &cpu::Meter, elapsed: Duration) -> anyhow::Result<Self> {
+        let answered = (self.rate * elapsed.as_secs_f64()).max(1.0);
+        self.cpu = meter.spent()?.map(|spent| spent.div_f64(answered));
+        Ok(self)
+    }
 }

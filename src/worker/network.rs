@@ -237,8 +237,14 @@ impl ClusterNetwork for Network {
     fn resolve(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
         match self.table.load().resolve(namespace, name)? {
             Answer::Addresses(addresses) => Some(addresses),
-            // A name outside the cluster: the pod's own resolver is asked for names, not for aliases.
             Answer::Alias(_) => None,
+        }
+    }
+
+    fn alias(&self, namespace: &str, name: &str) -> Option<String> {
+        match self.table.load().resolve(namespace, name)? {
+            Answer::Alias(outside) => Some(outside),
+            Answer::Addresses(_) => None,
         }
     }
 
@@ -279,7 +285,9 @@ impl ClusterNetwork for Network {
                 Err(dial::Error::Connect { .. } | dial::Error::Timeout(_)) => {
                     resting.failed(&wire, Instant::now());
                 }
-                Err(dial::Error::NoSecret | dial::Error::NoWorker(_) | dial::Error::NeedsTls(_)) => {}
+                Err(
+                    dial::Error::NoSecret | dial::Error::NoWorker(_) | dial::Error::NeedsTls(_),
+                ) => {}
             }
             let stream = opened.map_err(into_io)?;
             Ok(Box::new(stream) as Box<dyn Duplex>)

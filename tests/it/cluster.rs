@@ -16,18 +16,18 @@ use kube::runtime::wait::await_condition;
 use serde_json::Value;
 
 /// How long anything may take here before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running dev cluster; it ends with this value.
-pub struct Cluster {
+pub(crate) struct Cluster {
     process: Child,
     directory: tempfile::TempDir,
-    pub client: kube::Client,
+    pub(crate) client: kube::Client,
 }
 
 impl Cluster {
     /// Starts one on free ports and waits until it says that it is up.
-    pub async fn start(arguments: &[&str]) -> Self {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(directory.path().join("dev.out")).unwrap();
@@ -70,12 +70,12 @@ impl Cluster {
         }
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.directory.path().join("cluster")
     }
 
     /// What `dev` has said so far.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("dev.out")).unwrap()
     }
 
@@ -84,7 +84,7 @@ impl Cluster {
     }
 
     /// The front door.
-    pub fn ingress(&self) -> SocketAddr {
+    pub(crate) fn ingress(&self) -> SocketAddr {
         self.state()["ingress"]
             .as_str()
             .unwrap()
@@ -93,23 +93,18 @@ impl Cluster {
             .unwrap()
     }
 
-    /// The plain http API.
-    pub fn http(&self) -> String {
-        self.state()["http"].as_str().unwrap().to_owned()
-    }
-
-    pub fn pid(&self, name: &str) -> u64 {
+    pub(crate) fn pid(&self, name: &str) -> u64 {
         self.state()["processes"][name].as_u64().unwrap()
     }
 
     /// `kill -9`.
-    pub fn kill(&self, name: &str) {
+    pub(crate) fn kill(&self, name: &str) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid(name)).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
 
     /// Waits until `dev` has put another process in the killed one's place.
-    pub async fn wait_for_restart(&self, name: &str, killed: u64) {
+    pub(crate) async fn wait_for_restart(&self, name: &str, killed: u64) {
         until(&format!("{name} to be back"), async || {
             let pid = self.pid(name);
             (pid != 0 && pid != killed).then_some(())
@@ -118,7 +113,7 @@ impl Cluster {
     }
 
     /// The CLI on this cluster; gives its standard output.
-    pub fn wasmorch(&self, arguments: &[&str]) -> String {
+    pub(crate) fn wasmorch(&self, arguments: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_wasmorch"))
             .arg("--kubeconfig")
             .arg(self.root().join("kubeconfig"))
@@ -129,7 +124,7 @@ impl Cluster {
     }
 
     /// The real kubectl; `None` where there is none.
-    pub fn kubectl(&self, arguments: &[&str]) -> Option<String> {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Option<String> {
         let kubectl = std::env::var_os("WASMORCH_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into());
         let output = Command::new(kubectl)
             .arg("--kubeconfig")
@@ -151,46 +146,46 @@ impl Cluster {
     }
 
     /// Pushes a prebuilt guest as a module.
-    pub fn push(&self, guest: &str, image: &str) {
+    pub(crate) fn push(&self, guest: &str, image: &str) {
         self.wasmorch(&["push", guest_path(guest).to_str().unwrap(), "--name", image]);
     }
 
-    pub async fn apply(&self, manifest: &str) {
+    pub(crate) fn apply(&self, manifest: &str) {
         let file = self.directory.path().join("manifest.yaml");
         std::fs::write(&file, manifest).unwrap();
         self.wasmorch(&["apply", "-f", file.to_str().unwrap()]);
     }
 
     /// Waits until all replicas of a Deployment are updated and ready.
-    pub async fn wait_for_rollout(&self, name: &str) {
+    pub(crate) async fn wait_for_rollout(&self, name: &str) {
         let api: Api<Deployment> = Api::default_namespaced(self.client.clone());
         self.wait_within(
             PATIENCE,
             &format!("deployment {name} to be rolled out"),
-            await_condition(api, name, IsRolledOut),
+            Box::pin(await_condition(api, name, IsRolledOut)),
         )
         .await
         .unwrap();
     }
 
     /// Waits for a future with a bound; a failure shows the cluster's pods.
-    pub async fn wait_within<T>(
+    pub(crate) async fn wait_within<T>(
         &self,
         bound: Duration,
         what: &str,
         future: impl Future<Output = T>,
     ) -> T {
-        match tokio::time::timeout(bound, future).await {
-            Ok(value) => value,
-            Err(_) => panic!(
+        let Ok(value) = tokio::time::timeout(bound, future).await else {
+            panic!(
                 "no {what} within {bound:?}\n{}\n{}",
                 self.wasmorch(&["get", "pods", "-A", "-o", "wide"]),
                 self.said()
-            ),
-        }
+            );
+        };
+        value
     }
 
-    pub async fn pods(&self, selector: &str) -> Vec<Pod> {
+    pub(crate) async fn pods(&self, selector: &str) -> Vec<Pod> {
         let api: Api<Pod> = Api::default_namespaced(self.client.clone());
         api.list(&ListParams::default().labels(selector))
             .await
@@ -199,7 +194,7 @@ impl Cluster {
     }
 
     /// GET through the front door; the status, or 0 when the connection failed.
-    pub async fn get(&self, host: &str, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, host: &str, path: &str) -> (u16, String) {
         let client = reqwest::Client::new();
         let url = format!("http://{}{path}", self.ingress());
         match client.get(url).header("host", host).send().await {
@@ -251,7 +246,7 @@ impl Condition<Deployment> for IsRolledOut {
     }
 }
 
-pub fn guest_path(guest: &str) -> PathBuf {
+pub(crate) fn guest_path(guest: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guest-examples/prebuilt/{guest}.wasm"))
 }
 
@@ -268,7 +263,7 @@ fn succeeded(program: &str, arguments: &[&str], output: &std::process::Output) -
 }
 
 /// Asks for a state until it is there; the pause only keeps the asking cheap.
-pub async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = tokio::time::interval(Duration::from_millis(20));
     loop {
@@ -281,7 +276,7 @@ pub async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> 
 }
 
 /// Steady load on one host name through the front door.
-pub struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     counts: Arc<Counts>,
     workers: Vec<tokio::task::JoinHandle<()>>,
@@ -295,7 +290,7 @@ struct Counts {
 
 impl Load {
     /// Starts `connections` clients that each GET as fast as they are answered, at most every 2 ms.
-    pub fn start(ingress: SocketAddr, host: &str, connections: usize) -> Self {
+    pub(crate) fn start(ingress: SocketAddr, host: &str, connections: usize) -> Self {
         let (stop, counts) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(Counts::default()),
@@ -347,7 +342,7 @@ impl Load {
     }
 
     /// Waits until so many more requests have been served.
-    pub async fn serve(&self, more: u64) {
+    pub(crate) async fn serve(&self, more: u64) {
         let from = self.counts.served.load(Ordering::Relaxed);
         until("requests to be served", async || {
             (self.counts.served.load(Ordering::Relaxed) >= from + more).then_some(())
@@ -356,7 +351,7 @@ impl Load {
     }
 
     /// Stops, and fails if any request did; gives how many were served.
-    pub async fn stop_without_failures(self) -> u64 {
+    pub(crate) async fn stop_without_failures(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         for worker in self.workers {
             worker.await.unwrap();

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::runtime::wait::{await_condition, conditions};
 use serde_json::json;
 
@@ -45,7 +46,7 @@ spec:
 async fn with_hello(replicas: u32) -> Cluster {
     let cluster = Cluster::start(&[]).await;
     cluster.push("hello-http", "hello");
-    cluster.apply(&hello("hello", replicas, "one")).await;
+    cluster.apply(&hello("hello", replicas, "one"));
     cluster.wait_for_rollout("hello").await;
     until("the router to know the service", async || {
         (cluster.get("hello.default.localhost", "/").await.0 == 200).then_some(())
@@ -182,11 +183,10 @@ async fn a_killed_server_is_not_missed_and_forgets_nothing() {
             >= before
     );
     // A watch from before the death goes on: what it sees first is what was written after.
-    let mut stream = std::pin::pin!(
-        api.watch(&Default::default(), &before.to_string())
-            .await
-            .unwrap()
-    );
+    let stream = api
+        .watch(&WatchParams::default(), &before.to_string())
+        .await
+        .unwrap();
     let map = serde_json::from_value(json!({"metadata": {"name": "after"}})).unwrap();
     let created = api.create(&PostParams::default(), &map).await.unwrap();
     assert!(
@@ -198,24 +198,9 @@ async fn a_killed_server_is_not_missed_and_forgets_nothing() {
             .unwrap()
             > before
     );
-    let seen = tokio::time::timeout(PATIENCE, async {
-        loop {
-            match futures::StreamExt::next(&mut stream)
-                .await
-                .unwrap()
-                .unwrap()
-            {
-                kube::api::WatchEvent::Added(map)
-                    if map.metadata.name.as_deref() == Some("after") =>
-                {
-                    return;
-                }
-                kube::api::WatchEvent::Error(error) => panic!("{error:?}"),
-                _ => {}
-            }
-        }
-    });
-    seen.await.unwrap();
+    tokio::time::timeout(PATIENCE, until_added(stream, "after"))
+        .await
+        .unwrap();
     load.serve(200).await;
     load.stop_without_failures().await;
     // The workers are still known, and none of the pods was started again.
@@ -227,12 +212,29 @@ async fn a_killed_server_is_not_missed_and_forgets_nothing() {
     }
 }
 
+async fn until_added(
+    stream: impl Stream<Item = kube::Result<WatchEvent<ConfigMap>>>,
+    wanted: &str,
+) {
+    let mut stream = std::pin::pin!(stream);
+    loop {
+        match stream.next().await.unwrap().unwrap() {
+            WatchEvent::Added(map) if map.metadata.name.as_deref() == Some(wanted) => return,
+            WatchEvent::Error(error) => panic!("{error:?}"),
+            WatchEvent::Added(_)
+            | WatchEvent::Modified(_)
+            | WatchEvent::Deleted(_)
+            | WatchEvent::Bookmark(_) => {}
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_update_and_its_undo_fail_no_request() {
     let cluster = with_hello(4).await;
     let load = Load::start(cluster.ingress(), "hello.default.localhost", 8);
     load.serve(200).await;
-    cluster.apply(&hello("hello", 4, "two")).await;
+    cluster.apply(&hello("hello", 4, "two"));
     cluster.wait_for_rollout("hello").await;
     load.serve(200).await;
     assert!(
@@ -272,17 +274,21 @@ async fn pods_are_machines_of_their_own() {
     let server = json!({"name": "server", "image": "ledger-server", "volumeMounts": mount});
     let client = json!({"name": "client", "image": "ledger-client", "volumeMounts": mount});
     // Two pods bind the same loopback port; each client reaches its own server and its own file.
-    cluster.apply(&pod("first", json!([server, client]))).await;
-    cluster.apply(&pod("second", json!([server, client]))).await;
+    cluster.apply(&pod("first", json!([server, client])));
+    cluster.apply(&pod("second", json!([server, client])));
     // A third pod has neither.
-    cluster.apply(&pod("third", json!([client]))).await;
+    cluster.apply(&pod("third", json!([client])));
     let api: Api<Pod> = Api::default_namespaced(cluster.client.clone());
     for name in ["first", "second"] {
         cluster
             .wait_within(
                 PATIENCE,
                 "running pod",
-                await_condition(api.clone(), name, conditions::is_pod_running()),
+                Box::pin(await_condition(
+                    api.clone(),
+                    name,
+                    conditions::is_pod_running(),
+                )),
             )
             .await
             .unwrap();

@@ -126,7 +126,9 @@ fn is_ready_now(node: &Node, pid: Option<u32>) -> bool {
 /// Times in the API are whole seconds.
 fn has_started(pod: &Pod, since: Timestamp) -> bool {
     let status = pod.status.as_ref();
-    let mut containers = status.iter().flat_map(|it| it.container_statuses.iter().flatten());
+    let mut containers = status
+        .iter()
+        .flat_map(|it| it.container_statuses.iter().flatten());
     containers.all(|container| {
         let running = container.state.as_ref().and_then(|it| it.running.as_ref());
         let started = running.and_then(|it| it.started_at.as_ref());

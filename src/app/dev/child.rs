@@ -164,22 +164,39 @@ impl Supervisor {
         while !self.stop.is_cancelled() {
             let mut process = match self.child.spawn() {
                 Ok(process) => process,
-                Err(error) => return self.report(|name| Report::Failed { name, why: error.to_string() }).await,
+                Err(error) => {
+                    return self
+                        .report(|name| Report::Failed {
+                            name,
+                            why: error.to_string(),
+                        })
+                        .await;
+                }
             };
             // Held open and never written to: its end tells the child that this process is gone.
             // `wait` would close it if the handle still had it.
             let _pipe = process.stdin.take();
             let pid = process.id().unwrap_or_default();
             let since = Instant::now();
-            self.report(|name| Report::Started { name, pid, again }).await;
+            self.report(|name| Report::Started { name, pid, again })
+                .await;
             again = true;
             let how = tokio::select! {
                 status = process.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
                 () = self.stop.cancelled() => return self.end(process).await,
             };
-            failures = if since.elapsed() > GOOD_CONDUCT { 1 } else { failures + 1 };
+            failures = if since.elapsed() > GOOD_CONDUCT {
+                1
+            } else {
+                failures + 1
+            };
             let restart_in = RESTART.delay(failures);
-            self.report(|name| Report::Exited { name, how, restart_in }).await;
+            self.report(|name| Report::Exited {
+                name,
+                how,
+                restart_in,
+            })
+            .await;
             tokio::select! {
                 () = tokio::time::sleep(restart_in) => {}
                 () = self.stop.cancelled() => return,

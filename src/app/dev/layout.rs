@@ -226,7 +226,10 @@ mod tests {
         for fresh in [false, true] {
             let refused = Layout::open(&root, fresh).err().unwrap().to_string();
             assert!(refused.contains("already runs in"), "{refused}");
-            assert!(refused.contains("(pid 7)") && refused.contains("help:"), "{refused}");
+            assert!(
+                refused.contains("(pid 7)") && refused.contains("help:"),
+                "{refused}"
+            );
         }
         assert!(root.join(STATE).exists());
         drop(lock);

@@ -4,18 +4,19 @@
 use std::sync::Arc;
 
 use anstream::println;
-use bytes::Bytes;
-use http::{Method, Request, header};
-use http_body_util::Full;
+use http::Method;
+use serde_json::Value;
 
 use super::etcd::Etcd;
-use super::load::{MakeRequest, Until, closed_loop};
-use super::{Cluster, Target, stats};
+use super::raw::{Target, Until};
+use super::rest::Rest;
+use super::{Cluster, stats};
+use crate::tasks::TaskGroup;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    target: Target,
+    target: super::Target,
     /// How many requests are in flight; measured one after the other.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 100])]
     in_flight: Vec<u64>,
@@ -29,6 +30,8 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let cluster = args.target.open()?;
+    let tasks = TaskGroup::new();
+    let mut api = Rest::api(&cluster, &tasks).await?;
     let etcd = Etcd::start(&args.target.dir).await?;
     if etcd.is_none() {
         println!("etcd is not installed: measured alone");
@@ -41,16 +44,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         let total = (args.writes * in_flight).max(2_000);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..args.pairs {
-            ours.push(
-                closed_loop(
-                    cluster.api,
-                    in_flight,
-                    Until::Requests(total),
-                    creates(&cluster),
-                )
-                .await?,
-            );
-            empty(&cluster).await?;
+            let creates = creates(&cluster);
+            ours.push(creates.load(in_flight, Until::Requests(total)).await?);
+            // Deletes what the measurement created.
+            let selected = format!("{PATH}?labelSelector=bench%3Dapi");
+            api.json(Method::DELETE, &selected, &Value::Null).await?;
             if let Some(etcd) = &etcd {
                 theirs.push(etcd.puts(in_flight, total, BODY_SIZE).await?);
             }
@@ -62,7 +60,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         stats::print_side("wasmorch POST configmaps", &ours);
         if etcd.is_some() {
             stats::print_side("etcd put", &theirs);
-            stats::print_ratio("ratio", &ours, &theirs);
+            stats::print_ratio("rate, ours to theirs", &ours, &theirs);
+            stats::print_latency_ratio("p50, ours to theirs", &ours, &theirs);
         }
     }
     Ok(())
@@ -71,55 +70,25 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 const BODY_SIZE: usize = 256;
 const PATH: &str = "/api/v1/namespaces/default/configmaps";
 
-fn creates(cluster: &Cluster) -> MakeRequest {
-    let (authority, bearer) = (cluster.api.to_string(), format!("Bearer {}", cluster.token));
+/// Every call makes requests with names of their own.
+fn creates(cluster: &Cluster) -> Target {
+    let (authority, token) = (cluster.api.to_string(), cluster.token.clone());
     let run = crate::ids::name_suffix();
     let filler = "x".repeat(BODY_SIZE - 130);
-    Arc::new(move |number| {
-        let name = format!("bench-{run}-{number:x}");
+    let write = move |number: u64, bytes: &mut Vec<u8>| {
         let body = format!(
-            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}","labels":{{"bench":"api"}}}},"data":{{"filler":"{filler}"}}}}"#
+            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"bench-{run}-{number:x}","labels":{{"bench":"api"}}}},"data":{{"filler":"{filler}"}}}}"#
         );
-        let mut request = Request::new(Full::new(Bytes::from(body)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = PATH.parse().unwrap_or_default();
-        let headers = request.headers_mut();
-        for (name, value) in [
-            (header::HOST, authority.as_str()),
-            (header::AUTHORIZATION, &bearer),
-            (header::CONTENT_TYPE, "application/json"),
-        ] {
-            if let Ok(value) = value.parse() {
-                headers.insert(name, value);
-            }
-        }
-        request
-    })
-}
-
-/// Deletes what the measurement created.
-async fn empty(cluster: &Cluster) -> anyhow::Result<()> {
-    let (authority, bearer) = (cluster.api.to_string(), format!("Bearer {}", cluster.token));
-    let make: MakeRequest = Arc::new(move |_| {
-        let mut request = Request::new(Full::new(Bytes::new()));
-        *request.method_mut() = Method::DELETE;
-        *request.uri_mut() = format!("{PATH}?labelSelector=bench%3Dapi")
-            .parse()
-            .unwrap_or_default();
-        for (name, value) in [
-            (header::HOST, authority.as_str()),
-            (header::AUTHORIZATION, &bearer),
-        ] {
-            if let Ok(value) = value.parse() {
-                request.headers_mut().insert(name, value);
-            }
-        }
-        request
-    });
-    let deleted = closed_loop(cluster.api, 1, Until::Requests(1), make).await?;
-    anyhow::ensure!(
-        deleted.failed == 0,
-        "the objects of the measurement could not be deleted: kubectl delete configmap -l bench=api"
-    );
-    Ok(())
+        let request = format!(
+            "POST {PATH} HTTP/1.1\r\nhost: {authority}\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        bytes.extend_from_slice(request.as_bytes());
+    };
+    Target {
+        request: Arc::new(write),
+        processes: cluster.processes(|name| name == "server"),
+        ..Target::get(cluster.api, "", "")
+    }
 }

@@ -1,16 +1,13 @@
 //! Requests per second and latency of one URL, beside another.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::Arc;
+use std::net::ToSocketAddrs as _;
 use std::time::Duration;
 
 use anstream::println;
 use anyhow::Context as _;
-use bytes::Bytes;
-use http::{Request, Uri, header};
-use http_body_util::Full;
+use http::Uri;
 
-use super::load::{MakeRequest, Until, closed_loop};
+use super::raw::{Target, Until};
 use super::stats;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -29,16 +26,27 @@ pub(super) struct Args {
     /// Measurements of each side.
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=50))]
     pairs: u64,
+    /// Processes that answer: their CPU time for each request is shown.
+    #[arg(long = "pid", value_delimiter = ',')]
+    processes: Vec<u32>,
+    /// The same for the peer.
+    #[arg(long = "peer-pid", value_delimiter = ',')]
+    peer_processes: Vec<u32>,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    let peer = args.peer.as_ref().map(target).transpose()?;
-    let subject = target(&args.url)?;
+    let mut peer = args.peer.as_ref().map(target).transpose()?;
+    let mut subject = target(&args.url)?;
+    subject.processes.clone_from(&args.processes);
+    if let Some(peer) = &mut peer {
+        peer.processes.clone_from(&args.peer_processes);
+    }
+    let until = Until::Elapsed(Duration::from_secs(args.seconds));
     for _ in 0..args.pairs {
-        ours.push(measure(&subject, &args).await?);
+        ours.push(subject.load(args.connections, until).await?);
         if let Some(peer) = &peer {
-            theirs.push(measure(peer, &args).await?);
+            theirs.push(peer.load(args.connections, until).await?);
         }
     }
     println!(
@@ -53,26 +61,18 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Server {
-    address: SocketAddr,
-    make: MakeRequest,
-}
-
-fn target(url: &Uri) -> anyhow::Result<Server> {
+fn target(url: &Uri) -> anyhow::Result<Target> {
     anyhow::ensure!(
         url.scheme_str() == Some("http"),
         "{url}: only plain http URLs are measured"
     );
-    let host = url
-        .host()
-        .with_context(|| format!("{url} names no host"))?
-        .to_owned();
+    let host = url.host().with_context(|| format!("{url} names no host"))?;
     let port = url.port_u16().unwrap_or(80);
     // Names under localhost are this machine by definition (RFC 6761), whatever the resolver says.
     let name = if host.ends_with(".localhost") {
         "127.0.0.1"
     } else {
-        &host
+        host
     };
     let address = (name, port)
         .to_socket_addrs()?
@@ -82,27 +82,6 @@ fn target(url: &Uri) -> anyhow::Result<Server> {
         address.ip().is_loopback(),
         "{url} is not on this machine; the load generator talks to loopback only"
     );
-    let path = url
-        .path_and_query()
-        .map_or_else(|| "/".to_owned(), ToString::to_string);
-    let authority = format!("{host}:{port}");
-    let make: MakeRequest = Arc::new(move |_| {
-        let mut request = Request::new(Full::new(Bytes::new()));
-        *request.uri_mut() = path.parse().unwrap_or_default();
-        if let Ok(value) = authority.parse() {
-            request.headers_mut().insert(header::HOST, value);
-        }
-        request
-    });
-    Ok(Server { address, make })
-}
-
-async fn measure(server: &Server, args: &Args) -> anyhow::Result<super::Sample> {
-    closed_loop(
-        server.address,
-        args.connections,
-        Until::Elapsed(Duration::from_secs(args.seconds)),
-        Arc::clone(&server.make),
-    )
-    .await
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    Ok(Target::get(address, &format!("{host}:{port}"), path))
 }

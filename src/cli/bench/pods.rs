@@ -4,22 +4,18 @@
 use std::time::{Duration, Instant};
 
 use anstream::println;
-use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::SendRequest;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::load::connect;
-use super::{Cluster, Target, stats};
-use crate::app::dev::demo;
+use super::rest::Rest;
+use super::{Target, stats};
 use crate::tasks::TaskGroup;
 
 /// A single pod that takes longer than this has failed to start.
 const ONE_POD: Duration = Duration::from_secs(30);
 /// The same for a whole Deployment.
-const ALL_PODS: Duration = Duration::from_secs(300);
+const ALL_PODS: Duration = Duration::from_mins(5);
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct StartArgs {
@@ -39,116 +35,7 @@ pub(super) struct ScaleArgs {
     replicas: Vec<u64>,
 }
 
-/// One connection to one of the cluster's addresses.
-struct Rest {
-    sender: SendRequest<Full<Bytes>>,
-    host: String,
-    bearer: Option<String>,
-}
-
-impl Rest {
-    async fn api(cluster: &Cluster, tasks: &TaskGroup) -> anyhow::Result<Self> {
-        Ok(Self {
-            sender: connect(cluster.api, tasks).await?,
-            host: cluster.api.to_string(),
-            bearer: Some(format!("Bearer {}", cluster.token)),
-        })
-    }
-
-    async fn front(cluster: &Cluster, host: &str, tasks: &TaskGroup) -> anyhow::Result<Self> {
-        Ok(Self {
-            sender: connect(cluster.ingress, tasks).await?,
-            host: host.to_owned(),
-            bearer: None,
-        })
-    }
-
-    async fn send(
-        &mut self,
-        method: Method,
-        path: &str,
-        kind: &str,
-        body: Bytes,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, &self.host)
-            .header(header::CONTENT_TYPE, kind);
-        if let Some(bearer) = &self.bearer {
-            request = request.header(header::AUTHORIZATION, bearer);
-        }
-        self.sender.ready().await?;
-        let response = self
-            .sender
-            .send_request(request.body(Full::new(body))?)
-            .await?;
-        Ok((
-            response.status(),
-            response.into_body().collect().await?.to_bytes(),
-        ))
-    }
-
-    async fn json(&mut self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let kind = if method == Method::PATCH {
-            "application/merge-patch+json"
-        } else {
-            "application/json"
-        };
-        let bytes = if body.is_null() {
-            Bytes::new()
-        } else {
-            serde_json::to_vec(body)?.into()
-        };
-        let (status, answer) = self.send(method.clone(), path, kind, bytes).await?;
-        anyhow::ensure!(
-            status.is_success(),
-            "{method} {path}: {status}: {}",
-            String::from_utf8_lossy(&answer)
-        );
-        serde_json::from_slice(&answer)
-            .with_context(|| format!("read the answer of {method} {path}"))
-    }
-
-    async fn get(&mut self, path: &str) -> anyhow::Result<Value> {
-        self.json(Method::GET, path, &Value::Null).await
-    }
-
-    /// Deletes what a run that was cut off may have left.
-    async fn forget(&mut self, path: &str) -> anyhow::Result<()> {
-        let options = json!({"gracePeriodSeconds": 0, "propagationPolicy": "Background"});
-        let (status, answer) = self
-            .send(
-                Method::DELETE,
-                path,
-                "application/json",
-                serde_json::to_vec(&options)?.into(),
-            )
-            .await?;
-        anyhow::ensure!(
-            status.is_success() || status == StatusCode::NOT_FOUND,
-            "DELETE {path}: {status}: {}",
-            String::from_utf8_lossy(&answer)
-        );
-        Ok(())
-    }
-
-    async fn push_hello(&mut self) -> anyhow::Result<()> {
-        let wasm = demo::guest("hello-http").context("this build holds no guests")?;
-        let path = "/apis/wasmorch.dev/v1/namespaces/default/modules/bench-hello/content";
-        let (status, answer) = self
-            .send(Method::PUT, path, "application/wasm", wasm)
-            .await?;
-        anyhow::ensure!(
-            status.is_success(),
-            "PUT {path}: {status}: {}",
-            String::from_utf8_lossy(&answer)
-        );
-        Ok(())
-    }
-}
-
-fn pod_spec() -> Value {
+pub(super) fn pod_spec() -> Value {
     json!({
         "terminationGracePeriodSeconds": 0,
         "containers": [{
@@ -231,7 +118,7 @@ async fn until(front: &mut Rest, wanted: StatusCode) -> anyhow::Result<()> {
     }
 }
 
-async fn until_gone(api: &mut Rest, path: &str) -> anyhow::Result<()> {
+pub(super) async fn until_gone(api: &mut Rest, path: &str) -> anyhow::Result<()> {
     let deadline = Instant::now() + ONE_POD;
     while api
         .send(Method::GET, path, "application/json", Bytes::new())
@@ -290,6 +177,13 @@ async fn scale_to(api: &mut Rest, path: &str, replicas: u64) -> anyhow::Result<D
         &json!({"spec": {"replicas": replicas}}),
     )
     .await?;
+    until_ready(api, path, replicas).await?;
+    Ok(since.elapsed())
+}
+
+/// Waits until exactly so many replicas of a Deployment are there and ready.
+pub(super) async fn until_ready(api: &mut Rest, path: &str, replicas: u64) -> anyhow::Result<()> {
+    let since = Instant::now();
     loop {
         let deployment = api.get(path).await?;
         let seen = |field: &str| deployment["status"][field].as_u64().unwrap_or(0);
@@ -297,7 +191,7 @@ async fn scale_to(api: &mut Rest, path: &str, replicas: u64) -> anyhow::Result<D
             && seen("replicas") == replicas
             && deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
         {
-            return Ok(since.elapsed());
+            return Ok(());
         }
         anyhow::ensure!(
             since.elapsed() < ALL_PODS,

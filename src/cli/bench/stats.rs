@@ -32,9 +32,20 @@ pub(super) fn print_side(name: &str, samples: &[Sample]) {
         values.sort_by(f64::total_cmp);
         quantile(&values, 0.5)
     };
+    let mut cpu: Vec<f64> = samples
+        .iter()
+        .filter_map(|sample| sample.cpu)
+        .map(|cpu| cpu.as_secs_f64() * 1e6)
+        .collect();
+    cpu.sort_by(f64::total_cmp);
+    let cpu = if cpu.is_empty() {
+        String::new()
+    } else {
+        format!("   CPU {:>6.1} µs", quantile(&cpu, 0.5))
+    };
     let failed: u64 = samples.iter().map(|sample| sample.failed).sum();
     println!(
-        "  {name:<28} {:>10.0}/s   p50 {:>8.3} ms   p99 {:>8.3} ms   failed {failed}",
+        "  {name:<28} {:>10.0}/s   p50 {:>8.3} ms   p99 {:>8.3} ms{cpu}   failed {failed}",
         sorted(|sample| sample.rate),
         sorted(|sample| sample.p50.as_secs_f64() * 1e3),
         sorted(|sample| sample.p99.as_secs_f64() * 1e3),
@@ -43,11 +54,23 @@ pub(super) fn print_side(name: &str, samples: &[Sample]) {
 
 /// Prints how many times the peer's rate ours is: the median of the pairs, and the lower quartile.
 pub(super) fn print_ratio(what: &str, ours: &[Sample], peer: &[Sample]) {
-    let mut ratios: Vec<f64> = ours
-        .iter()
-        .zip(peer)
-        .map(|(a, b)| a.rate / b.rate)
-        .collect();
+    print_quotients(what, ours, peer, |ours, peer| ours.rate / peer.rate);
+}
+
+/// Prints how many times the peer's median latency ours is.
+pub(super) fn print_latency_ratio(what: &str, ours: &[Sample], peer: &[Sample]) {
+    print_quotients(what, ours, peer, |ours, peer| {
+        ours.p50.as_secs_f64() / peer.p50.as_secs_f64()
+    });
+}
+
+fn print_quotients(
+    what: &str,
+    ours: &[Sample],
+    peer: &[Sample],
+    quotient: fn(&Sample, &Sample) -> f64,
+) {
+    let mut ratios: Vec<f64> = ours.iter().zip(peer).map(|(a, b)| quotient(a, b)).collect();
     ratios.sort_by(f64::total_cmp);
     println!(
         "  {what:<28} {:>10.2}×    lower quartile {:.2}× of {} pairs",

@@ -31,7 +31,7 @@ pub(in crate::runtime) async fn serve(
     tasks: TaskGroup,
     stopped: CancellationToken,
 ) {
-    let mut server = auto::Builder::new(Executor(tasks));
+    let mut server = auto::Builder::new(tasks.executor("handler stream"));
     server
         .http1()
         .timer(TokioTimer::new())
@@ -71,19 +71,6 @@ pub(in crate::runtime) async fn serve(
     };
     if let Err(error) = ended {
         tracing::debug!(error, "connection to a handler");
-    }
-}
-
-/// Runs HTTP/2's streams as owned tasks.
-#[derive(Clone)]
-struct Executor(TaskGroup);
-
-impl<F> hyper::rt::Executor<F> for Executor
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.0.spawn_contained("handler stream", stream);
     }
 }
 

@@ -603,7 +603,11 @@ mod tests {
         for _ in 0..3 {
             bench.client.close();
             let answer = ask(&bench.client, Method::POST, "http://gone/").await;
-            assert_eq!(answer.unwrap(), "sold", "nobody has seen it: always tried again");
+            assert_eq!(
+                answer.unwrap(),
+                "sold",
+                "nobody has seen it: always tried again"
+            );
             bench.client.close();
             let answer = ask(&bench.client, Method::PUT, "http://flaky/").await;
             assert_eq!(answer.unwrap(), "sold", "twice is as good as once");
@@ -615,7 +619,11 @@ mod tests {
             outcomes.push(answer.is_ok());
         }
         outcomes.sort_unstable();
-        assert_eq!(outcomes, [false, true], "it may have been done: not tried again");
+        assert_eq!(
+            outcomes,
+            [false, true],
+            "it may have been done: not tried again"
+        );
     }
 
     #[tokio::test]

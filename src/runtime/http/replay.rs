@@ -158,7 +158,12 @@ impl http_body::Body for Attempt {
 
     fn size_hint(&self) -> SizeHint {
         let shared = lock(&self.shared);
-        let again: u64 = shared.sent.iter().skip(self.next).map(|it| it.len() as u64).sum();
+        let again: u64 = shared
+            .sent
+            .iter()
+            .skip(self.next)
+            .map(|it| it.len() as u64)
+            .sum();
         let rest = shared.body.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(again + rest.lower());
@@ -187,7 +192,13 @@ mod tests {
     }
 
     async fn length(request: http::Request<WasiBody>) -> usize {
-        request.into_body().collect().await.unwrap().to_bytes().len()
+        request
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .len()
     }
 
     #[tokio::test]

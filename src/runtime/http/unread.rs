@@ -245,7 +245,10 @@ mod tests {
         let mut client = serve(&tasks);
         for (head, rest) in [
             ("transfer-encoding: chunked", "0\r\n\r\n"),
-            ("transfer-encoding: chunked", "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+            (
+                "transfer-encoding: chunked",
+                "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+            ),
             ("content-length: 5", "abcde"),
             ("content-length: 0", ""),
         ] {
@@ -255,7 +258,10 @@ mod tests {
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             client.write_all(rest.as_bytes()).await.unwrap();
         }
-        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
         answer(&mut client).await;
     }
 
