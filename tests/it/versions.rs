@@ -73,7 +73,7 @@ async fn programs_of_every_wasi_version_serve() {
     ] {
         cluster.push(guest, image);
     }
-    cluster.apply(MANIFEST).await;
+    cluster.apply(MANIFEST);
     for (host, start) in [("two", "Good day from two"), ("three", "Hello from")] {
         let host = format!("{host}.default.localhost");
         until("an answer at the front door", async || {
