@@ -27,6 +27,7 @@ use wasmtime_wasi_http::{Error as WasiHttpError, RequestOptions, WasiBody, WasiH
 use super::idle::IdleLimit;
 use super::pool::Pool;
 use super::replay::Replay;
+use super::unread::Offered;
 use super::{Body, Handler};
 use crate::runtime::net::{self, ClusterNetwork, Owner, PodNet, Route};
 use crate::runtime::pods::Pods;
@@ -213,12 +214,26 @@ impl Client {
     ) -> Attempt {
         match target {
             Target::Handler(handler, _) => {
-                let called = tokio::time::timeout(waits.first_byte, call(handler, request));
+                let called = tokio::time::timeout(waits.first_byte, self.call(handler, request));
                 let late = Attempt::Done(Err(WasiHttpError::ConnectionReadTimeout));
                 called.await.unwrap_or(late)
             }
             Target::Pod(to) | Target::Outside(to) => {
                 self.send_to(*to, request, use_kept, waits).await
+            }
+        }
+    }
+
+    async fn call(&self, handler: &Arc<Handler>, request: http::Request<WasiBody>) -> Attempt {
+        let request = request.map(|body| Offered::body(body, self.tasks.clone()));
+        match handler.call(request).await {
+            Ok(response) => Attempt::Done(Ok(response.map(Body::into_wasi))),
+            Err(error) => {
+                let answer = Ok(error.response().map(Body::into_wasi));
+                match error.is_retriable() {
+                    true => Attempt::Unseen(answer),
+                    false => Attempt::Done(answer),
+                }
             }
         }
     }
@@ -359,19 +374,6 @@ fn judge(answered: Result<Response, Failure>, was_kept: bool, waits: &Waits) -> 
         Err(Failure::Unsent(_, error)) => Attempt::Unseen(Err(error)),
         Err(Failure::Broken(error)) => Attempt::Broken { error, was_kept },
         Err(Failure::Late) => Attempt::Done(Err(WasiHttpError::ConnectionReadTimeout)),
-    }
-}
-
-async fn call(handler: &Arc<Handler>, request: http::Request<WasiBody>) -> Attempt {
-    match handler.call(request.map(Body::wasi)).await {
-        Ok(response) => Attempt::Done(Ok(response.map(Body::into_wasi))),
-        Err(error) => {
-            let answer = Ok(error.response().map(Body::into_wasi));
-            match error.is_retriable() {
-                true => Attempt::Unseen(answer),
-                false => Attempt::Done(answer),
-            }
-        }
     }
 }
 
