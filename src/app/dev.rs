@@ -137,6 +137,8 @@ impl Cluster<'_> {
         }
         self.write_state()?;
         client.wait_for_nodes(&nodes, START).await?;
+        // Only now has every child a process whose id can be told.
+        self.write_state()?;
         banner::done("nodes", &nodes.join("  "));
         banner::done("ingress", &format!("http://{}", self.ports.ingress));
         if self.args.demo {
@@ -174,11 +176,13 @@ impl Cluster<'_> {
             .push(child::supervise(child, self.events.clone(), self.tasks));
     }
 
-    /// `dev.json`: addresses and process ids, for scripts and tests.
+    /// `dev.json`: addresses and process ids, for scripts and tests. A child that has no process yet
+    /// is left out: `kill 0` would be the end of the reader.
     fn write_state(&self) -> anyhow::Result<()> {
         let processes: serde_json::Map<String, serde_json::Value> = self
             .children
             .iter()
+            .filter(|child| child.pid() != 0)
             .map(|child| (child.name().to_owned(), serde_json::json!(child.pid())))
             .collect();
         let state = serde_json::json!({
