@@ -8,6 +8,7 @@
 mod mirror;
 mod watch;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub enum Error {
     },
     #[error("`{0}` is not a server URL: it must be like https://127.0.0.1:6443")]
     Url(String),
+    #[error("{0} is plain http to another machine, which would show it the secret: use https")]
+    PlainHttp(String),
     #[error(
         "the join token is malformed: it must be `wo1.<sha256 of the CA certificate>.<secret>`"
     )]
@@ -102,7 +105,8 @@ async fn join(server: &str, token: &str, node: Option<&str>) -> Result<Config, E
     let mut config = Config::new(uri.clone());
     match uri.scheme_str() {
         // On loopback the server also speaks plain http; there is nothing to verify.
-        Some("http") => {}
+        Some("http") if is_loopback(&uri) => {}
+        Some("http") => return Err(Error::PlainHttp(server.to_owned())),
         Some("https") => config.root_cert = Some(vec![fetch_ca(server, uri, &token).await?]),
         Some(_) | None => return Err(Error::Url(server.to_owned())),
     }
@@ -112,6 +116,15 @@ async fn join(server: &str, token: &str, node: Option<&str>) -> Result<Config, E
         config.headers.push((NODE_HEADER, name));
     }
     Ok(config)
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 struct JoinToken {
@@ -199,6 +212,22 @@ fn build(config: Config) -> Result<Client, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_secret_goes_in_the_clear_to_this_machine_only() {
+        let token = format!("wo1.{}.secret", Digest::of(b"").hex());
+        for server in [
+            "http://127.0.0.1:7070",
+            "http://localhost:7070",
+            "http://[::1]:7070",
+        ] {
+            assert!(join(server, &token, None).await.is_ok(), "{server}");
+        }
+        for server in ["http://10.0.0.1:7070", "http://localhost.example.com"] {
+            let refused = join(server, &token, None).await;
+            assert!(matches!(refused, Err(Error::PlainHttp(_))), "{server}");
+        }
+    }
 
     #[test]
     fn join_tokens() {

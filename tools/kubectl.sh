@@ -6,10 +6,13 @@ cache=${WASMORCH_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wasmorch-tests}/kub
 [ -x "$cache/usr/bin/kubectl" ] && { echo "$cache/usr/bin/kubectl"; exit 0; }
 say() { printf '%s\n' "kubectl: $*" >&2; }
 for tool in apt-get dpkg-deb; do command -v $tool > /dev/null || { say "$tool is not here"; exit 1; }; done
-mirror=$(sed -n 's/^URIs: *//p' /etc/apt/sources.list.d/debian.sources 2> /dev/null | head -1)
-[ -n "$mirror" ] || mirror=$(awk '$1=="deb"{for(i=2;i<=NF;i++)if($i~/^https?:/){print $i;exit}}' /etc/apt/sources.list)
+sources=/etc/apt/sources.list
+mirror=$({ sed -n 's/^URIs: *//p' "$sources".d/*.sources; awk '$1 == "deb"' "$sources" "$sources".d/*.list; } 2> /dev/null |
+  grep -oE 'https?://[^ ]+' | grep -v security | head -1) || true
 [ -n "$mirror" ] || { say "no Debian mirror is configured under /etc/apt"; exit 1; }
-apt=$cache/apt
+mkdir -p "$(dirname "$cache")"
+apt=$(mktemp -d "$cache.XXXXXX")
+trap 'rm -rf "$apt"' EXIT
 mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
 echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror ${KUBECTL_DEBIAN_SUITE:-trixie} main" > "$apt/sources.list"
 : > "$apt/status"
@@ -28,6 +31,8 @@ export APT_CONFIG=$apt/apt.conf
 say "fetching Debian's kubectl"
 apt-get -qq update >&2
 (cd "$apt" && apt-get -qq download kubectl >&2)
-dpkg-deb -x "$apt"/kubectl_*.deb "$cache"
-rm -rf "$apt"
+dpkg-deb -x "$apt"/kubectl_*.deb "$apt/root"
+# Whole or not at all, also when two fetch at once.
+mkdir -p "$cache/usr/bin"
+mv -f "$apt/root/usr/bin/kubectl" "$cache/usr/bin/kubectl"
 echo "$cache/usr/bin/kubectl"

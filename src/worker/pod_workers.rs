@@ -126,11 +126,6 @@ impl PodWorkers {
         futures::future::join_all(ending).await;
     }
 
-    /// Pods that have a task.
-    pub fn count(&self) -> usize {
-        self.lock().pods.len()
-    }
-
     fn selector(&self) -> String {
         format!("spec.nodeName={}", self.node)
     }

@@ -43,18 +43,6 @@ impl Body {
         }
     }
 
-    /// A body that somebody else produces.
-    pub fn stream<B>(body: B) -> Self
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: std::error::Error + Send + Sync + 'static,
-    {
-        Self(Kind::Stream(
-            body.map_err(|error| Error::Body(Box::new(error)))
-                .boxed_unsync(),
-        ))
-    }
-
     /// A guest's body, whose errors are told as they are.
     pub(super) fn guest<B>(body: B) -> Self
     where
