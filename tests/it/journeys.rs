@@ -1,6 +1,7 @@
 //! Whole journeys on the built binary: what a user does, and what a machine does to a cluster.
 
-use std::time::{Duration, Instant};
+mod deaths;
+mod dev;
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -45,6 +46,11 @@ spec:
 
 async fn with_hello(replicas: u32) -> Cluster {
     let cluster = Cluster::start(&[]).await;
+    run_hello(&cluster, replicas).await;
+    cluster
+}
+
+async fn run_hello(cluster: &Cluster, replicas: u32) {
     cluster.push("hello-http", "hello");
     cluster.apply(&hello("hello", replicas, "one"));
     cluster.wait_for_rollout("hello").await;
@@ -52,7 +58,6 @@ async fn with_hello(replicas: u32) -> Cluster {
         (cluster.get("hello.default.localhost", "/").await.0 == 200).then_some(())
     })
     .await;
-    cluster
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,61 +86,6 @@ async fn the_demo_shop_sells() {
     })
     .await;
     assert!(cluster.said().contains("pods ready"), "{}", cluster.said());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_worker_is_replaced_and_nobody_notices() {
-    let cluster = with_hello(6).await;
-    let load = Load::start(cluster.ingress(), "hello.default.localhost", 8);
-    load.serve(200).await;
-    let victim = cluster.pods("app=hello").await[0]
-        .spec
-        .as_ref()
-        .unwrap()
-        .node_name
-        .clone()
-        .unwrap();
-    let killed = cluster.pid(&victim);
-    cluster.kill(&victim);
-    let since = Instant::now();
-    until("six ready pods again", async || {
-        let ready = cluster
-            .pods("app=hello")
-            .await
-            .into_iter()
-            .filter(is_ready_for_long(since));
-        (ready.count() == 6).then_some(())
-    })
-    .await;
-    let took = since.elapsed();
-    load.serve(500).await;
-    load.stop_without_failures().await;
-    cluster.wait_for_restart(&victim, killed).await;
-    assert!(
-        cluster.said().contains(&format!("{victim} died")),
-        "{}",
-        cluster.said()
-    );
-    // The bound of the specification is 5 s on an idle machine; here other tests share the cores.
-    assert!(took < Duration::from_secs(15), "{took:?}");
-}
-
-/// Ready, and not merely still called so because nobody has noticed the death of its node: the lease
-/// goes stale after two seconds.
-fn is_ready_for_long(since: Instant) -> impl Fn(&Pod) -> bool {
-    let noticed = since.elapsed() > Duration::from_millis(2500);
-    move |pod| {
-        let ready = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.conditions.as_ref())
-            .is_some_and(|conditions| {
-                conditions
-                    .iter()
-                    .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-            });
-        noticed && ready && pod.metadata.deletion_timestamp.is_none()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

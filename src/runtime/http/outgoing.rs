@@ -26,13 +26,14 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use wasmtime_wasi_http::{Error as WasiHttpError, RequestOptions, WasiBody, WasiHttpHooks};
 
-use attempt::{Attempt, Failure, Response, Sent, Waits, call, judge, timely_retry};
+use attempt::{Attempt, Failure, Response, Sent, Waits, judge, timely_retry};
 
 pub use attempt::RETRIABLE;
 
-use super::Handler;
 use super::pool::Pool;
 use super::replay::Replay;
+use super::unread::Offered;
+use super::{Body, Handler};
 use crate::runtime::net::{self, ClusterNetwork, Owner, PodNet, Route};
 use crate::runtime::pods::Pods;
 use crate::runtime::spec::Protocol;
@@ -180,12 +181,27 @@ impl Client {
     ) -> Attempt {
         match target {
             Target::Handler(handler, _) => {
-                let called = tokio::time::timeout(waits.first_byte, call(handler, request));
+                let called = tokio::time::timeout(waits.first_byte, self.call(handler, request));
                 let late = Attempt::Done(Err(WasiHttpError::ConnectionReadTimeout));
                 called.await.unwrap_or(late)
             }
             Target::Pod(to) | Target::Outside(to) => {
                 self.send_to(*to, request, use_kept, waits).await
+            }
+        }
+    }
+
+    async fn call(&self, handler: &Arc<Handler>, request: http::Request<WasiBody>) -> Attempt {
+        let request = request.map(|body| Offered::body(body, self.tasks.clone()));
+        match handler.call(request).await {
+            Ok(response) => Attempt::Done(Ok(response.map(Body::into_wasi))),
+            Err(error) => {
+                let answer = Ok(error.response().map(Body::into_wasi));
+                if error.is_retriable() {
+                    Attempt::Unseen(answer)
+                } else {
+                    Attempt::Done(answer)
+                }
             }
         }
     }

@@ -8,6 +8,10 @@
 //! task, beside the answer. There is an end to that, in bytes and in time, after which hyper closes.
 //!
 //! HTTP/2 resets one stream and needs none of this.
+//!
+//! Between two guests of one worker there is no connection, and nothing that takes what the callee
+//! does not read: the caller's stream would break although it has its answer. There the rest is
+//! read by a task ([`Offered`]).
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,9 +22,12 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use wasmtime_wasi_http::{Error as WasiHttpError, WasiBody};
 
 use super::Body;
+use crate::tasks::TaskGroup;
 
 /// Bytes that are read for nobody.
 const MOST: usize = 16 << 20;
@@ -55,8 +62,7 @@ impl Unread {
             self.0.came.notified().await;
             let body = self.0.take();
             if let Some(body) = body {
-                // Dropped unfinished, it closes the connection.
-                let _ = tokio::time::timeout(PATIENCE, skip(body)).await;
+                skip(body).await;
             }
         }
     }
@@ -77,14 +83,19 @@ impl Returned {
     }
 }
 
-async fn skip(mut body: Incoming) {
-    let mut skipped = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        skipped += frame.data_ref().map_or(0, Bytes::len);
-        if skipped > MOST {
-            return;
+/// Reads a body for nobody. One that is dropped unfinished breaks its sender off.
+async fn skip(mut body: impl http_body::Body<Data = Bytes> + Unpin) {
+    let skipping = async {
+        let mut skipped = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            skipped += frame.data_ref().map_or(0, Bytes::len);
+            if skipped > MOST {
+                return;
+            }
         }
-    }
+    };
+    // Late or not, there is nothing more to do.
+    let _ = tokio::time::timeout(PATIENCE, skipping).await;
 }
 
 /// A body that goes back if it is not read to its end.
@@ -133,6 +144,61 @@ impl Drop for Lent {
     }
 }
 
+/// A guest's body that is called with, not sent.
+pub(super) struct Offered {
+    body: Option<WasiBody>,
+    tasks: TaskGroup,
+}
+
+impl Offered {
+    pub(super) fn body(body: WasiBody, tasks: TaskGroup) -> Body {
+        let body = Some(body);
+        Body::wasi(Self { body, tasks }.boxed_unsync())
+    }
+}
+
+impl http_body::Body for Offered {
+    type Data = Bytes;
+    type Error = WasiHttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, WasiHttpError>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(WasiBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Some(body) => body.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else {
+            return;
+        };
+        // At the very end of the process there may be nobody left to run it.
+        if Handle::try_current().is_ok() {
+            self.tasks.spawn_contained("rest of a request", skip(body));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -142,7 +208,6 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::tasks::TaskGroup;
 
     /// Serves a connection whose handler reads no bodies; gives the client's end.
     fn serve(tasks: &TaskGroup) -> tokio::io::DuplexStream {
@@ -198,5 +263,18 @@ mod tests {
             .await
             .unwrap();
         answer(&mut client).await;
+    }
+
+    #[tokio::test]
+    async fn a_caller_can_send_to_the_end_although_nobody_reads() {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+        let frames = futures::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+        let frames = futures::StreamExt::map(frames, Ok::<_, WasiHttpError>);
+        let body = http_body_util::StreamBody::new(frames).boxed_unsync();
+        drop(Offered::body(body, TaskGroup::new()));
+        for _ in 0..10 {
+            let frame = Frame::data(Bytes::from_static(b"x"));
+            sender.send(frame).await.unwrap();
+        }
     }
 }

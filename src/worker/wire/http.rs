@@ -48,7 +48,7 @@ pub(super) async fn serve(stream: TcpStream, sandbox: Arc<PodSandbox>, port: u16
         () = unread.read() => Ok(()),
     };
     if let Err(error) = ended {
-        tracing::trace!(error = %chain(&error), "wire connection");
+        tracing::debug!(error = %chain(&error), "wire connection");
     }
 }
 

@@ -3,7 +3,6 @@
 //! The caller may try elsewhere whatever no guest has seen, so the one question here is whether one
 //! has: a request that never left, and a `503` marked [`RETRIABLE`], were seen by nobody.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
@@ -11,7 +10,6 @@ use http_body_util::BodyExt as _;
 use wasmtime_wasi_http::{Error as WasiHttpError, RequestOptions, WasiBody};
 
 use crate::runtime::http::idle::IdleLimit;
-use crate::runtime::http::{Body, Handler};
 
 /// What `wasi:http` guests wait unless they say otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
@@ -76,20 +74,6 @@ pub(super) fn judge(answered: Result<Response, Failure>, was_kept: bool, waits: 
         Err(Failure::Unsent(_, error)) => Attempt::Unseen(Err(error)),
         Err(Failure::Broken(error)) => Attempt::Broken { error, was_kept },
         Err(Failure::Late) => Attempt::Done(Err(WasiHttpError::ConnectionReadTimeout)),
-    }
-}
-
-pub(super) async fn call(handler: &Arc<Handler>, request: http::Request<WasiBody>) -> Attempt {
-    match handler.call(request.map(Body::wasi)).await {
-        Ok(response) => Attempt::Done(Ok(response.map(Body::into_wasi))),
-        Err(error) => {
-            let answer = Ok(error.response().map(Body::into_wasi));
-            if error.is_retriable() {
-                Attempt::Unseen(answer)
-            } else {
-                Attempt::Done(answer)
-            }
-        }
     }
 }
 
