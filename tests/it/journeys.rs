@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::runtime::wait::{await_condition, conditions};
+use reqwest::Method;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Load, PATIENCE, until};
@@ -182,11 +183,17 @@ async fn until_added(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_update_and_its_undo_fail_no_request() {
     let cluster = with_hello(4).await;
-    let load = Load::start(cluster.ingress(), "hello.default.localhost", 8);
-    load.serve(200).await;
+    let host = "hello.default.localhost";
+    let reads = Load::start(cluster.ingress(), host, 6);
+    let writes = Load::of(Method::POST, cluster.ingress(), (host, "/echo"), 3);
+    let serve = async || {
+        reads.serve(200).await;
+        writes.serve(100).await;
+    };
+    serve().await;
     cluster.apply(&hello("hello", 4, "two"));
     cluster.wait_for_rollout("hello").await;
-    load.serve(200).await;
+    serve().await;
     assert!(
         cluster
             .get("hello.default.localhost", "/")
@@ -205,8 +212,31 @@ async fn a_rolling_update_and_its_undo_fail_no_request() {
     })
     .await;
     cluster.wait_for_rollout("hello").await;
-    load.serve(200).await;
+    serve().await;
+    reads.stop_without_failures().await;
+    writes.stop_without_failures().await;
+}
+
+/// Services that call each other are rolled out under those who call them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_is_not_seen_by_other_services() {
+    let cluster = Cluster::start(&["--demo"]).await;
+    let load = Load::of(Method::GET, cluster.ingress(), ("127.0.0.1", "/catalog"), 6);
+    let orders = Load::of(
+        Method::POST,
+        cluster.ingress(),
+        ("127.0.0.1", "/orders/w-1"),
+        3,
+    );
+    load.serve(100).await;
+    for name in ["catalog", "inventory", "orders", "gateway"] {
+        cluster.wasmorch(&["rollout", "restart", &format!("deployment/{name}")]);
+        cluster.wait_for_rollout(name).await;
+        load.serve(50).await;
+        orders.serve(30).await;
+    }
     load.stop_without_failures().await;
+    orders.stop_without_failures().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

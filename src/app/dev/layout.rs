@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn fresh_deletes_only_what_dev_has_made() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("thesis.tex"), "x").unwrap();
+        fs::write(directory.path().join("thesis.tex"), "x").unwrap();
         assert!(Layout::open(directory.path(), true).is_err());
         assert!(directory.path().join("thesis.tex").exists());
     }

@@ -20,7 +20,9 @@ fn node(pod: &Pod) -> &str {
 }
 
 fn uids(pods: &[Pod]) -> BTreeSet<String> {
-    pods.iter().map(|pod| pod.metadata.uid.clone().unwrap()).collect()
+    pods.iter()
+        .map(|pod| pod.metadata.uid.clone().unwrap())
+        .collect()
 }
 
 fn restarts(pod: &Pod) -> i32 {
@@ -47,7 +49,9 @@ async fn the_pods_of_a_dead_worker_run_elsewhere_within_seconds() {
     let since = Instant::now();
     until("six ready pods elsewhere", async || {
         let pods = cluster.pods("app=hello").await;
-        let ready = pods.iter().filter(|pod| is_ready(pod) && node(pod) != "spare");
+        let ready = pods
+            .iter()
+            .filter(|pod| is_ready(pod) && node(pod) != "spare");
         (ready.count() == 6).then_some(())
     })
     .await;
@@ -57,7 +61,10 @@ async fn the_pods_of_a_dead_worker_run_elsewhere_within_seconds() {
     writes.serve(100).await;
     let read = reads.stop_without_failures().await;
     let (written, failures) = writes.stop().await;
-    eprintln!("{read} reads without a failure; {written} writes, {} failed", failures.len());
+    eprintln!(
+        "{read} reads without a failure; {written} writes, {} failed",
+        failures.len()
+    );
     assert!(failures.len() <= WRITERS, "{failures:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
@@ -73,11 +80,15 @@ async fn a_worker_that_comes_back_keeps_its_pods() {
     let killed = cluster.pid(&victim);
     cluster.kill(&victim);
     cluster.wait_for_restart(&victim, killed).await;
-    let after = until("all pods ready, and those of the victim restarted", async || {
-        let pods = cluster.pods("app=hello").await;
-        let is_back = |pod: &Pod| is_ready(pod) && restarts(pod) == i32::from(node(pod) == victim);
-        (pods.len() == 6 && pods.iter().all(is_back)).then_some(pods)
-    })
+    let after = until(
+        "all pods ready, and those of the victim restarted",
+        async || {
+            let pods = cluster.pods("app=hello").await;
+            let is_back =
+                |pod: &Pod| is_ready(pod) && restarts(pod) == i32::from(node(pod) == victim);
+            (pods.len() == 6 && pods.iter().all(is_back)).then_some(pods)
+        },
+    )
     .await;
     load.serve(300).await;
     load.stop_without_failures().await;
@@ -120,5 +131,8 @@ async fn a_killed_router_comes_back_and_serves() {
     eprintln!("a killed router served again after {:.2?}", since.elapsed());
     cluster.wait_for_restart("router", killed).await;
     let said = cluster.said();
-    assert!(said.contains("router died") && said.contains("router is back"), "{said}");
+    assert!(
+        said.contains("router died") && said.contains("router is back"),
+        "{said}"
+    );
 }

@@ -22,7 +22,8 @@ fn lonely() -> String {
 
 async fn pods(cluster: &Cluster) -> BTreeMap<String, Pod> {
     let pods = cluster.pods("").await.into_iter();
-    pods.map(|pod| (pod.metadata.uid.clone().unwrap(), pod)).collect()
+    pods.map(|pod| (pod.metadata.uid.clone().unwrap(), pod))
+        .collect()
 }
 
 /// The same pods, every one of them started once more and ready.
@@ -85,7 +86,10 @@ async fn the_children_of_a_killed_dev_end_and_the_next_one_goes_on() {
         (!pids.iter().any(|pid| is_alive(*pid))).then_some(())
     })
     .await;
-    eprintln!("a killed dev's successor was up, its children gone, after {:.2?}", since.elapsed());
+    eprintln!(
+        "a killed dev's successor was up, its children gone, after {:.2?}",
+        since.elapsed()
+    );
     wait_for_all_again(&cluster, &before).await;
 }
 
@@ -97,7 +101,10 @@ async fn a_second_dev_in_the_same_directory_is_refused_in_words() {
         let output = dev(&cluster.root()).args(more).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success());
-        assert!(said.contains("already runs in") && said.contains("help:"), "{said}");
+        assert!(
+            said.contains("already runs in") && said.contains("help:"),
+            "{said}"
+        );
         assert!(said.contains("(pid "), "{said}");
     }
     assert_eq!(cluster.get("hello.default.localhost", "/").await.0, 200);
@@ -122,7 +129,10 @@ async fn an_idle_cluster_rests() {
     let (since, before) = (Instant::now(), used());
     wait(24).await;
     let share = (used() - before).as_secs_f64() / since.elapsed().as_secs_f64();
-    eprintln!("an idle cluster of 6 processes and 6 pods takes {:.1} % of a core", share * 100.0);
+    eprintln!(
+        "an idle cluster of 6 processes and 6 pods takes {:.1} % of a core",
+        share * 100.0
+    );
     // A debug build, and six probes a second.
     assert!(share < 0.25, "{share}");
 }
