@@ -6,6 +6,8 @@
 
 pub mod config;
 pub mod dev;
+pub mod flags;
+pub mod login;
 pub mod router;
 pub mod server;
 pub mod shutdown;
@@ -61,7 +63,8 @@ impl Role {
 
 /// `RUST_LOG` says what is logged; the roles' own progress by default.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=error"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=error"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -37,6 +37,7 @@ mod target;
 mod wait;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -91,6 +92,9 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+/// How long threads that still do something may hold the end of the process.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+
 /// Parses the command line and does what it says; the whole of `main`.
 pub fn main() -> ExitCode {
     // The compiler's child process: written and read by `runtime::compile`, not for people.
@@ -108,7 +112,10 @@ pub fn main() -> ExitCode {
             return end(Err(failure));
         }
     };
-    end(runtime.block_on(cli.run()))
+    let result = runtime.block_on(cli.run());
+    // What is left has been drained or given up; a call that blocks a thread must not hold the exit.
+    runtime.shutdown_timeout(LAST_MOMENT);
+    end(result)
 }
 
 fn end(result: Result) -> ExitCode {

@@ -8,7 +8,8 @@
 mod mirror;
 mod watch;
 
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, Uri};
@@ -21,8 +22,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use sha2::{Digest as _, Sha256};
+use secrecy::ExposeSecret as _;
 use tower::ServiceBuilder;
+
+use crate::api::image::Digest;
 
 pub use mirror::{Change, Mirror, MirrorKey};
 pub use watch::watch;
@@ -50,6 +53,8 @@ pub enum Error {
     },
     #[error("`{0}` is not a server URL: it must be like https://127.0.0.1:6443")]
     Url(String),
+    #[error("{0} is plain http to another machine, which would show it the secret: use https")]
+    PlainHttp(String),
     #[error(
         "the join token is malformed: it must be `wo1.<sha256 of the CA certificate>.<secret>`"
     )]
@@ -72,6 +77,17 @@ pub enum Error {
 
 /// The header by which a joining worker says its node's name.
 pub const NODE_HEADER: HeaderName = HeaderName::from_static("x-wasmorch-node");
+
+/// The bearer token of a kubeconfig that wasmorch wrote: its one user's.
+pub fn token_in(path: &Path) -> Result<Option<String>, Error> {
+    let kubeconfig = Kubeconfig::read_from(path).map_err(|source| Error::ReadKubeconfig {
+        path: path.to_owned(),
+        source,
+    })?;
+    let user = kubeconfig.auth_infos.first();
+    let token = user.and_then(|user| user.auth_info.as_ref()?.token.as_ref());
+    Ok(token.map(|token| token.expose_secret().to_owned()))
+}
 
 /// Builds a client.
 pub async fn connect(login: &Login) -> Result<Client, Error> {
@@ -101,7 +117,8 @@ async fn join(server: &str, token: &str, node: Option<&str>) -> Result<Config, E
     let mut config = Config::new(uri.clone());
     match uri.scheme_str() {
         // On loopback the server also speaks plain http; there is nothing to verify.
-        Some("http") => {}
+        Some("http") if is_loopback(&uri) => {}
+        Some("http") => return Err(Error::PlainHttp(server.to_owned())),
         Some("https") => config.root_cert = Some(vec![fetch_ca(server, uri, &token).await?]),
         Some(_) | None => return Err(Error::Url(server.to_owned())),
     }
@@ -111,6 +128,15 @@ async fn join(server: &str, token: &str, node: Option<&str>) -> Result<Config, E
         config.headers.push((NODE_HEADER, name));
     }
     Ok(config)
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 struct JoinToken {
@@ -138,12 +164,7 @@ impl JoinToken {
 
     /// Whether this is the CA that the token names.
     fn vouches_for(&self, ca: &[u8]) -> bool {
-        use std::fmt::Write as _;
-        let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(ca) {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex == self.ca_sha256
+        Digest::of(ca).hex() == self.ca_sha256
     }
 }
 
@@ -188,7 +209,7 @@ fn build(config: Config) -> Result<Client, Error> {
     let connector = config.rustls_https_connector_with_connector(connector);
     let http = HttpClient::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_idle_timeout(Duration::from_mins(1))
         .pool_max_idle_per_host(32)
         .build(connector.map_err(failed)?);
     let service = ServiceBuilder::new()
@@ -203,6 +224,22 @@ fn build(config: Config) -> Result<Client, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_secret_goes_in_the_clear_to_this_machine_only() {
+        let token = format!("wo1.{}.secret", Digest::of(b"").hex());
+        for server in [
+            "http://127.0.0.1:7070",
+            "http://localhost:7070",
+            "http://[::1]:7070",
+        ] {
+            assert!(join(server, &token, None).await.is_ok(), "{server}");
+        }
+        for server in ["http://10.0.0.1:7070", "http://localhost.example.com"] {
+            let refused = join(server, &token, None).await;
+            assert!(matches!(refused, Err(Error::PlainHttp(_))), "{server}");
+        }
+    }
 
     #[test]
     fn join_tokens() {

@@ -20,7 +20,7 @@ mod front;
 mod http;
 mod l4;
 mod lane;
-mod listen;
+pub(crate) mod listen;
 pub mod table;
 pub mod traffic;
 pub mod tunnel;

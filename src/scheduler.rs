@@ -22,6 +22,7 @@ mod decide;
 mod feed;
 mod filter;
 mod node_info;
+mod order;
 mod pod_info;
 mod queue;
 mod score;

@@ -9,6 +9,9 @@
 //! serves one client, one pod or one request is spawned with [`TaskGroup::spawn_contained`]: its
 //! panic is logged and ends that task alone.
 
+mod accept;
+mod executor;
+
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -18,6 +21,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
+
+pub use executor::Executor;
 
 /// A set of tasks with one cancellation token; cheap to clone, clones are the same group.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 //! wants), `probes` and `restart` (when to ask and when to try again) and `status` (what to say)
 //! around it. `pod_worker` drives one machine, `pod_workers` all of them. Beside them stand the
 //! components that they use: `images`, `objects`, `volumes`, `env`, `logs`, `addresses`,
-//! `checkpoint`, `events`, `status_sender`. `network` and `wire` are the data plane, `node`, `fence`
+//! `checkpoint`, `claim`, `events`, `status_sender`. `network` and `wire` are the data plane, `node`, `fence`
 //! and `server` the worker's face to the control plane.
 //!
 //! The worker is an ordinary API client. While the control plane is away pods go on, probes go on,
@@ -16,10 +16,12 @@
 pub mod address_pool;
 pub mod addresses;
 pub mod checkpoint;
+pub mod claim;
 pub mod context;
 pub mod env;
 pub mod events;
 pub mod expand;
+mod feeds;
 pub mod fence;
 pub mod fields;
 pub mod images;
@@ -50,25 +52,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
-use tokio::sync::watch;
+use kube::Client;
 
 use self::address_pool::AddressPool;
 use self::checkpoint::Checkpoint;
+use self::claim::Claim;
 use self::context::{Context, Directory};
+use self::feeds::{either, follow_cidr, refresh_ticks, wire_secret};
 use self::fence::Fence;
 use self::lifecycle::Timing;
 use self::logs::Logs;
-use self::network::{Network, OwnNode};
+use self::network::Network;
 use self::node::{Facts, LeaseTiming, Machine, NodeAgent};
 use self::pod_workers::PodWorkers;
 use self::server::Server;
 use self::wire::{Listeners, Wire};
-use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::errors::chain;
-use crate::ids;
 use crate::runtime::{self, Runtime};
 use crate::tasks::TaskGroup;
 
@@ -117,6 +116,8 @@ pub enum Error {
     Images(#[source] io::Error),
     #[error(transparent)]
     Checkpoints(#[from] checkpoint::Error),
+    #[error(transparent)]
+    Claim(#[from] claim::Error),
     #[error("start the wire's threads")]
     Wire(#[source] io::Error),
     #[error("the worker was stopped before it had started")]
@@ -128,17 +129,22 @@ pub struct Worker {
     config: Config,
     client: Client,
     clock: Clock,
+    /// The process: its end is a wish, after which the organs still drain.
     tasks: TaskGroup,
+    /// Everything that runs; a root of its own, so that guests are not cut off by the signal.
+    organs: TaskGroup,
     runtime: Runtime,
     network: Arc<Network>,
     checkpoints: HashMap<String, Checkpoint>,
     listeners: Listeners,
     server: Server,
     server_address: SocketAddr,
+    claim: Arc<Claim>,
 }
 
-const SECRET_RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long the control plane may take to hear the last statuses; it may be gone, too.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Binds, loads, prepares; nothing runs yet.
@@ -151,6 +157,7 @@ impl Worker {
         if !config.address.is_loopback() {
             return Err(Error::NotLoopback(config.address));
         }
+        let claim = Arc::new(Claim::take(&config.data_dir).await?);
         let wire = SocketAddr::new(config.address, config.wire_port);
         let listen = |address| move |source| Error::Listen { address, source };
         let listeners = Listeners::bind(wire, config.wire_threads).map_err(listen(wire))?;
@@ -158,11 +165,12 @@ impl Worker {
         let (listener, server_address) = server::bind(api).await.map_err(listen(api))?;
         let server = Server::new(listener, server_address)?;
         let network = Network::new(config.node.clone());
+        let organs = TaskGroup::new();
         let runtime = Runtime::new(
             runtime::Config {
                 cache_dir: config.compiled_dir.clone(),
                 max_instances: config.max_instances,
-                tasks: tasks.child(),
+                tasks: organs.child(),
             },
             Arc::clone(&network) as Arc<dyn runtime::net::ClusterNetwork>,
         );
@@ -173,10 +181,12 @@ impl Worker {
             client,
             clock,
             tasks,
+            organs,
             network,
             listeners,
             server,
             server_address,
+            claim,
         })
     }
 
@@ -190,12 +200,25 @@ impl Worker {
         self.server_address
     }
 
-    /// Runs until the group is cancelled, then drains.
+    /// Runs until the group is cancelled or an organ panics, then drains.
     pub async fn run(self) -> Result<(), Error> {
-        let cancelled = self.tasks.cancelled();
+        let (tasks, organs) = (self.tasks.clone(), self.organs.clone());
+        // Given up last: until then there may be something to write.
+        let _claim = Arc::clone(&self.claim);
+        let result = self.serve().await;
+        tasks.cancel();
+        if !organs.shutdown(SHUTDOWN).await {
+            tracing::warn!("some of the worker's tasks did not end in time");
+        }
+        result
+    }
+
+    async fn serve(self) -> Result<(), Error> {
+        let cancelled = either(self.tasks.cancelled(), self.organs.cancelled());
+        tokio::pin!(cancelled);
         let secret = tokio::select! {
             secret = wire_secret(&self.client) => secret,
-            () = cancelled.cancelled() => return Err(Error::Stopped),
+            () = &mut cancelled => return Err(Error::Stopped),
         };
         let fence = Arc::new(Fence::new(self.config.lease.duration, self.clock.clone()));
         let facts = self.facts();
@@ -204,7 +227,7 @@ impl Worker {
             Arc::clone(&context),
             self.config.node.clone(),
             self.checkpoints,
-            self.tasks.child(),
+            self.organs.child(),
         ));
         let agent = Arc::new(NodeAgent {
             client: self.client.clone(),
@@ -221,32 +244,33 @@ impl Worker {
             fence,
         });
         self.listeners
-            .serve(&wire, &self.tasks)
+            .serve(&wire, &self.organs)
             .map_err(Error::Wire)?;
         let node = self.config.node.clone();
         let serving = self.server.run(
             Arc::clone(&context),
             node,
             secret.clone(),
-            self.tasks.child(),
+            self.organs.child(),
         );
-        self.tasks.spawn("worker API", serving);
+        self.organs.spawn("worker API", serving);
         tokio::select! {
             () = agent.register() => {}
-            () = cancelled.cancelled() => return Err(Error::Stopped),
+            () = &mut cancelled => return Err(Error::Stopped),
         }
-        self.network.start(self.client.clone(), secret, &self.tasks);
-        follow_cidr(&self.network, &context, &self.tasks);
+        self.network
+            .start(self.client.clone(), secret, &self.organs);
+        follow_cidr(&self.network, &context, &self.organs);
         let running = {
-            let (agent, cancelled) = (Arc::clone(&agent), cancelled.clone());
-            async move { agent.run(cancelled).await }
+            let (agent, cancelled) = (Arc::clone(&agent), self.organs.cancelled());
+            async move { Box::pin(agent.run(cancelled)).await }
         };
-        self.tasks.spawn("node", running);
+        self.organs.spawn("node", running);
         tokio::select! {
             () = pods.run(self.client.clone()) => {}
-            () = cancelled.cancelled() => {}
+            () = &mut cancelled => {}
         }
-        shut_down(&agent, &pods, &context, self.config.drain_delay).await;
+        shut_down(&pods, &context).await;
         Ok(())
     }
 
@@ -287,14 +311,14 @@ impl Worker {
                 client.clone(),
                 config.node.clone(),
                 clock.clone(),
-                &self.tasks,
+                &self.organs,
             ),
             statuses: status_sender::StatusSender::start(
                 client.clone(),
                 clock.clone(),
-                &self.tasks,
+                &self.organs,
             ),
-            checkpoints: checkpoint::Writer::start(config.data_dir.join("pods"), &self.tasks),
+            checkpoints: checkpoint::Writer::start(config.data_dir.join("pods"), &self.organs),
             directory: Directory::default(),
             host_ip: config.address,
             allocatable: facts.capacity(),
@@ -302,83 +326,20 @@ impl Worker {
             timing: Timing {
                 drain_delay: config.drain_delay,
             },
-            refresh: refresh_ticks(config.volume_refresh, &self.tasks),
+            refresh: refresh_ticks(config.volume_refresh, &self.organs),
         }))
     }
 }
 
-/// The secret that routers and workers prove themselves with; asked for until it is there.
-async fn wire_secret(client: &Client) -> Vec<u8> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
-    let mut failures = 0;
-    loop {
-        match secrets.get("wasmorch-wire").await {
-            Ok(secret) => {
-                let data = secret.data.unwrap_or_default();
-                match data.get("secret") {
-                    Some(bytes) if !bytes.0.is_empty() => return bytes.0.clone(),
-                    Some(_) | None => tracing::warn!("secret kube-system/wasmorch-wire is empty"),
-                }
-            }
-            Err(error) if failures == 0 => {
-                tracing::warn!(error = %chain(&error), "read the wire secret; trying again");
-            }
-            Err(error) => tracing::debug!(error = %chain(&error), "read the wire secret"),
-        }
-        failures += 1;
-        tokio::time::sleep(SECRET_RETRY.delay_with_jitter(failures, ids::jitter())).await;
-    }
-}
-
-/// One timer for all pods: each tick is a look at the objects behind volumes.
-fn refresh_ticks(period: Duration, tasks: &TaskGroup) -> watch::Receiver<u64> {
-    let (sender, receiver) = watch::channel(0);
-    let cancelled = tasks.cancelled();
-    tasks.spawn("volume refresh", async move {
-        let mut ticks = tokio::time::interval(period);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => sender.send_modify(|count| *count += 1),
-                () = cancelled.cancelled() => return,
-            }
-        }
-    });
-    receiver
-}
-
-/// Hands the node's `podCIDR` to the address pool, when it comes and when it changes.
-fn follow_cidr(network: &Arc<Network>, context: &Arc<Context>, tasks: &TaskGroup) {
-    let (mut own, context) = (network.own_node(), Arc::clone(context));
-    let cancelled = tasks.cancelled();
-    tasks.spawn("pod CIDR", async move {
-        loop {
-            if let OwnNode::Present(node) = &*own.borrow_and_update()
-                && let Some(cidr) = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref())
-                && let Err(error) = context.addresses.set_cidr(cidr)
-            {
-                tracing::error!(cidr, error = %chain(&error), "take the node's podCIDR");
-            }
-            tokio::select! {
-                changed = own.changed() => if changed.is_err() { return },
-                () = cancelled.cancelled() => return,
-            }
-        }
-    });
-}
-
-/// Says goodbye, gives routers a moment to look elsewhere, stops the pods. Nothing is deleted: the
-/// pods stay bound here, and the next start, or their controllers, see to them.
-async fn shut_down(agent: &NodeAgent, pods: &PodWorkers, context: &Context, drain_delay: Duration) {
-    let leaving = async {
-        if pods.count() > 0 {
-            agent.say_goodbye().await;
-            tokio::time::sleep(drain_delay).await;
-        }
-        pods.stop().await;
-    };
-    if tokio::time::timeout(SHUTDOWN, leaving).await.is_err() {
+/// Stops the pods and sends what they said last. Nothing is deleted: the pods stay bound here, and
+/// the next start, or their controllers, see to them.
+async fn shut_down(pods: &PodWorkers, context: &Context) {
+    if tokio::time::timeout(SHUTDOWN, pods.stop()).await.is_err() {
         tracing::warn!("some pods did not stop in time");
+    }
+    let told = context.statuses.drained();
+    if tokio::time::timeout(LAST_WORD, told).await.is_err() {
+        tracing::debug!("the control plane did not hear the last statuses");
     }
     context.checkpoints.flush();
 }

@@ -2,20 +2,20 @@
 //! the binary and of the files it was built from. Changing a guest without rebuilding it fails here,
 //! and needs no wasm toolchain to be found out.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, too")]
+
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use wasmorch::api::image::Digest;
 
 fn guests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples")
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Digest::of(bytes).hex().to_owned()
 }
 
 /// What `build.sh` computes: `sha256sum` of each file, sorted by name, hashed again.
@@ -23,16 +23,11 @@ fn sources_hash(root: &Path, name: &str) -> String {
     let mut files = vec![PathBuf::from("Cargo.toml"), PathBuf::from("Cargo.lock")];
     collect(root, Path::new(name), &mut files);
     files.sort_by_key(|path| path.to_string_lossy().into_owned());
-    let listing: String = files
-        .iter()
-        .map(|path| {
-            format!(
-                "{}  {}\n",
-                sha256(&fs::read(root.join(path)).unwrap()),
-                path.display()
-            )
-        })
-        .collect();
+    let mut listing = String::new();
+    for path in files {
+        let hash = sha256(&fs::read(root.join(&path)).unwrap());
+        writeln!(listing, "{hash}  {}", path.display()).unwrap();
+    }
     sha256(listing.as_bytes())
 }
 

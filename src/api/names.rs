@@ -36,11 +36,6 @@ pub fn is_dns_1035_label(text: &str) -> bool {
     is_dns_label(text) && text.as_bytes()[0].is_ascii_lowercase()
 }
 
-/// RBAC names: any single path segment.
-pub fn is_path_segment(text: &str) -> bool {
-    !text.is_empty() && text != "." && text != ".." && !text.contains(['/', '%'])
-}
-
 /// IANA service name: named ports. Lower case, a letter at least, no `--`, at most 15 characters.
 pub fn is_port_name(text: &str) -> bool {
     (1..=15).contains(&text.len())

@@ -35,11 +35,6 @@ pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     metadata(object)?.get("labels")?.get(key)?.as_str()
 }
 
-/// An annotation's value.
-pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
-    metadata(object)?.get("annotations")?.get(key)?.as_str()
-}
-
 /// Whether a deletion has been asked for.
 pub fn is_terminating(object: &Value) -> bool {
     meta_str(object, "deletionTimestamp").is_some()

@@ -142,15 +142,6 @@ impl Requests {
         }
     }
 
-    /// Field by field, never below zero.
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            cpu_millis: self.cpu_millis.saturating_sub(other.cpu_millis),
-            memory_bytes: self.memory_bytes.saturating_sub(other.memory_bytes),
-            storage_bytes: self.storage_bytes.saturating_sub(other.storage_bytes),
-        }
-    }
-
     fn max(self, other: Self) -> Self {
         Self {
             cpu_millis: self.cpu_millis.max(other.cpu_millis),

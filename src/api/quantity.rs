@@ -64,6 +64,24 @@ pub fn from_bytes(bytes: u64) -> Quantity {
     Quantity(format!("{value}{}", units[unit]))
 }
 
+/// Bytes as people read them: `17 B`, `1.9 MiB`, `212 MiB`; rounded down.
+pub fn readable_bytes(bytes: u64) -> String {
+    let scaled = |unit: u64, name: &str| {
+        let tenths = u128::from(bytes) * 10 / u128::from(unit);
+        if tenths < 100 && !tenths.is_multiple_of(10) {
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        } else {
+            format!("{} {name}", tenths / 10)
+        }
+    };
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => scaled(1 << 10, "KiB"),
+        1_048_576..1_073_741_824 => scaled(1 << 20, "MiB"),
+        _ => scaled(1 << 30, "GiB"),
+    }
+}
+
 /// Cores: `2000` is `2`, `250` is `250m`.
 pub fn from_millis(millis: u64) -> Quantity {
     if millis.is_multiple_of(1000) {
@@ -191,6 +209,20 @@ mod tests {
             (from_millis(2000).0, from_millis(250).0),
             ("2".into(), "250m".into())
         );
+    }
+
+    #[test]
+    fn reads_well() {
+        for (bytes, text) in [
+            (17, "17 B"),
+            (2048, "2 KiB"),
+            (1_992_295, "1.9 MiB"),
+            (222_298_112, "212 MiB"),
+            (5 << 30, "5 GiB"),
+            (u64::MAX, "17179869183 GiB"),
+        ] {
+            assert_eq!(readable_bytes(bytes), text);
+        }
     }
 
     proptest::proptest! {

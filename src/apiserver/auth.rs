@@ -21,6 +21,7 @@ use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::api::image::Digest;
 use crate::api::names;
 use crate::ids;
 use crate::registry::Caller;
@@ -112,14 +113,8 @@ impl Identities {
 
     /// What a machine needs to join, beside the server's URL.
     pub fn join_token(&self, ca_certificate: &[u8]) -> String {
-        use std::fmt::Write as _;
-        let mut token = String::from("wo1.");
-        for byte in Sha256::digest(ca_certificate) {
-            let _ = write!(token, "{byte:02x}");
-        }
-        token.push('.');
-        token.push_str(&self.file.join_secret);
-        token
+        let ca = Digest::of(ca_certificate);
+        format!("wo1.{}.{}", ca.hex(), self.file.join_secret)
     }
 
     /// The caller; `None` is anonymous, `Err` a token that nobody has.

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rust_embed::RustEmbed;
 
 use super::media;
+use crate::api::image::Digest;
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/web/dist"]
@@ -87,13 +88,7 @@ fn answer(name: &str, file: rust_embed::EmbeddedFile, headers: &HeaderMap) -> Re
 }
 
 fn etag(hash: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut tag = String::from("\"");
-    for byte in &hash[..hash.len().min(12)] {
-        let _ = write!(tag, "{byte:02x}");
-    }
-    tag.push('"');
-    tag
+    format!("\"{}\"", &Digest::from_sha256(hash).hex()[..24])
 }
 
 fn content_type(name: &str) -> HeaderValue {

@@ -21,7 +21,6 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -41,8 +40,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Also how long an idle HTTP/1.1 connection is kept. Longer than the 90 s of Go's and hyper's
 /// clients, so that they close first and no request meets a closing connection.
 const HEADER_TIMEOUT: Duration = Duration::from_mins(2);
-/// After an error of `accept` (out of descriptors), wait rather than spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a listener cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -124,30 +121,10 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
 
 async fn accept(server: Arc<Server>, listener: TcpListener, face: Face, tasks: TaskGroup) {
     let places = Arc::new(Semaphore::new(server.limits.connections));
-    let cancelled = tasks.cancelled();
-    loop {
-        let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place,
-            () = cancelled.cancelled() => return,
-        };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = cancelled.cancelled() => return,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let (server, face, group) = (Arc::clone(&server), face.clone(), tasks.clone());
-        tasks.spawn_contained("connection", async move {
-            let _place = place;
-            connection(server, stream, face, group).await;
-        });
-    }
+    let serve = |stream, _| connection(Arc::clone(&server), stream, face.clone(), tasks.clone());
+    tasks
+        .accept("API connection", &listener, &places, serve)
+        .await;
 }
 
 async fn connection(server: Arc<Server>, stream: TcpStream, face: Face, tasks: TaskGroup) {
@@ -185,7 +162,7 @@ async fn serve<S>(server: Arc<Server>, stream: S, protocol: Protocol, tasks: Tas
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let builder = Builder::new(Spawner(tasks.clone()));
+    let builder = Builder::new(tasks.executor("http/2 stream"));
     let mut builder = match protocol {
         Protocol::PlainHttp1 | Protocol::Http1 => builder.http1_only(),
         Protocol::Http2 => builder.http2_only(),
@@ -233,17 +210,4 @@ async fn respond(
         return *response;
     }
     dispatch(server, request.map(Body::new)).await
-}
-
-/// Spawns HTTP/2's streams into the server's group.
-#[derive(Clone)]
-struct Spawner(TaskGroup);
-
-impl<F> Executor<F> for Spawner
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn_contained("http/2 stream", future);
-    }
 }

@@ -16,8 +16,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
+use crate::api::image::Digest;
 use crate::registry::ResourceInfo;
 
 use super::error::Error;
@@ -36,14 +36,9 @@ struct Document {
 
 impl Document {
     fn new(bytes: Vec<u8>) -> Self {
-        use std::fmt::Write as _;
-        let mut hash = String::new();
-        for byte in Sha256::digest(&bytes) {
-            let _ = write!(hash, "{byte:02X}");
-        }
         Self {
+            hash: Digest::of(&bytes).hex().to_owned(),
             bytes: bytes.into(),
-            hash,
         }
     }
 

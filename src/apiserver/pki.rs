@@ -72,7 +72,6 @@ struct LeafRecord {
 pub struct Pki {
     ca_pem: String,
     ca_der: CertificateDer<'static>,
-    ca_key: String,
     leaf_pem: String,
     leaf_key: String,
 }
@@ -128,7 +127,6 @@ impl Pki {
             leaf_key: read(&leaf_key_path)?,
             ca_pem,
             ca_der,
-            ca_key,
         })
     }
 
@@ -140,16 +138,6 @@ impl Pki {
     /// The CA's certificate, for hashes and trust.
     pub fn ca_der(&self) -> &CertificateDer<'static> {
         &self.ca_der
-    }
-
-    /// Issues a certificate for a worker on another machine: certificate and key, PEM.
-    pub fn issue(
-        &self,
-        common_name: &str,
-        names: &[String],
-        now: Timestamp,
-    ) -> Result<(String, String), Error> {
-        make_leaf(common_name, names, &self.ca_key, now)
     }
 
     /// TLS for the API's listener: HTTP/2 and HTTP/1.1 by ALPN.

@@ -227,15 +227,6 @@ fn describe_registry(error: &registry::Error) -> Failure {
             "retryAfterSeconds": 1,
         })),
         E::MethodNotAllowed => Failure::new(S::METHOD_NOT_ALLOWED, "MethodNotAllowed", text()),
-        E::UnsupportedPatch(message) => Failure::new(
-            S::UNSUPPORTED_MEDIA_TYPE,
-            "UnsupportedMediaType",
-            message.clone(),
-        ),
-        E::TooManyRequests(message) => {
-            Failure::new(S::TOO_MANY_REQUESTS, "TooManyRequests", message.clone())
-                .details(json!({"retryAfterSeconds": 1}))
-        }
         E::Store(_) => internal("the store"),
         E::Corrupt { .. } => internal("reading a stored object"),
     }

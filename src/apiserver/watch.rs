@@ -31,7 +31,11 @@ use super::table::{self, Include};
 
 /// A frame is closed when it holds so much; one event may exceed it.
 const FRAME: usize = 64 << 10;
-const BOOKMARK_PERIOD: Duration = Duration::from_mins(1);
+/// How often a client that asked for bookmarks gets one.
+pub(crate) const BOOKMARK_PERIOD: Duration = Duration::from_mins(1);
+/// The same over a WebSocket: a page in a browser sees no pings, so there a bookmark is also the sign
+/// that the server lives.
+pub(crate) const BOOKMARK_PERIOD_FOR_PAGES: Duration = Duration::from_secs(10);
 
 /// How objects are shown in events.
 pub(crate) struct Form {
@@ -147,7 +151,7 @@ pub(crate) struct Feed {
     source: Source,
     form: Form,
     end: std::pin::Pin<Box<Sleep>>,
-    bookmark: Option<Instant>,
+    bookmark: Option<(Instant, Duration)>,
     stopping: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
@@ -158,7 +162,7 @@ impl Feed {
         ctx: &Context,
         opened: Result<EventStream, registry::Error>,
         form: Form,
-        (lasting, bookmarks): (Duration, bool),
+        (lasting, bookmarks): (Duration, Option<Duration>),
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, Error> {
         let source = match opened {
@@ -171,7 +175,7 @@ impl Feed {
             source,
             form,
             end: Box::pin(tokio::time::sleep(lasting)),
-            bookmark: bookmarks.then(|| Instant::now() + BOOKMARK_PERIOD),
+            bookmark: bookmarks.map(|period| (Instant::now() + period, period)),
             stopping: ctx.server.tasks.cancelled(),
             _permit: permit,
         })
@@ -185,14 +189,14 @@ impl Feed {
             Source::Ended => return None,
         };
         let far = Instant::now() + Duration::from_hours(24);
-        let bookmark = self.bookmark.unwrap_or(far);
+        let (bookmark, period) = self.bookmark.unwrap_or((far, BOOKMARK_PERIOD));
         let first = tokio::select! {
             biased;
             () = self.stopping.cancelled() => return None,
             () = &mut self.end => return None,
             event = stream.next() => event,
             () = tokio::time::sleep_until(bookmark) => {
-                self.bookmark = Some(Instant::now() + BOOKMARK_PERIOD);
+                self.bookmark = Some((Instant::now() + period, period));
                 Some(Ok(Event::Bookmark { revision: stream.progress(), initial_end: false }))
             }
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::flags;
 use crate::{controllers, registry};
 
 /// `wasmorch server`.
@@ -33,7 +34,7 @@ pub struct ServerArgs {
     #[arg(long, default_value = "30000-32767", value_parser = port_range)]
     pub node_port_range: PortRange,
     /// The largest module that is taken (`256Mi`)
-    #[arg(long, default_value = "256Mi", value_parser = size)]
+    #[arg(long, default_value = "256Mi", value_parser = flags::size)]
     pub max_module_size: u64,
     /// Addresses of pods; every node gets a block of them
     #[arg(long, default_value = "10.64.0.0/10")]
@@ -46,10 +47,10 @@ pub struct ServerArgs {
     #[arg(long)]
     pub local: bool,
     /// A node whose lease is older than this is not ready [default: 40s, 2s with --local]
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = flags::duration)]
     pub node_monitor_grace_period: Option<Duration>,
     /// Pods of a node that stays away are replaced after this [default: 300s, 0s with --local]
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = flags::duration)]
     pub pod_eviction_timeout: Option<Duration>,
     /// Changes that are kept for watches and old lists
     #[arg(long, default_value_t = 20_000)]
@@ -141,55 +142,12 @@ fn port_range(text: &str) -> Result<PortRange, String> {
     Ok(PortRange(first, last))
 }
 
-/// `256Mi`, `1Gi`, `1000000`.
-fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a size (256Mi)");
-    let split = text
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: u64 = text[..split].parse().map_err(|_| wrong())?;
-    let unit = match &text[split..] {
-        "" => 1,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        _ => return Err(wrong()),
-    };
-    number
-        .checked_mul(unit)
-        .filter(|size| *size > 0)
-        .ok_or_else(wrong)
-}
-
-/// `500ms`, `40s`, `5m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration (40s, 500ms, 5m)");
-    let split = text
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: u64 = text[..split].parse().map_err(|_| wrong())?;
-    match &text[split..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" | "" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err(wrong()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn flags_read_as_people_write_them() {
-        assert_eq!(size("256Mi"), Ok(256 << 20));
-        assert_eq!(size("12"), Ok(12));
-        for text in ["", "Mi", "0", "5MB", "99999999999Gi"] {
-            assert!(size(text).is_err(), "{text}");
-        }
-        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
-        assert!(duration("5h").is_err());
         assert_eq!(port_range("30000-32767"), Ok(PortRange(30_000, 32_767)));
         assert!(port_range("5-4").is_err());
         assert_eq!(optional_address("off"), Ok(OptionalAddress(None)));

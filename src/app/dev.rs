@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod banner;
 pub mod child;
+pub mod chronicle;
 pub mod demo;
 pub mod layout;
 
@@ -15,16 +16,21 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use self::child::{Child, Supervised};
+use self::chronicle::{Chronicle, Pids};
 use self::layout::{Layout, Ports};
+use crate::clock::Clock;
 use crate::tasks::TaskGroup;
 
-/// How long the children have to end after Ctrl-C.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long the children have to end after Ctrl-C, all together.
+const DRAIN: Duration = Duration::from_secs(4);
+/// How long the next ones in order wait for those before them. Below the time after which the
+/// server takes a silent worker for dead: the end of a cluster must not look like its workers' death.
+const TURN: Duration = Duration::from_millis(1500);
 /// How long the control plane and the nodes have to become ready.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// Starts a local cluster: one server, several workers and a router, as processes of their own.
 #[derive(Debug, Clone, clap::Args)]
@@ -73,26 +79,32 @@ pub struct DevArgs {
 
 /// Runs the cluster until Ctrl-C.
 pub async fn run(args: DevArgs, tasks: &TaskGroup) -> anyhow::Result<()> {
-    let started = Instant::now();
     anyhow::ensure!(
         args.address.is_loopback(),
         "--address {} is not a loopback address; use `wasmorch server`, `worker` and `router` for a real cluster",
         args.address
     );
-    let layout = Layout::prepare(&args.dir, args.fresh)?;
-    let _lock = layout.lock()?;
+    let (layout, _lock) = Layout::open(&args.dir, args.fresh)?;
     let ports = Ports::choose(&args)?;
     let (events, reports) = mpsc::channel(64);
+    let (pids, running) = watch::channel(Pids::new());
+    let chronicle = Chronicle {
+        layout: &layout,
+        ports: &ports,
+        pids,
+    };
     let mut cluster = Cluster {
         args: &args,
         layout: &layout,
         ports: &ports,
         tasks,
         events,
+        running,
         children: Vec::new(),
     };
     let outcome = tokio::select! {
-        outcome = cluster.up(started, reports) => outcome,
+        outcome = cluster.up() => outcome,
+        outcome = chronicle.keep(reports) => outcome,
         () = tasks.cancelled().cancelled_owned() => Ok(()),
     };
     banner::stopping(cluster.children.len());
@@ -107,16 +119,15 @@ struct Cluster<'a> {
     ports: &'a Ports,
     tasks: &'a TaskGroup,
     events: mpsc::Sender<child::Report>,
+    running: watch::Receiver<Pids>,
     children: Vec<Supervised>,
 }
 
 impl Cluster<'_> {
-    /// Brings everything up, then reports what happens to the children for ever.
-    async fn up(
-        &mut self,
-        started: Instant,
-        mut reports: mpsc::Receiver<child::Report>,
-    ) -> anyhow::Result<()> {
+    /// Brings everything up; then it is for the children to run and for the chronicle to tell.
+    async fn up(&mut self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let since = Clock::system().now();
         banner::title(&self.args.dir, self.ports);
         self.launch(self.layout.server(self.args, self.ports));
         let client = apply::Client::wait(&self.layout.kubeconfig(), self.ports.http, START)
@@ -135,14 +146,11 @@ impl Cluster<'_> {
         for node in &nodes {
             self.launch(self.layout.worker(self.args, self.ports, node)?);
         }
-        self.write_state()?;
-        client.wait_for_nodes(&nodes, START).await?;
-        // Once more, now that every child has its process id.
-        self.write_state()?;
+        client.wait_for_nodes(&nodes, &self.running, START).await?;
         banner::done("nodes", &nodes.join("  "));
         banner::done("ingress", &format!("http://{}", self.ports.ingress));
         if self.args.demo {
-            let pods = demo::install(&client, START).await?;
+            let pods = demo::install(&client, since, START).await?;
             banner::done(
                 "demo",
                 &format!(
@@ -164,11 +172,7 @@ impl Cluster<'_> {
             &self.layout.kubeconfig(),
             self.args.demo,
         );
-        while let Some(report) = reports.recv().await {
-            banner::report(&report);
-            self.write_state()?;
-        }
-        Ok(())
+        std::future::pending().await
     }
 
     fn launch(&mut self, child: Child) {
@@ -176,37 +180,30 @@ impl Cluster<'_> {
             .push(child::supervise(child, self.events.clone(), self.tasks));
     }
 
-    /// `dev.json`: addresses and process ids, for scripts and tests.
-    fn write_state(&self) -> anyhow::Result<()> {
-        let processes: serde_json::Map<String, serde_json::Value> = self
-            .children
-            .iter()
-            .map(|child| (child.name().to_owned(), serde_json::json!(child.pid())))
-            .collect();
-        let state = serde_json::json!({
-            "http": format!("http://{}", self.ports.http),
-            "https": format!("https://{}", self.ports.https),
-            "ingress": format!("http://{}", self.ports.ingress),
-            "kubeconfig": self.layout.kubeconfig(),
-            "pid": std::process::id(),
-            "processes": processes,
-        });
-        self.layout.write_state(&state)
-    }
-
-    /// Workers and router first, so that they can still report; the server last.
+    /// The front door first, so that nobody new comes in; then the workers, which still report what
+    /// they do; the server last. Who does not end in time is killed, and that is said.
     async fn down(self) {
         let deadline = Instant::now() + DRAIN;
-        let (servers, others): (Vec<_>, Vec<_>) = self
-            .children
-            .into_iter()
-            .partition(|child| child.name() == "server");
-        for group in [others, servers] {
-            for child in &group {
+        let rank = |child: &Supervised| match child.name() {
+            "router" => 0,
+            "server" => 2,
+            _ => 1,
+        };
+        let mut children = self.children;
+        children.sort_by_key(rank);
+        for group in children.chunk_by_mut(|one, other| rank(one) == rank(other)) {
+            let turn = deadline.min(Instant::now() + TURN);
+            for child in &*group {
                 child.stop();
             }
             for child in group {
-                child.ended(deadline).await;
+                child.ended(turn).await;
+            }
+        }
+        for child in &mut children {
+            if !child.ended(deadline).await {
+                banner::killed(child.name());
+                child.kill().await;
             }
         }
     }

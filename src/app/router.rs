@@ -3,22 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::client::{self, Login};
+use super::login::{LoginArgs, NoLogin};
+use crate::client;
 use crate::router::{self, Config, Router};
 use crate::tasks::TaskGroup;
 
 /// `wasmorch router`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RouterArgs {
-    /// Kubeconfig of the router's user; the server writes `router.kubeconfig` into its data directory
-    #[arg(long, env = "WASMORCH_KUBECONFIG", conflicts_with_all = ["server", "token"])]
-    pub kubeconfig: Option<PathBuf>,
-    /// URL of the API server, with --token
-    #[arg(long, env = "WASMORCH_SERVER", requires = "token")]
-    pub server: Option<String>,
-    /// The join token of the cluster; better in the environment than on the command line
-    #[arg(long, env = "WASMORCH_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
+    #[command(flatten)]
+    pub login: LoginArgs,
     /// Address of the front door; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub bind: SocketAddr,
@@ -39,8 +33,8 @@ pub struct RouterArgs {
 /// Why the router does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("neither --kubeconfig nor --server with --token says how to reach the API server")]
-    NoLogin,
+    #[error(transparent)]
+    NoLogin(#[from] NoLogin),
     #[error("create `{path}`")]
     CreateDirectory {
         path: PathBuf,
@@ -55,15 +49,7 @@ pub enum Error {
 
 /// Builds the router and runs it until `tasks` is cancelled.
 pub async fn run(args: RouterArgs, tasks: &TaskGroup) -> Result<(), Error> {
-    let login = match (&args.kubeconfig, &args.server, &args.token) {
-        (Some(path), _, _) => Login::Kubeconfig(path.clone()),
-        (None, Some(server), Some(token)) => Login::Join {
-            server: server.clone(),
-            token: token.clone(),
-            node: None,
-        },
-        (None, Some(_) | None, _) => return Err(Error::NoLogin),
-    };
+    let login = args.login.login(None)?;
     let failed = |source| Error::CreateDirectory {
         path: args.data_dir.clone(),
         source,

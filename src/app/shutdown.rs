@@ -1,9 +1,15 @@
 //! When a role should end: on SIGTERM or SIGINT, or when the process that started it is gone.
 //!
 //! `wasmorch dev` holds a pipe to each child's standard input and never writes to it. If `dev` dies,
-//! even by `kill -9`, the pipe closes and the children drain instead of staying behind.
+//! even by `kill -9`, the pipe closes and the children drain instead of staying behind. The pipe is
+//! read without blocking a thread: a read that blocks would keep the runtime, and so the process,
+//! from ending for as long as `dev` lives.
+
+use std::io;
+use std::os::fd::AsFd as _;
 
 use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Set by `dev` for its children: end when standard input ends.
@@ -35,7 +41,39 @@ async fn parent_gone() {
     if std::env::var_os(PARENT_PIPE).is_none() {
         return std::future::pending().await;
     }
-    let mut stdin = tokio::io::stdin();
+    match standard_input() {
+        Ok(pipe) => closed(pipe).await,
+        Err(error) => {
+            tracing::warn!(%error, "standard input is no pipe; the end of its writer is not seen");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn standard_input() -> io::Result<pipe::Receiver> {
+    let input = io::stdin().as_fd().try_clone_to_owned()?;
+    pipe::Receiver::from_owned_fd(input)
+}
+
+async fn closed(mut pipe: pipe::Receiver) {
     let mut buffer = [0; 16];
-    while !matches!(stdin.read(&mut buffer).await, Ok(0) | Err(_)) {}
+    while !matches!(pipe.read(&mut buffer).await, Ok(0) | Err(_)) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_end_of_the_writer_counts() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let pipe = pipe::Receiver::from_owned_fd(reader.into()).unwrap();
+        let mut watching = Box::pin(closed(pipe));
+        writer.write_all(b"x").unwrap();
+        assert!(futures::poll!(&mut watching).is_pending());
+        drop(writer);
+        watching.await;
+    }
 }

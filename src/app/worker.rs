@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::api::{names, quantity};
-use crate::client::{self, Login};
+use super::flags;
+use super::login::{LoginArgs, NoLogin};
+use crate::api::names;
+use crate::client;
 use crate::clock::Clock;
 use crate::tasks::TaskGroup;
 use crate::worker::node::LeaseTiming;
@@ -18,15 +19,8 @@ use crate::worker::{self, Config, Worker, logs};
 /// `wasmorch worker`.
 #[derive(Args, Clone, Debug)]
 pub struct WorkerArgs {
-    /// Kubeconfig of the cluster (instead of --server and --token)
-    #[arg(long, env = "WASMORCH_KUBECONFIG", conflicts_with_all = ["server", "token"])]
-    pub kubeconfig: Option<PathBuf>,
-    /// URL of the API server, like https://127.0.0.1:6443
-    #[arg(long, env = "WASMORCH_SERVER", requires = "token")]
-    pub server: Option<String>,
-    /// Join token (wo1.…) that the server printed
-    #[arg(long, env = "WASMORCH_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
+    #[command(flatten)]
+    pub login: LoginArgs,
     /// Name of the node; the machine's host name if not given
     #[arg(long = "name", env = "WASMORCH_NODE_NAME")]
     pub node_name: Option<String>,
@@ -50,10 +44,10 @@ pub struct WorkerArgs {
     #[arg(long)]
     pub wire_threads: Option<usize>,
     /// Cores to offer (`2`, `500m`); the machine's if not given
-    #[arg(long, value_parser = cores)]
+    #[arg(long, value_parser = flags::cores)]
     pub cpu: Option<u64>,
     /// Memory to offer (`4Gi`); the machine's if not given
-    #[arg(long, value_parser = bytes)]
+    #[arg(long, value_parser = flags::size)]
     pub memory: Option<u64>,
     /// Pods to offer
     #[arg(long, default_value_t = 4000)]
@@ -65,16 +59,16 @@ pub struct WorkerArgs {
     #[arg(long = "label", value_parser = label)]
     pub labels: Vec<(String, String)>,
     /// How often the node's lease is renewed (`10s`, `500ms`)
-    #[arg(long, default_value = "10s", value_parser = duration)]
+    #[arg(long, default_value = "10s", value_parser = flags::duration)]
     pub lease_renew: Duration,
     /// How long the lease is good; a worker that stood still for longer asks before it serves again
-    #[arg(long = "node-lease-duration", default_value = "40s", value_parser = duration)]
+    #[arg(long = "node-lease-duration", default_value = "40s", value_parser = flags::duration)]
     pub lease_duration: Duration,
     /// How long a terminating pod goes on serving, so that routers see it is leaving
-    #[arg(long, default_value = "300ms", value_parser = duration)]
+    #[arg(long, default_value = "300ms", value_parser = flags::duration)]
     pub drain_delay: Duration,
     /// How often volumes are compared with their ConfigMaps and Secrets
-    #[arg(long, default_value = "15s", value_parser = duration)]
+    #[arg(long, default_value = "15s", value_parser = flags::duration)]
     pub volume_refresh: Duration,
     /// Directory that pods may mount by hostPath, may be repeated
     #[arg(long = "allow-host-path")]
@@ -84,8 +78,8 @@ pub struct WorkerArgs {
 /// Why `wasmorch worker` ends at once.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("say how to reach the cluster: --kubeconfig, or --server with --token")]
-    NoLogin,
+    #[error(transparent)]
+    NoLogin(#[from] NoLogin),
     #[error("`{0}` cannot name a node; give one with --name")]
     Name(String),
     #[error(transparent)]
@@ -97,7 +91,7 @@ pub enum Error {
 /// Builds the worker and runs it until `tasks` is cancelled.
 pub async fn run(args: WorkerArgs, tasks: TaskGroup) -> Result<(), Error> {
     let config = config(&args)?;
-    let login = login(&args, &config.node)?;
+    let login = args.login.login(Some(&config.node))?;
     let client = client::connect(&login).await?;
     let worker = Worker::new(config, client, Clock::system(), tasks).await?;
     tracing::info!(
@@ -106,18 +100,6 @@ pub async fn run(args: WorkerArgs, tasks: TaskGroup) -> Result<(), Error> {
         "worker listens"
     );
     Ok(worker.run().await?)
-}
-
-fn login(args: &WorkerArgs, node: &str) -> Result<Login, Error> {
-    match (&args.kubeconfig, &args.server, &args.token) {
-        (Some(path), _, _) => Ok(Login::Kubeconfig(path.clone())),
-        (None, Some(server), Some(token)) => Ok(Login::Join {
-            server: server.clone(),
-            token: token.clone(),
-            node: Some(node.to_owned()),
-        }),
-        (None, Some(_) | None, _) => Err(Error::NoLogin),
-    }
 }
 
 /// Flags into plain data; what is not given comes from the machine.
@@ -168,23 +150,6 @@ fn machine_memory() -> u64 {
     kibibytes.unwrap_or(1 << 20) / 10 * 9 * 1024
 }
 
-fn cores(text: &str) -> Result<u64, String> {
-    let millis = quantity::millis(&Quantity(text.to_owned()));
-    positive(text, millis.ok(), "a number of cores (2, 500m)")
-}
-
-fn bytes(text: &str) -> Result<u64, String> {
-    let bytes = quantity::units(&Quantity(text.to_owned()));
-    positive(text, bytes.ok(), "a size (4Gi)")
-}
-
-fn positive(text: &str, value: Option<i128>, what: &str) -> Result<u64, String> {
-    value
-        .and_then(|value| u64::try_from(value).ok())
-        .filter(|value| *value > 0)
-        .ok_or_else(|| format!("`{text}` is not {what}"))
-}
-
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     if names::is_qualified_name(key) && names::is_label_value(value) {
@@ -194,26 +159,12 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `10s`, `500ms`, `5m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration (10s, 500ms, 5m)");
-    let split = text
-        .find(|it: char| !it.is_ascii_digit())
-        .ok_or_else(wrong)?;
-    let number: u64 = text[..split].parse().map_err(|_| wrong())?;
-    match &text[split..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err(wrong()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::client::Login;
 
     #[derive(Parser)]
     struct Command {
@@ -233,7 +184,8 @@ mod tests {
         assert_eq!((config.cpu_millis, config.memory_bytes), (500, 1 << 30));
         assert_eq!(config.lease.renew, Duration::from_millis(500));
         assert_eq!(config.labels["zone"], "a");
-        assert!(matches!(login(&args, "dev-1"), Ok(Login::Join { .. })));
+        let login = args.login.login(Some("dev-1"));
+        assert!(matches!(login, Ok(Login::Join { node: Some(node), .. }) if node == "dev-1"));
     }
 
     #[test]
@@ -241,17 +193,14 @@ mod tests {
         for flags in [
             "--cpu x",
             "--memory 0",
-            "--lease-renew 10",
+            "--lease-renew soon",
             "--label =",
             "--server https://x",
             "--kubeconfig a --token b",
         ] {
             assert!(parse(flags).is_err(), "{flags}");
         }
-        assert!(matches!(
-            login(&parse("--name a").unwrap(), "a"),
-            Err(Error::NoLogin)
-        ));
+        assert!(parse("--name a").unwrap().login.login(None).is_err());
         assert!(matches!(
             config(&parse("--name A_B").unwrap()),
             Err(Error::Name(_))

@@ -48,6 +48,19 @@ fn user_file(config_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<Path
     Some(directory.join("wasmorch").join("config.yaml"))
 }
 
+/// The bearer token of a context.
+pub(super) fn token(place: &Place, kubeconfig: &Kubeconfig) -> Option<String> {
+    let contexts = &kubeconfig.contexts;
+    let context = contexts
+        .iter()
+        .find(|context| context.name == place.context)?;
+    let user = context.context.as_ref()?.user.as_ref()?;
+    let users = &kubeconfig.auth_infos;
+    let user = users.iter().find(|candidate| candidate.name == *user)?;
+    let token = user.auth_info.as_ref()?.token.as_ref()?;
+    Some(secrecy::ExposeSecret::expose_secret(token).to_owned())
+}
+
 /// The file and context to use, and what the file says.
 pub(super) fn find(global: &Global) -> Result<(Place, Kubeconfig)> {
     let candidates = candidates(global.kubeconfig.as_deref());

@@ -38,7 +38,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     wait: bool,
     /// At most so long (30s, 5m)
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::logs::duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::app::flags::duration)]
     timeout: Duration,
     /// Seconds for a graceful end
     #[arg(long, value_name = "SECONDS")]

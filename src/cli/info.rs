@@ -61,6 +61,8 @@ pub(super) struct ApiResourcesArgs {
 pub(super) enum ConfigVerb {
     /// Print the path of the config file in use
     Path,
+    /// Print the bearer token of the context in use, for curl and the dashboard
+    Token,
 }
 
 /// Print a completion script for a shell
@@ -112,6 +114,16 @@ pub(super) fn config(global: &Global, verb: &ConfigVerb) -> Result {
             // Absolute, because it is going to be used from elsewhere.
             let path = std::path::absolute(&place.file).unwrap_or(place.file);
             console::print(&format!("{}\n", path.display()))
+        }
+        ConfigVerb::Token => {
+            let (place, kubeconfig) = config::find(global)?;
+            match config::token(&place, &kubeconfig) {
+                Some(token) => console::print(&format!("{token}\n")),
+                None => Err(Failure::failed(
+                    "Config",
+                    format!("{} holds no token", place.describe()),
+                )),
+            }
         }
     }
 }

@@ -58,7 +58,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     tail: Option<u32>,
     /// Only what is newer (30s, 5m, 2h)
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::app::flags::duration)]
     since: Option<Duration>,
     /// Each line with its time
     #[arg(long)]
@@ -333,60 +333,11 @@ async fn copy(
     }
 }
 
-/// `90`, `30s`, `5m`, `1h30m`, `2d`.
-pub(super) fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let wrong = || format!("`{text}` is no time; 30s, 5m, 1h30m are");
-    let mut total: u64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        let (digits, after) = rest.split_at(end);
-        let number: u64 = digits.parse().map_err(|_| wrong())?;
-        let mut characters = after.chars();
-        let unit = match characters.next() {
-            None | Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3600,
-            Some('d') => 86400,
-            Some(_) => return Err(wrong()),
-        };
-        total = number
-            .checked_mul(unit)
-            .and_then(|seconds| total.checked_add(seconds))
-            .ok_or_else(wrong)?;
-        rest = characters.as_str();
-    }
-    if text.is_empty() {
-        Err(wrong())
-    } else {
-        Ok(Duration::from_secs(total))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn times_are_read() {
-        for (text, seconds) in [
-            ("90", 90),
-            ("30s", 30),
-            ("5m", 300),
-            ("1h30m", 5400),
-            ("2d", 172_800),
-            ("0", 0),
-        ] {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for wrong in ["", "soon", "5x", "m", "-1s", "99999999999999999999"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn selectors_become_text() {

@@ -60,6 +60,10 @@ impl Operator {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what `map_err` is given"
+)]
 fn told(failure: Failure) -> anyhow::Error {
     anyhow::anyhow!("{}", failure.render().trim_end())
 }

@@ -14,6 +14,7 @@ use super::failure::{Failure, Result};
 use super::session::{Session, query};
 use crate::api::module::{GROUP, ModuleVersion, VERSION};
 use crate::api::names::is_dns_label;
+use crate::api::quantity::readable_bytes;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,7 +65,7 @@ impl Pushed {
         format!(
             "module/{} pushed   {} · {} · {}\n",
             self.name,
-            size(self.version.size),
+            readable_bytes(self.version.size),
             self.version.format,
             self.version.digest
         )
@@ -83,7 +84,7 @@ pub(super) async fn push(session: &Session, file: &Path, name: &str, tag: &str) 
         let text = format!("{} is not WebAssembly: {what}", file.display());
         return Err(Failure::failed("W0104", text));
     }
-    let size = size(bytes.len() as u64);
+    let size = readable_bytes(bytes.len() as u64);
     console::progress(&format!("pushing {} ({size}) …", file.display()));
     let pushed = push_bytes(session, bytes, name, tag).await;
     console::progress("");
@@ -183,19 +184,6 @@ fn not_wasm(bytes: &[u8]) -> Option<&'static str> {
             Some("it is a web page, saved by mistake?")
         }
         _ => Some("it does not begin like it"),
-    }
-}
-
-/// A size for a reader.
-fn size(bytes: u64) -> String {
-    const KIB: f64 = 1024.0;
-    let bytes = bytes as f64;
-    if bytes < KIB {
-        format!("{bytes} B")
-    } else if bytes < KIB * KIB {
-        format!("{:.0} KiB", bytes / KIB)
-    } else {
-        format!("{:.1} MiB", bytes / KIB / KIB)
     }
 }
 

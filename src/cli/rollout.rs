@@ -60,7 +60,7 @@ pub(super) struct StatusArgs {
     #[arg(short, long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     watch: bool,
     /// At most so long (30s, 5m); no limit by default
-    #[arg(long, value_name = "TIME", value_parser = logs::duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::app::flags::duration)]
     timeout: Option<Duration>,
 }
 

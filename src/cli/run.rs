@@ -17,7 +17,7 @@ use super::failure::{Exit, Failure, Result};
 use super::push::{Pushed, push};
 use super::rollout::{Progress, progress};
 use super::session::{Session, query};
-use super::{logs, wait};
+use super::wait;
 use crate::clock::Clock;
 
 const EXAMPLES: &str = "\
@@ -58,7 +58,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     wait: bool,
     /// At most so long (30s, 5m)
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = logs::duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::app::flags::duration)]
     timeout: Duration,
 }
 
@@ -126,10 +126,7 @@ fn deployment(args: &Args, image: &str, port: Option<u16>) -> Value {
     if let Some(port) = port {
         container["ports"] = json!([{"containerPort": port}]);
     }
-    if !args.env.is_empty() {
-        let variable = |(name, value): &(String, String)| json!({"name": name, "value": value});
-        container["env"] = args.env.iter().map(variable).collect();
-    }
+    container["env"] = environment(&args.env);
     let labels = json!({"app": args.name});
     json!({
         "apiVersion": "apps/v1",
@@ -141,6 +138,24 @@ fn deployment(args: &Args, image: &str, port: Option<u16>) -> Value {
             "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
         },
     })
+}
+
+/// What the user sets, after what lets a program say where it runs.
+fn environment(set: &[(String, String)]) -> Value {
+    let own = [
+        ("POD_NAME", "metadata.name"),
+        ("NODE_NAME", "spec.nodeName"),
+    ];
+    let own = own
+        .iter()
+        .filter(|(name, _)| set.iter().all(|(taken, _)| taken != name));
+    let own = own
+        .map(|(name, path)| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}));
+    own.chain(
+        set.iter()
+            .map(|(name, value)| json!({"name": name, "value": value})),
+    )
+    .collect()
 }
 
 /// A handler is served on port 80; anything else on the port it listens on.
@@ -280,7 +295,8 @@ mod tests {
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(deployment["spec"]["replicas"], 3);
         assert_eq!(container["image"], "hello@sha256:d");
-        assert_eq!(container["env"], json!([{"name": "A", "value": "b=c"}]));
+        assert_eq!(container["env"][2], json!({"name": "A", "value": "b=c"}));
+        assert_eq!(container["env"][0]["name"], "POD_NAME");
         assert_eq!(container["ports"], json!([{"containerPort": 8080}]));
         assert_eq!(
             service["spec"]["ports"],

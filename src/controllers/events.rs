@@ -107,13 +107,11 @@ impl Recorder {
     /// Tells `notice` about `object`.
     pub fn event<K: ApiKind>(&self, object: &K, notice: Notice) {
         if self.queue.try_send((reference(object), notice)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            if dropped.is_power_of_two() {
+                tracing::warn!(dropped, "events come faster than they can be written");
+            }
         }
-    }
-
-    /// How many events found the queue full.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 }
 

@@ -108,7 +108,7 @@ mod tests {
                 if accepted {
                     Ok(())
                 } else {
-                    Err(registry::Error::TooManyRequests("quota".into()))
+                    Err(registry::Error::BadRequest("quota".into()))
                 }
             }
         })

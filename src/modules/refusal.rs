@@ -4,6 +4,8 @@
 //! to which file, why we think so, and the one command that helps. The text is the same in the
 //! API's `Status`, on the command line and in the dashboard, so it is made here and nowhere else.
 
+use crate::api::quantity::readable_bytes;
+
 /// What is wrong with an uploaded file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -87,12 +89,12 @@ impl Refusal {
                 limit,
             } => format!(
                 "{file} is {}; this server takes modules up to {}",
-                bytes(*size),
-                bytes(*limit)
+                readable_bytes(*size),
+                readable_bytes(*limit)
             ),
             Self::TooLarge { size: None, limit } => format!(
                 "{file} is larger than this server takes (up to {})",
-                bytes(*limit)
+                readable_bytes(*limit)
             ),
             Self::Emscripten { .. } => {
                 format!("{file} was built by Emscripten for JavaScript, not for WASI")
@@ -244,23 +246,6 @@ fn is_wasmtime_elf(start: &[u8]) -> bool {
     start.get(7).is_some_and(|abi| *abi >= 200)
 }
 
-/// Bytes as people read them: `212 MiB`, `1.9 MiB`, `17 B`.
-fn bytes(count: u64) -> String {
-    let scaled = |unit: u64, name: &str| {
-        let tenths = count * 10 / unit;
-        if tenths < 100 && !tenths.is_multiple_of(10) {
-            format!("{}.{} {name}", tenths / 10, tenths % 10)
-        } else {
-            format!("{} {name}", tenths / 10)
-        }
-    };
-    match count {
-        0..1024 => format!("{count} B"),
-        1024..1_048_576 => scaled(1024, "KiB"),
-        _ => scaled(1_048_576, "MiB"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,15 +273,6 @@ mod tests {
 
     #[test]
     fn sizes_read_well() {
-        let cases = [
-            (17, "17 B"),
-            (2048, "2 KiB"),
-            (1_992_295, "1.9 MiB"),
-            (222_298_112, "212 MiB"),
-        ];
-        for (count, text) in cases {
-            assert_eq!(bytes(count), text);
-        }
         let refusal = Refusal::TooLarge {
             size: Some(222_298_112),
             limit: 64 << 20,

@@ -43,19 +43,6 @@ impl Registry {
         }
         Err(Error::conflict(res, pod, super::error::MODIFIED))
     }
-
-    /// Binds many pods (namespace, name, node) in one commit; one result each (a failing one fails
-    /// alone).
-    pub async fn bind_all(
-        &self,
-        bindings: Vec<(String, String, String)>,
-    ) -> Vec<Result<(), Error>> {
-        // All are under way together, so the store's group commit takes them as one batch.
-        let all = bindings
-            .iter()
-            .map(|(ns, pod, node)| self.bind(ns, pod, None, node));
-        futures::future::join_all(all).await
-    }
 }
 
 /// The pod with its node.

@@ -42,10 +42,6 @@ pub enum Error {
     FutureRevision { requested: u64, current: u64 },
     #[error("the server does not allow this method on the requested resource")]
     MethodNotAllowed,
-    #[error("{0}")]
-    UnsupportedPatch(String),
-    #[error("{0}")]
-    TooManyRequests(String),
     #[error("store")]
     Store(#[source] store::Error),
     #[error("decode stored {resource} \"{name}\"")]

@@ -36,28 +36,18 @@ impl Admin {
     /// Serves until the group is cancelled.
     pub(super) async fn run(self: Arc<Self>, listener: TcpListener, tasks: TaskGroup) {
         let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
-        let stopped = tasks.cancelled();
-        let accepting = async {
-            while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-                let Ok((stream, from)) = listener.accept().await else {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                };
-                let admin = Arc::clone(&self);
-                let stopped = tasks.cancelled();
-                tasks.spawn_contained("admin connection", async move {
-                    tokio::select! {
-                        () = admin.serve(stream, from) => {}
-                        () = stopped.cancelled() => {}
-                    }
-                    drop(place);
-                });
+        let serve = |stream, from| {
+            let (admin, stopped) = (Arc::clone(&self), tasks.cancelled());
+            async move {
+                tokio::select! {
+                    () = admin.serve(stream, from) => {}
+                    () = stopped.cancelled() => {}
+                }
             }
         };
-        tokio::select! {
-            () = accepting => {}
-            () = stopped.cancelled() => {}
-        }
+        tasks
+            .accept("admin connection", &listener, &places, serve)
+            .await;
     }
 
     async fn serve(self: Arc<Self>, stream: tokio::net::TcpStream, from: SocketAddr) {

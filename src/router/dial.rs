@@ -51,13 +51,6 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// Whether the worker was reached and judged the request, as opposed to being away.
-    pub fn is_answer(&self) -> bool {
-        matches!(self, Self::Answered { .. })
-    }
-}
-
 /// See the module. Shared by all who open streams.
 pub struct Dialer {
     secret: ArcSwapOption<Vec<u8>>,

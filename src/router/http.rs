@@ -53,13 +53,12 @@ pub(super) async fn serve(
     let upgrade = upgrade::Wanted::of(&mut request);
     head::rewrite(&mut request, client, upgrade.as_ref());
     let traffic = Arc::clone(&target.service.traffic);
-    traffic.began();
+    let _under_way = traffic.began();
     let plan = Plan::new(lane, client, &target);
     let answer = match plan.run(request, upgrade).await {
         Ok(answer) => answer,
         Err(failure) => failure.reply(&target).response(),
     };
-    traffic.ended();
     traffic.answered(answer.status().as_u16(), began.elapsed());
     Ok(answer)
 }

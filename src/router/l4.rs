@@ -28,7 +28,7 @@ pub(super) async fn serve(lane: &Arc<Lane>, site: Site, client: TcpStream, from:
     let Some(service) = service else {
         return;
     };
-    service.traffic.began();
+    let _under_way = service.traffic.began();
     service.traffic.connected();
     match reach(lane, &endpoints).await {
         Ok((pod, _in_flight)) => copy(client, pod, lane.front.limits.idle_timeout).await,
@@ -37,7 +37,6 @@ pub(super) async fn serve(lane: &Arc<Lane>, site: Site, client: TcpStream, from:
             tracing::debug!(namespace, name, error = %error, "pass a connection through");
         }
     }
-    service.traffic.ended();
 }
 
 /// The service of a listener and the endpoints to try, in order.

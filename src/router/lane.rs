@@ -27,7 +27,7 @@ use super::listen::{self, Place};
 use super::table::Endpoint;
 use super::upstream::Upstreams;
 use crate::errors::chain;
-use crate::tasks::TaskGroup;
+use crate::tasks::{Executor, TaskGroup};
 
 const SWEEP: Duration = Duration::from_secs(5);
 /// An address that could not be listened on is tried again.
@@ -155,26 +155,10 @@ impl Lane {
     }
 
     async fn accept(self: &Arc<Self>, listener: TcpListener, site: Site) {
-        loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((stream, from)) => {
-                    let lane = Arc::clone(self);
-                    self.connections
-                        .spawn_contained("client connection", async move {
-                            lane.serve(stream, from, site).await;
-                            drop(place);
-                        });
-                }
-                Err(error) => {
-                    // Out of descriptors, most likely: wait for connections to end.
-                    tracing::warn!(%error, "accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
+        let serve = |stream, from| Arc::clone(self).serve(stream, from, site);
+        self.connections
+            .accept("client connection", &listener, &self.places, serve)
+            .await;
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream, from: SocketAddr, site: Site) {
@@ -226,9 +210,9 @@ impl Lane {
         }
     }
 
-    fn http_server(&self) -> auto::Builder<Spawner> {
+    fn http_server(&self) -> auto::Builder<Executor> {
         let limits = &self.front.limits;
-        let mut server = auto::Builder::new(Spawner(self.connections.clone()));
+        let mut server = auto::Builder::new(self.connections.executor("client stream"));
         server
             .http1()
             .timer(TokioTimer::new())
@@ -269,18 +253,5 @@ impl Lane {
             }
         });
         Ok(sender)
-    }
-}
-
-/// Gives hyper's own tasks an owner.
-#[derive(Clone)]
-struct Spawner(TaskGroup);
-
-impl<F> hyper::rt::Executor<F> for Spawner
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn_contained("client stream", task);
     }
 }

@@ -16,7 +16,7 @@ use super::table::{Protocol, RoutingTable};
 const BACKLOG: i32 = 4096;
 
 /// Binds one socket for each lane to the same address; port zero takes any free one.
-pub(super) fn bind_group(addr: SocketAddr, lanes: usize) -> io::Result<Vec<TcpListener>> {
+pub(crate) fn bind_group(addr: SocketAddr, lanes: usize) -> io::Result<Vec<TcpListener>> {
     if addr.port() != 0 {
         prove_free(addr)?;
     }

@@ -91,6 +91,17 @@ impl RoutingTable {
 
     /// Where a connection to `to` goes. `client` is who connects, for client affinity.
     pub fn route(&self, client: IpAddr, to: SocketAddr, protocol: Protocol) -> Decision {
+        self.route_where(client, to, protocol, |_| true)
+    }
+
+    /// The same, to an endpoint that `is_well` if there is one.
+    pub fn route_where(
+        &self,
+        client: IpAddr,
+        to: SocketAddr,
+        protocol: Protocol,
+        is_well: impl Fn(&Endpoint) -> bool,
+    ) -> Decision {
         let Some(key) = self.addresses.get(&to.ip()) else {
             return match to.ip() {
                 IpAddr::V4(ip) if contains(SERVICE_CIDR, ip) => Decision::Nobody,
@@ -100,7 +111,7 @@ impl RoutingTable {
         };
         let service = self.services.get(key);
         let port = service.and_then(|service| service.port(to.port(), protocol));
-        match port.and_then(|port| port.pick(client)) {
+        match port.and_then(|port| port.pick_where(client, is_well)) {
             Some(endpoint) => Decision::Endpoint(endpoint.clone()),
             None => Decision::Nobody,
         }

@@ -2,6 +2,7 @@
 //!
 //! They belong to the service and outlive every rebuild of it. Relaxed atomics, no lock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -37,13 +38,10 @@ impl Traffic {
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Something began; [`Traffic::ended`] must follow.
-    pub fn began(&self) {
+    /// Something began, and is under way until the guard is dropped, however it ends.
+    pub fn began(self: &Arc<Self>) -> UnderWay {
         self.open.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn ended(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(self))
     }
 
     pub fn retried(&self) {
@@ -79,6 +77,15 @@ impl Traffic {
 
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// A request or connection under way.
+pub struct UnderWay(Arc<Traffic>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -98,19 +98,6 @@ pub enum Error {
     Read(#[source] io::Error),
 }
 
-impl Error {
-    /// What a guest's socket is told.
-    pub fn into_io(self) -> io::Error {
-        let kind = match &self {
-            Self::Connect { source, .. } | Self::Read(source) => source.kind(),
-            Self::Timeout(_) => io::ErrorKind::TimedOut,
-            Self::Answered { .. } => io::ErrorKind::ConnectionRefused,
-            Self::Malformed => io::ErrorKind::InvalidData,
-        };
-        io::Error::new(kind, self)
-    }
-}
-
 /// The preamble's bytes.
 pub fn encode(preamble: &Preamble) -> Vec<u8> {
     let secret = &preamble.secret[..preamble.secret.len().min(255)];

@@ -54,17 +54,17 @@ impl Wanted {
         service: &Arc<Service>,
     ) -> Response<Answer> {
         let pod = hyper::upgrade::on(&mut answer);
-        let traffic = Arc::clone(&service.traffic);
+        let traffic = &service.traffic;
         let patience = lane.front.limits.idle_timeout;
         let client = self.client;
-        traffic.began();
+        let under_way = traffic.began();
         lane.connections
             .spawn_contained("upgraded connection", async move {
                 if let (Ok(client), Ok(pod)) = tokio::join!(client, pod) {
                     let (client, pod) = (TokioIo::new(client), TokioIo::new(pod));
                     l4::copy(client, pod, patience).await;
                 }
-                traffic.ended();
+                drop(under_way);
                 drop(in_flight);
             });
         let (mut head, _) = answer.into_parts();

@@ -87,11 +87,6 @@ impl Budget {
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
-
-    /// The ceiling.
-    pub fn max(&self) -> u64 {
-        self.max
-    }
 }
 
 #[cfg(test)]

@@ -166,11 +166,14 @@ impl Cache {
         Ok(())
     }
 
-    fn seal(&self, digest: &Digest, fingerprint: &str, program: Program, hash: &str) -> String {
+    fn seal(&self, digest: &Digest, fingerprint: &str, program: Program, hash: &Digest) -> String {
         let program = program.name();
-        let claim = format!("{SEAL_VERSION} {program} {digest} {fingerprint} {hash}");
-        let mac = hex(&hmac_sha256(&self.key, claim.as_bytes()));
-        format!("{SEAL_VERSION} {program} {mac}")
+        let claim = format!(
+            "{SEAL_VERSION} {program} {digest} {fingerprint} {}",
+            hash.hex()
+        );
+        let mac = Digest::from_sha256(&hmac_sha256(&self.key, claim.as_bytes()));
+        format!("{SEAL_VERSION} {program} {}", mac.hex())
     }
 
     fn code_path(&self, digest: &Digest, fingerprint: &str) -> PathBuf {
@@ -203,14 +206,14 @@ fn make_key(dir: &Path, path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-fn hash_file(path: &Path) -> io::Result<String> {
+fn hash_file(path: &Path) -> io::Result<Digest> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            return Ok(hex(&hasher.finalize()));
+            return Ok(Digest::from_sha256(&hasher.finalize()));
         }
         hasher.update(&buffer[..read]);
     }
@@ -227,14 +230,6 @@ fn hmac_sha256(key: &[u8; BLOCK], message: &[u8]) -> [u8; 32] {
         .chain_update(inner)
         .finalize()
         .into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -325,8 +320,9 @@ mod tests {
     fn the_mac_is_hmac_sha256() {
         let mut key = [0; BLOCK];
         key[..4].copy_from_slice(b"Jefe");
+        let mac = hmac_sha256(&key, b"what do ya want for nothing?");
         assert_eq!(
-            hex(&hmac_sha256(&key, b"what do ya want for nothing?")),
+            Digest::from_sha256(&mac).hex(),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
     }

@@ -34,6 +34,10 @@ pub mod whole_file;
 mod model_tests;
 #[cfg(test)]
 mod posix_tests;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod view_tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,7 +56,7 @@ use crate::runtime::spec::{PodLimits, ProjectedFile, VolumeSource, VolumeSpec};
 pub use self::descriptor::{Access, Descriptor};
 pub use self::layer::{Layer, LayerBuilder};
 pub use self::mount::Root;
-pub use self::view::RootSpec;
+pub use self::view::{Preopen, RootSpec};
 
 /// The filesystem of one pod.
 #[derive(Debug)]
@@ -110,8 +114,8 @@ pub enum Error {
         #[source]
         source: Errno,
     },
-    #[error("make the working directory `{path}`")]
-    WorkingDir {
+    #[error("make the directory `{path}`")]
+    Directory {
         path: String,
         #[source]
         source: Errno,

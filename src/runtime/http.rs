@@ -25,9 +25,13 @@ mod incoming;
 mod instance;
 pub(super) mod outgoing;
 mod pool;
+mod replay;
+mod unread;
 
 pub use body::Body;
 pub use error::Error;
 pub use handler::Handler;
 pub(super) use handler::HandlerConfig;
 pub(super) use incoming::Port;
+pub use outgoing::RETRIABLE;
+pub use unread::Unread;

@@ -129,6 +129,7 @@ impl PodSandbox {
             read_only: spec.read_only_root,
             working_dir: spec.working_dir.as_deref(),
             image: None,
+            preopens: None,
         })?;
         let listeners = if artifact.accepts() {
             super::wasi::p1::listen(&self.net, incarnation.owner(), &spec.ports)?

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::node_info::{NodeInfo, Offer};
-use super::pod_info::{PodInfo, Shape};
+use super::pod_info::{Group, PodInfo, Shape};
 
 /// A place in the list of nodes; reused after a node has gone.
 pub(super) type Slot = usize;
@@ -26,6 +26,8 @@ pub(super) struct Cache {
     slots: HashMap<String, Slot>,
     free: Vec<Slot>,
     pods: HashMap<String, Placed>,
+    /// On how many nodes a group has pods.
+    spread: HashMap<Group, usize>,
     log: Vec<Slot>,
     /// How many changes were cut off the log's front.
     forgotten: u64,
@@ -103,6 +105,7 @@ impl Cache {
         self.remove_pod(&info.uid);
         let slot = self.slot(node);
         self.nodes[slot].add(&info.shape);
+        self.count_spread(slot, &info.shape, true);
         self.changed(slot);
         let placed = Placed {
             slot,
@@ -118,6 +121,7 @@ impl Cache {
             return false;
         };
         self.nodes[placed.slot].remove(&placed.shape);
+        self.count_spread(placed.slot, &placed.shape, false);
         self.changed(placed.slot);
         self.release(placed.slot);
         true
@@ -143,6 +147,31 @@ impl Cache {
 
     pub(super) fn is_assumed(&self, uid: &str) -> bool {
         self.pods.get(uid).is_some_and(|placed| placed.is_assumed)
+    }
+
+    /// On how many nodes there are pods that a pod of this shape is spread against.
+    pub(super) fn spread(&self, shape: &Shape) -> usize {
+        let nodes = |group: Option<Group>| group.and_then(|group| self.spread.get(&group));
+        let (owner, app) = (nodes(shape.owner), nodes(shape.app));
+        owner.copied().unwrap_or(0).max(app.copied().unwrap_or(0))
+    }
+
+    /// The first pod of a group on a node adds the node, the last one takes it away.
+    fn count_spread(&mut self, slot: Slot, shape: &Shape, is_added: bool) {
+        for group in shape.owner.iter().chain(&shape.app) {
+            let count = self.nodes[slot].count(Some(*group));
+            if is_added && count == 1 {
+                *self.spread.entry(*group).or_default() += 1;
+            } else if !is_added
+                && count == 0
+                && let Some(nodes) = self.spread.get_mut(group)
+            {
+                *nodes -= 1;
+                if *nodes == 0 {
+                    self.spread.remove(group);
+                }
+            }
+        }
     }
 
     /// The number of changes so far.

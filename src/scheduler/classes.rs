@@ -1,27 +1,32 @@
-//! Equivalence classes: pods of one shape share one judgement of all nodes.
+//! Equivalence classes: pods of one kind share one judgement of all nodes.
 //!
-//! A class is a heap of the nodes that its pods may go to, best first. Placing a pod changes one
-//! node; the class looks at that node again and at no other. Judging a thousand replicas over five
-//! thousand nodes costs one pass over the nodes and a thousand looks at single ones.
+//! - Workloads on few nodes are placed by the order of their fit (`order.rs`), which all workloads
+//!   of that fit share.
+//! - A workload that is nearly everywhere has a class of its own: a heap of the nodes that its pods
+//!   may go to, with spreading in the score. Placing a pod changes one node; the class looks at that
+//!   node again and at no other. An entry carries the node's version: one whose node has changed
+//!   since is dropped when it comes up, because the change log has already led to a fresh entry.
 //!
-//! An entry of the heap carries the node's version: one whose node has changed since is dropped
-//! when it comes up, because the change log has already led to a fresh entry. Classes, and with
-//! them the memory for their heaps, are bounded; the least recently used one is forgotten.
+//! Both ways give the same answer. Orders and classes, and with them the memory, are bounded; the
+//! least recently used one is forgotten.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::cache::{Cache, Slot};
 use super::filter::filter;
-use super::pod_info::Shape;
+use super::order::{Found, Order};
+use super::pod_info::{Fit, Shape};
 use super::score::score;
 
 const MOST: usize = 128;
 
 #[derive(Default)]
 pub(super) struct Classes {
-    classes: HashMap<Arc<Shape>, Class>,
+    orders: HashMap<Arc<Fit>, Order>,
+    heaps: HashMap<Arc<Shape>, Class>,
     uses: u64,
 }
 
@@ -31,42 +36,62 @@ struct Class {
     heap: BinaryHeap<(i64, Reverse<Slot>, u64)>,
     /// The position in the cache's log up to which the heap is true.
     position: Option<u64>,
-    /// Why there is no node, for the position at which that was found.
-    explained: Option<(u64, String)>,
     last_use: u64,
 }
 
 impl Classes {
     /// The best node for pods of this shape.
     pub(super) fn best(&mut self, shape: &Arc<Shape>, cache: &Cache) -> Option<Slot> {
+        let is_everywhere = cache.spread(shape) * 2 > cache.slots().len();
+        if !is_everywhere || cache.slots().len() <= 64 {
+            match self.order(&shape.fit).best(shape, cache) {
+                Found::Best(slot) => return Some(slot),
+                Found::Nowhere => return None,
+                Found::Crowded => {}
+            }
+        }
         self.class(shape).best(shape, cache)
     }
 
     /// Why there is none.
-    pub(super) fn explain(&mut self, shape: &Arc<Shape>, cache: &Cache) -> String {
-        let class = self.class(shape);
+    pub(super) fn explain(&mut self, fit: &Arc<Fit>, cache: &Cache) -> String {
+        let order = self.order(fit);
         let position = cache.position();
-        match &class.explained {
+        match &order.explained {
             Some((at, words)) if *at == position => words.clone(),
             Some(_) | None => {
-                let words = explanation(shape, cache);
-                class.explained = Some((position, words.clone()));
+                let words = explanation(fit, cache);
+                order.explained = Some((position, words.clone()));
                 words
             }
         }
     }
 
+    fn order(&mut self, fit: &Arc<Fit>) -> &mut Order {
+        self.uses += 1;
+        make_room(&mut self.orders, fit, |order| order.last_use);
+        let order = self.orders.entry(Arc::clone(fit)).or_default();
+        order.last_use = self.uses;
+        order
+    }
+
     fn class(&mut self, shape: &Arc<Shape>) -> &mut Class {
         self.uses += 1;
-        if !self.classes.contains_key(shape) && self.classes.len() >= MOST {
-            let oldest = self.classes.iter().min_by_key(|(_, class)| class.last_use);
-            if let Some(oldest) = oldest.map(|(shape, _)| Arc::clone(shape)) {
-                self.classes.remove(&oldest);
-            }
-        }
-        let class = self.classes.entry(Arc::clone(shape)).or_default();
+        make_room(&mut self.heaps, shape, |class| class.last_use);
+        let class = self.heaps.entry(Arc::clone(shape)).or_default();
         class.last_use = self.uses;
         class
+    }
+}
+
+/// Forgets the least recently used value if `key` would be one too many.
+fn make_room<K: Clone + Eq + Hash, V>(map: &mut HashMap<K, V>, key: &K, last_use: fn(&V) -> u64) {
+    if map.contains_key(key) || map.len() < MOST {
+        return;
+    }
+    let oldest = map.iter().min_by_key(|(_, value)| last_use(value));
+    if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+        map.remove(&oldest);
     }
 }
 
@@ -107,18 +132,18 @@ impl Class {
 
 fn judge(shape: &Shape, cache: &Cache, slot: Slot) -> Option<(i64, Reverse<Slot>, u64)> {
     let node = cache.node(slot);
-    filter(shape, node).ok()?;
+    filter(&shape.fit, node).ok()?;
     let offer = node.offer.as_ref()?;
     Some((score(shape, node, offer), Reverse(slot), node.version))
 }
 
 /// `0/3 nodes are available: 1 Insufficient memory, 2 node(s) had untolerated taint {…}.`
-fn explanation(shape: &Shape, cache: &Cache) -> String {
+fn explanation(fit: &Fit, cache: &Cache) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut nodes = 0;
     for (node, offer) in cache.present() {
         nodes += 1;
-        if let Err(refusal) = filter(shape, node) {
+        if let Err(refusal) = filter(fit, node) {
             for word in refusal.words(offer) {
                 *counts.entry(word).or_default() += 1;
             }

@@ -22,10 +22,10 @@ pub(super) struct Decider {
 
 impl Decider {
     pub(super) fn decide(&mut self, info: &PodInfo) -> Decision {
-        if info.shape.is_gated {
+        if info.shape.fit.is_gated {
             return Decision::Gated;
         }
-        if let Some(field) = info.shape.unsupported {
+        if let Some(field) = info.shape.fit.unsupported {
             return Decision::Unschedulable(format!("wasmorch does not implement {field} yet"));
         }
         match self.classes.best(&info.shape, &self.cache) {
@@ -34,7 +34,7 @@ impl Decider {
                 self.cache.place(info, &node, true);
                 Decision::Bind(node)
             }
-            None => Decision::Unschedulable(self.classes.explain(&info.shape, &self.cache)),
+            None => Decision::Unschedulable(self.classes.explain(&info.shape.fit, &self.cache)),
         }
     }
 }
@@ -43,6 +43,7 @@ impl Decider {
 mod tests {
     use super::*;
     use crate::scheduler::filter::filter;
+    use crate::scheduler::pod_info::Fit;
     use crate::scheduler::score::score;
     use k8s_openapi::api::core::v1::{Node, Pod};
     use proptest::prelude::*;
@@ -64,6 +65,11 @@ mod tests {
             "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": format!("{cpu}m")}}}]}}))
         .unwrap();
         PodInfo::new(Arc::new(pod))
+    }
+
+    fn fit_of(info: &mut PodInfo) -> &mut Fit {
+        let shape = Arc::get_mut(&mut info.shape).unwrap();
+        Arc::get_mut(&mut shape.fit).unwrap()
     }
 
     fn decider(nodes: &[Node]) -> Decider {
@@ -117,10 +123,10 @@ mod tests {
             )
         );
         let mut gated = pod("g", "web", 1);
-        Arc::get_mut(&mut gated.shape).unwrap().is_gated = true;
+        fit_of(&mut gated).is_gated = true;
         assert_eq!(decider.decide(&gated), Decision::Gated);
         let mut picky = pod("q", "web", 1);
-        Arc::get_mut(&mut picky.shape).unwrap().unsupported = Some("required podAntiAffinity");
+        fit_of(&mut picky).unsupported = Some("required podAntiAffinity");
         assert!(
             matches!(decider.decide(&picky), Decision::Unschedulable(words) if words.contains("podAntiAffinity"))
         );
@@ -212,7 +218,7 @@ mod tests {
     fn best_by_brute_force(cache: &Cache, info: &PodInfo) -> Option<String> {
         let fits = cache
             .slots()
-            .filter(|&slot| filter(&info.shape, cache.node(slot)).is_ok());
+            .filter(|&slot| filter(&info.shape.fit, cache.node(slot)).is_ok());
         let judged = fits.map(|slot| {
             let node = cache.node(slot);
             (
@@ -229,6 +235,20 @@ mod tests {
         #[test]
         fn never_over_commits_and_always_agrees_with_a_full_look(steps in prop::collection::vec(step(), 1..150)) {
             prop_assert_eq!(play(&steps), play(&steps));
+        }
+    }
+
+    /// Enough nodes that a workload can crowd the best ones, so that both ways are taken.
+    #[test]
+    fn large_clusters_agree_with_a_full_look_too() {
+        let nodes: Vec<Node> = (0..150)
+            .map(|n| node(&format!("n{n}"), 1000 + 7 * (n % 13), 40))
+            .collect();
+        let mut decider = decider(&nodes);
+        for n in 0..900 {
+            let info = pod(&format!("p{n}"), &format!("o{}", n * n % 5), 10 * (n % 3));
+            let best = best_by_brute_force(&decider.cache, &info);
+            assert_eq!(Some(place(&mut decider, &info)), best, "pod {n}");
         }
     }
 

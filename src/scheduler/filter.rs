@@ -1,7 +1,7 @@
 //! May this pod go to this node? Pure; in the order and in the words of Kubernetes' plugins.
 
 use super::node_info::{NodeInfo, Offer, Taint};
-use super::pod_info::{Amounts, Operator, Shape, Term, Tolerated, Wanted};
+use super::pod_info::{Amounts, Fit, Operator, Term, Tolerated, Wanted};
 use crate::api::annotations::TAINT_UNSCHEDULABLE;
 
 /// Why not: the first rule that a node breaks.
@@ -25,27 +25,27 @@ pub(super) struct Lacking {
     storage: bool,
 }
 
-pub(super) fn filter(shape: &Shape, node: &NodeInfo) -> Result<(), Refusal> {
+pub(super) fn filter(fit: &Fit, node: &NodeInfo) -> Result<(), Refusal> {
     let Some(offer) = &node.offer else {
         return Err(Refusal::Absent);
     };
-    if offer.is_unschedulable && !tolerates_all(shape, &cordon()) {
+    if offer.is_unschedulable && !tolerates_all(fit, &cordon()) {
         return Err(Refusal::Unschedulable);
     }
     let untolerated = offer
         .taints
         .iter()
-        .position(|taint| !tolerates_all(shape, taint));
+        .position(|taint| !tolerates_all(fit, taint));
     if let Some(index) = untolerated {
         return Err(Refusal::Taint(index));
     }
     if !offer.is_ready {
         return Err(Refusal::NotReady);
     }
-    if !is_selected(shape, &node.name, offer) {
+    if !is_selected(fit, &node.name, offer) {
         return Err(Refusal::Selector);
     }
-    let lacking = lacking(shape.requests, node, offer);
+    let lacking = lacking(fit.requests, node, offer);
     if lacking == Lacking::default() {
         Ok(())
     } else {
@@ -87,9 +87,8 @@ fn cordon() -> Taint {
     }
 }
 
-fn tolerates_all(shape: &Shape, taint: &Taint) -> bool {
-    shape
-        .tolerations
+fn tolerates_all(fit: &Fit, taint: &Taint) -> bool {
+    fit.tolerations
         .iter()
         .any(|tolerated| tolerates(tolerated, taint))
 }
@@ -106,11 +105,11 @@ fn tolerates(tolerated: &Tolerated, taint: &Taint) -> bool {
             .is_none_or(|value| *value == taint.value)
 }
 
-fn is_selected(shape: &Shape, name: &str, offer: &Offer) -> bool {
+fn is_selected(fit: &Fit, name: &str, offer: &Offer) -> bool {
     let has = |(key, value): (&String, &String)| offer.labels.get(key) == Some(value);
-    shape.selector.iter().all(has)
-        && (shape.affinity.is_empty()
-            || shape
+    fit.selector.iter().all(has)
+        && (fit.affinity.is_empty()
+            || fit
                 .affinity
                 .iter()
                 .any(|term| term_holds(term, name, offer)))
@@ -156,7 +155,7 @@ fn lacking(asked: Amounts, node: &NodeInfo, offer: &Offer) -> Lacking {
 #[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
-    use crate::scheduler::pod_info::PodInfo;
+    use crate::scheduler::pod_info::{PodInfo, Shape};
     use k8s_openapi::api::core::v1::{Node, Pod};
     use serde_json::{Value, json};
     use std::sync::Arc;
@@ -186,7 +185,7 @@ mod tests {
     /// The reasons, or nothing if the pod fits.
     fn check(spec: Value, change: Value) -> String {
         let node = node(change);
-        match filter(&shape(spec), &node) {
+        match filter(&shape(spec).fit, &node) {
             Ok(()) => String::new(),
             Err(refusal) => refusal.words(node.offer.as_ref().unwrap()).join(", "),
         }
@@ -202,6 +201,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn each_rule_lets_pass_and_refuses_in_kubernetes_words() {
         let selector = "node(s) didn't match Pod's node affinity/selector";
         let taint =
@@ -290,10 +290,10 @@ mod tests {
     fn a_full_node_still_takes_what_asks_for_nothing() {
         let mut node = node(json!({}));
         node.add(&shape(asks("2", "1Gi")));
-        assert_eq!(filter(&shape(json!({})), &node), Ok(()));
-        assert!(filter(&shape(asks("1m", "0")), &node).is_err());
+        assert_eq!(filter(&shape(json!({})).fit, &node), Ok(()));
+        assert!(filter(&shape(asks("1m", "0")).fit, &node).is_err());
         assert_eq!(
-            filter(&shape(json!({})), &NodeInfo::new("gone")),
+            filter(&shape(json!({})).fit, &NodeInfo::new("gone")),
             Err(Refusal::Absent)
         );
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::pod_info::{Amounts, Group, Shape};
+use super::pod_info::{Amounts, Fit, Group, Shape};
 use crate::api::condition;
 use crate::api::quantity;
 
@@ -95,8 +95,8 @@ impl NodeInfo {
     }
 
     pub(super) fn add(&mut self, shape: &Shape) {
-        let weight = weight(shape);
-        self.used = plus(self.used, shape.requests);
+        let weight = weight(&shape.fit);
+        self.used = plus(self.used, shape.fit.requests);
         self.weight = plus(self.weight, weight);
         self.pods += 1;
         for group in shape.owner.iter().chain(&shape.app) {
@@ -105,8 +105,8 @@ impl NodeInfo {
     }
 
     pub(super) fn remove(&mut self, shape: &Shape) {
-        let weight = weight(shape);
-        self.used = minus(self.used, shape.requests);
+        let weight = weight(&shape.fit);
+        self.used = minus(self.used, shape.fit.requests);
         self.weight = minus(self.weight, weight);
         self.pods = self.pods.saturating_sub(1);
         for group in shape.owner.iter().chain(&shape.app) {
@@ -129,12 +129,12 @@ impl NodeInfo {
 }
 
 /// What a pod counts for in the score.
-pub(super) fn weight(shape: &Shape) -> Amounts {
+pub(super) fn weight(fit: &Fit) -> Amounts {
     let or = |amount: u64, assumed: u64| if amount == 0 { assumed } else { amount };
     Amounts {
-        cpu: or(shape.requests.cpu, ASSUMED_CPU),
-        memory: or(shape.requests.memory, ASSUMED_MEMORY),
-        storage: shape.requests.storage,
+        cpu: or(fit.requests.cpu, ASSUMED_CPU),
+        memory: or(fit.requests.memory, ASSUMED_MEMORY),
+        storage: fit.requests.storage,
     }
 }
 

@@ -40,15 +40,22 @@ impl Group {
 /// All of a pod that a decision depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
+    pub(super) fit: Arc<Fit>,
+    /// Replicas of one owner.
+    pub(super) owner: Option<Group>,
+    /// Pods of the same labels, also of another revision.
+    pub(super) app: Option<Group>,
+}
+
+/// What decides whether a node is possible, and how good it is apart from spreading. Workloads by
+/// the thousand have few of these between them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Fit {
     pub(super) requests: Amounts,
     pub(super) selector: BTreeMap<String, String>,
     /// Alternatives; empty means any node.
     pub(super) affinity: Vec<Term>,
     pub(super) tolerations: Vec<Tolerated>,
-    /// Replicas of one owner.
-    pub(super) owner: Option<Group>,
-    /// Pods of the same labels, also of another revision.
-    pub(super) app: Option<Group>,
     pub(super) unsupported: Option<&'static str>,
     pub(super) is_gated: bool,
 }
@@ -126,33 +133,37 @@ impl PodInfo {
 }
 
 fn shape(pod: &Pod) -> Shape {
-    let requests = pod::requests(pod);
     let meta = &pod.metadata;
-    let mut shape = Shape {
+    Shape {
+        fit: Arc::new(fit(pod)),
+        owner: owner::controller_of(meta).map(|owner| Group::of(&owner.uid)),
+        app: app(pod),
+    }
+}
+
+fn fit(pod: &Pod) -> Fit {
+    let requests = pod::requests(pod);
+    let spec = pod.spec.as_ref();
+    let gates = spec.and_then(|spec| spec.scheduling_gates.as_deref());
+    let tolerations = spec.and_then(|spec| spec.tolerations.as_deref());
+    Fit {
         requests: Amounts {
             cpu: requests.cpu_millis,
             memory: requests.memory_bytes,
             storage: requests.storage_bytes,
         },
-        selector: BTreeMap::new(),
-        affinity: Vec::new(),
-        tolerations: Vec::new(),
-        owner: owner::controller_of(meta).map(|owner| Group::of(&owner.uid)),
-        app: app(pod),
-        unsupported: None,
-        is_gated: false,
-    };
-    if let Some(spec) = &pod.spec {
-        shape.selector = spec.node_selector.clone().unwrap_or_default();
-        shape.affinity = affinity(spec);
-        shape.tolerations = spec.tolerations.iter().flatten().map(tolerated).collect();
-        shape.unsupported = unsupported(spec);
-        shape.is_gated = spec
-            .scheduling_gates
-            .as_ref()
-            .is_some_and(|gates| !gates.is_empty());
+        selector: spec
+            .and_then(|spec| spec.node_selector.clone())
+            .unwrap_or_default(),
+        affinity: spec.map(affinity).unwrap_or_default(),
+        tolerations: tolerations
+            .unwrap_or_default()
+            .iter()
+            .map(tolerated)
+            .collect(),
+        unsupported: spec.and_then(unsupported),
+        is_gated: gates.is_some_and(|gates| !gates.is_empty()),
     }
-    shape
 }
 
 /// The labels without those that tell revisions apart.

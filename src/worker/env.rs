@@ -276,6 +276,10 @@ mod tests {
         )
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "cases read better without `&`"
+    )]
     fn check(container: Value, expected: &[(&str, &str)]) {
         let env = build_with(&container, &[]).unwrap();
         let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();

@@ -7,32 +7,35 @@
 //!      └─────delete──────┴──────────────────────────┘   └──(deleted)──────────────▶ Gone
 //! ```
 //!
-//! Inside `Live` each container has a machine of its own (`container`): idle → pulling → starting →
+//! Inside `Live` each container has a machine of its own (`container`, `transitions`): idle → pulling → starting →
 //! running → done or back-off → …; init containers go one after the other, sidecars stay.
 //!
-//! Invariants (property tests below): a container never has two running incarnations; numbers of
+//! Invariants (`tests/properties`): a container never has two running incarnations; numbers of
 //! incarnations only rise; `Finished` never becomes `Live` again; after `Gone` nothing happens.
 
 mod container;
 mod ending;
+mod event;
 mod restore;
+mod termination;
 #[cfg(test)]
 mod tests;
+mod transitions;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-pub use container::{ContainerRun, Run, Running, StartFailure, Termination, TerminationReason};
+pub use container::{ContainerRun, Run, Running, StartFailure};
 pub use ending::{EndStep, Ending, Then};
+pub use event::{Effect, Event, PullFailure};
 pub use restore::{Saved, SavedContainer};
+pub use termination::{Termination, TerminationReason};
 
 use super::plan::PodPlan;
-use super::probes::Kind;
 use super::restart::Role;
 use crate::backoff::Backoff;
-use crate::runtime::spec::Exit;
 
 /// Both readings of the clock at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -65,116 +68,6 @@ pub enum Stage {
 pub struct PodFailure {
     pub reason: &'static str,
     pub message: String,
-}
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    SandboxReady,
-    SandboxFailed {
-        reason: &'static str,
-        message: String,
-    },
-    Pulled {
-        container: usize,
-        result: Result<String, PullFailure>,
-    },
-    Started {
-        container: usize,
-        incarnation: u32,
-        result: Result<(), StartFailure>,
-    },
-    Exited {
-        container: usize,
-        incarnation: u32,
-        exit: Exit,
-    },
-    Probed {
-        container: usize,
-        incarnation: u32,
-        kind: Kind,
-        result: Result<(), String>,
-    },
-    /// Deletion asked for, with this much grace from now.
-    Delete {
-        grace: Duration,
-    },
-    /// The object is gone from the API, or the pod belongs to somebody else now.
-    Removed,
-    /// Nothing is in flight any more, and routers have had time to see it.
-    Drained,
-    /// The sandbox is closed.
-    Closed,
-    /// Time has passed.
-    Tick,
-}
-
-/// Why an image is not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PullFailure {
-    /// The module or tag does not exist: likely to appear soon, so it is asked for often at first.
-    pub is_missing: bool,
-    /// `Never` and not on disk: there is nothing to back off from.
-    pub is_never: bool,
-    pub message: String,
-}
-
-/// What the driver must do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    Prepare,
-    Pull {
-        container: usize,
-    },
-    Start {
-        container: usize,
-        incarnation: u32,
-    },
-    Stop {
-        container: usize,
-    },
-    Kill {
-        container: usize,
-    },
-    Probe {
-        container: usize,
-        kind: Kind,
-    },
-    /// Wait for requests in flight; answered by [`Event::Drained`].
-    Drain {
-        at_least: Duration,
-        at_most: Duration,
-    },
-    CloseSandbox,
-    /// Delete the object, grace 0, with its uid as precondition.
-    Finalize,
-    /// Drop checkpoint, logs and address.
-    Forget,
-    Record {
-        is_warning: bool,
-        reason: &'static str,
-        message: String,
-        container: Option<usize>,
-    },
-}
-
-impl Effect {
-    fn record(is_warning: bool, reason: &'static str, message: String, container: usize) -> Self {
-        Self::Record {
-            is_warning,
-            reason,
-            message,
-            container: Some(container),
-        }
-    }
-
-    fn warning(reason: &'static str, message: String, container: usize) -> Self {
-        Self::record(true, reason, message, container)
-    }
-
-    fn normal(reason: &'static str, message: String, container: usize) -> Self {
-        Self::record(false, reason, message, container)
-    }
 }
 
 /// Delays that the operator chooses.
@@ -305,18 +198,6 @@ impl Lifecycle {
     pub fn is_initialized(&self) -> bool {
         self.with_roles()
             .all(|(role, container)| is_passed(role, container))
-    }
-
-    /// Whether the pod is on its way out because it was deleted.
-    pub fn is_deleted(&self) -> bool {
-        match &self.stage {
-            Stage::Ending(ending) => match ending.then {
-                Then::Finalize | Then::Forget => true,
-                Then::Finish => false,
-            },
-            Stage::Gone => true,
-            Stage::Preparing { .. } | Stage::Live | Stage::Finished => false,
-        }
     }
 
     fn with_roles(&self) -> impl Iterator<Item = (Role, &ContainerRun)> {

@@ -78,7 +78,7 @@ impl Logs {
     }
 
     /// A reader of the container's current incarnation, or of the one before it.
-    pub fn read(&self, id: &LogId, query: Query) -> Result<Reader, Error> {
+    pub fn read(&self, id: &LogId, query: &Query) -> Result<Reader, Error> {
         let directory = self.directory(id);
         let current = self.lock().get(id).cloned();
         if query.previous {

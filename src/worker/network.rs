@@ -5,9 +5,11 @@
 //! go on finding each other. Guests ask on their own threads, so every answer is a look into the
 //! snapshot.
 
+mod resting;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
@@ -18,11 +20,12 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::watch;
 
+use self::resting::Resting;
 use super::env::ServiceLink;
 use crate::client::{self, Change, Mirror};
 use crate::errors::chain;
 use crate::router::dial::{self, Dialer};
-use crate::router::table::{self, Answer, Decision, Index, Key, RoutingTable};
+use crate::router::table::{self, Answer, Decision, Endpoint, Index, Key, RoutingTable};
 use crate::runtime::net::{ClusterNetwork, Duplex, Route};
 use crate::runtime::spec::Protocol;
 use crate::tasks::TaskGroup;
@@ -35,6 +38,7 @@ pub struct Network {
     node: String,
     table: ArcSwap<RoutingTable>,
     dialer: Arc<Dialer>,
+    resting: Arc<Resting>,
     own_node: watch::Sender<OwnNode>,
     synced: watch::Sender<bool>,
 }
@@ -54,6 +58,7 @@ impl Network {
             node,
             table: ArcSwap::default(),
             dialer: Arc::new(Dialer::new(None)),
+            resting: Arc::default(),
             own_node: watch::Sender::new(OwnNode::Unknown),
             synced: watch::Sender::new(false),
         })
@@ -232,8 +237,14 @@ impl ClusterNetwork for Network {
     fn resolve(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
         match self.table.load().resolve(namespace, name)? {
             Answer::Addresses(addresses) => Some(addresses),
-            // A name outside the cluster: the pod's own resolver is asked for names, not for aliases.
             Answer::Alias(_) => None,
+        }
+    }
+
+    fn alias(&self, namespace: &str, name: &str) -> Option<String> {
+        match self.table.load().resolve(namespace, name)? {
+            Answer::Alias(outside) => Some(outside),
+            Answer::Addresses(_) => None,
         }
     }
 
@@ -242,7 +253,13 @@ impl ClusterNetwork for Network {
             Protocol::Tcp => table::Protocol::Tcp,
             Protocol::Udp => table::Protocol::Udp,
         };
-        match self.table.load().route(from, to, protocol) {
+        let (table, now) = (self.table.load(), Instant::now());
+        let everybody_is_well = self.resting.is_nobody();
+        let is_well = |endpoint: &Endpoint| {
+            let rests = |wire: &Arc<str>| self.resting.contains(wire, now);
+            everybody_is_well || !table.wire_of(endpoint).is_some_and(rests)
+        };
+        match table.route_where(from, to, protocol, is_well) {
             Decision::Endpoint(endpoint) => Route::Pod(endpoint.addr),
             Decision::Pod(address) => Route::Pod(address),
             Decision::Nobody => Route::Refused,
@@ -256,13 +273,23 @@ impl ClusterNetwork for Network {
         to: SocketAddr,
     ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
         let wire = self.table.load().wire_of_pod(to.ip()).cloned();
-        let dialer = Arc::clone(&self.dialer);
+        let (dialer, resting) = (Arc::clone(&self.dialer), Arc::clone(&self.resting));
         async move {
             let wire = wire.ok_or_else(|| {
                 let text = format!("no node of the cluster has pods at {}", to.ip());
                 std::io::Error::new(std::io::ErrorKind::HostUnreachable, text)
             })?;
-            let stream = dialer.open(&wire, to).await.map_err(into_io)?;
+            let opened = dialer.open(&wire, to).await;
+            match &opened {
+                Ok(_) | Err(dial::Error::Answered { .. }) => resting.succeeded(&wire),
+                Err(dial::Error::Connect { .. } | dial::Error::Timeout(_)) => {
+                    resting.failed(&wire, Instant::now());
+                }
+                Err(
+                    dial::Error::NoSecret | dial::Error::NoWorker(_) | dial::Error::NeedsTls(_),
+                ) => {}
+            }
+            let stream = opened.map_err(into_io)?;
             Ok(Box::new(stream) as Box<dyn Duplex>)
         }
         .boxed()

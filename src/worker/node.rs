@@ -105,21 +105,14 @@ impl NodeAgent {
         tracing::info!(node = self.facts.name, "registered");
     }
 
-    /// Runs the loops until cancelled, then says that the node is not ready any more.
+    /// Runs the loops until cancelled. Nothing is said at the end: pods that stop say so themselves,
+    /// and a worker that comes back within its lease has not been away.
     pub async fn run(&self, cancelled: CancellationToken) {
         tokio::select! {
             () = self.beat() => {}
             () = self.renew() => {}
             () = self.report() => {}
             () = cancelled.cancelled() => {}
-        }
-    }
-
-    /// Tells the control plane that this worker is leaving, so that nobody waits for its lease.
-    pub async fn say_goodbye(&self) {
-        let status = object::status(&self.facts, &[], false, self.clock.now());
-        if let Err(error) = self.send_status(status).await {
-            tracing::debug!(error = %chain(&error), "say goodbye");
         }
     }
 
@@ -139,7 +132,7 @@ impl NodeAgent {
             Err(error) => return Err(error),
         }
         self.renew_once().await?;
-        let status = object::status(&self.facts, &[], true, self.clock.now());
+        let status = object::status(&self.facts, &[], self.clock.now());
         self.send_status(status).await
     }
 
@@ -216,7 +209,7 @@ impl NodeAgent {
                     let conditions = conditions.unwrap_or_default();
                     if is_due || !condition::is_true(conditions, "Ready") {
                         let now = self.clock.now();
-                        let status = object::status(&self.facts, conditions, true, now);
+                        let status = object::status(&self.facts, conditions, now);
                         if let Err(error) = self.send_status(status).await {
                             tracing::debug!(error = %chain(&error), "send node status");
                             period.reset_after(RETRY.delay_with_jitter(4, ids::jitter()));

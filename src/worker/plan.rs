@@ -226,6 +226,7 @@ pub(crate) mod tests {
     fn containers_come_in_order_with_their_roles() {
         let plan = PodPlan::of(&pod(&json!({
             "terminationGracePeriodSeconds": 5,
+            "restartPolicy": "Never",
             "initContainers": [{"name": "i", "image": "i:v1"}, {"name": "s", "image": "s", "restartPolicy": "Always"}],
             "containers": [{"name": "m", "image": "m", "lifecycle": {"preStop": {"sleep": {"seconds": 2}}}}],
         })))
@@ -243,6 +244,7 @@ pub(crate) mod tests {
                 ("m", Role::Main, PullPolicy::Always)
             ]
         );
+        assert_eq!(plan.restart_policy, RestartPolicy::Never);
         assert_eq!(plan.pre_stop(), Duration::from_secs(2));
         assert!((0.0..1.0).contains(&plan.jitter));
     }

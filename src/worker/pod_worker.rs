@@ -81,6 +81,7 @@ pub struct PodWorker {
     is_refreshing: bool,
     has_deletion: bool,
     is_forgotten: bool,
+    is_leaving: bool,
     is_finalizing: bool,
     said: Option<PodStatus>,
     saved: Saved,
@@ -107,10 +108,10 @@ impl PodId {
 
 impl PodWorker {
     /// A pod seen for the first time by this process; `saved` is its past, if it has one.
-    pub fn new(context: Arc<Context>, pod: Arc<Pod>, saved: Option<Saved>) -> Self {
+    pub fn new(context: Arc<Context>, pod: Arc<Pod>, saved: Option<&Saved>) -> Self {
         let now = now(&context);
         let id = PodId::of(&pod);
-        let (lifecycle, effects) = begin(&pod, &context, saved.as_ref(), now);
+        let (lifecycle, effects) = begin(&pod, &context, saved, now);
         let count = lifecycle.plan().containers.len();
         let mut worker = Self {
             pod,
@@ -126,6 +127,7 @@ impl PodWorker {
             is_refreshing: false,
             has_deletion: false,
             is_forgotten: false,
+            is_leaving: false,
             is_finalizing: false,
             said: None,
             saved: Saved::default(),
@@ -181,13 +183,20 @@ impl PodWorker {
         self.leave();
     }
 
-    /// The worker process is ending: the guests get a moment to end in good order.
+    /// The worker process is ending: the pod is not ready any more, routers get the time to see
+    /// that, then the guests get a moment to end in good order. The object stays, bound to this
+    /// node; the next start of the worker goes on from the checkpoint.
     async fn stop_with_the_process(&mut self) {
         let Some(sandbox) = self.sandbox.take() else {
             return;
         };
+        self.is_leaving = true;
+        self.say();
+        tokio::time::sleep(self.context.timing.drain_delay).await;
         let handles: Vec<&ContainerHandle> = self.handles.iter().flatten().collect();
-        handles.iter().for_each(|handle| handle.stop());
+        for handle in &handles {
+            handle.stop();
+        }
         let exits = futures::future::join_all(handles.iter().map(|handle| handle.wait()));
         // Whoever has not stopped by then is closed with the sandbox.
         let _ = tokio::time::timeout(LAST_MOMENT, exits).await;
@@ -278,6 +287,7 @@ impl PodWorker {
             prior: self.said.as_ref(),
             pod_ip: self.ip,
             host_ip: self.context.host_ip,
+            is_leaving: self.is_leaving,
         };
         pod_status(&observed, self.context.clock.now())
     }

@@ -37,6 +37,8 @@ pub struct PodWorkers {
 
 struct State {
     pods: HashMap<String, Entry>,
+    /// The uid of the latest pod of a namespace and name.
+    names: HashMap<(String, String), String>,
     /// Pods of before this process that have not been seen yet.
     checkpoints: HashMap<String, Checkpoint>,
     is_stopping: bool,
@@ -64,6 +66,7 @@ impl PodWorkers {
             tasks,
             state: Mutex::new(State {
                 pods: HashMap::new(),
+                names: HashMap::new(),
                 checkpoints,
                 is_stopping: false,
             }),
@@ -116,15 +119,11 @@ impl PodWorkers {
         let ending: Vec<JoinHandle<()>> = {
             let mut state = self.lock();
             state.is_stopping = true;
+            state.names.clear();
             // Dropping the channel is the message.
             state.pods.drain().map(|(_, entry)| entry.task).collect()
         };
         futures::future::join_all(ending).await;
-    }
-
-    /// Pods that have a task.
-    pub fn count(&self) -> usize {
-        self.lock().pods.len()
     }
 
     fn selector(&self) -> String {
@@ -173,13 +172,14 @@ impl PodWorkers {
             return;
         }
         // The task of an earlier pod of the same name has to go.
-        for entry in state.pods.values() {
-            let is_same_name = entry.id.name == id.name && entry.id.namespace == id.namespace;
-            if is_same_name && entry.id.uid != id.uid {
-                entry
-                    .desired
-                    .send_modify(|desired| desired.is_removed = true);
-            }
+        let name = (id.namespace.clone(), id.name.clone());
+        let former = state.names.insert(name, id.uid.clone());
+        if let Some(former) = former.filter(|uid| *uid != id.uid)
+            && let Some(entry) = state.pods.get(&former)
+        {
+            entry
+                .desired
+                .send_modify(|desired| desired.is_removed = true);
         }
         if let Some(entry) = state.pods.get(&id.uid)
             && !entry.task.is_finished()
@@ -200,9 +200,10 @@ impl PodWorkers {
         });
         let context = Arc::clone(&self.context);
         let task = self.tasks.spawn_contained("pod", async move {
-            PodWorker::new(context, pod, saved).run(receiver).await;
+            PodWorker::new(context, pod, saved.as_ref())
+                .run(receiver)
+                .await;
         });
-        state.pods.retain(|_, entry| !entry.task.is_finished());
         let entry = Entry {
             id: id.clone(),
             desired: sender,
@@ -214,6 +215,10 @@ impl PodWorkers {
     fn remove(&self, uid: &str) -> Option<JoinHandle<()>> {
         let mut state = self.lock();
         let entry = state.pods.remove(uid)?;
+        let name = (entry.id.namespace, entry.id.name);
+        if state.names.get(&name).is_some_and(|latest| latest == uid) {
+            state.names.remove(&name);
+        }
         let is_running = !entry.task.is_finished();
         entry
             .desired
@@ -291,6 +296,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "cases read better without `&`"
+    )]
     fn pod(status: serde_json::Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap()
     }

@@ -390,6 +390,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "cases read better without `&`"
+    )]
     fn specs(value: serde_json::Value) -> Result<Specs, Error> {
         let mut container = json!({"name": "a", "ports": [{"name": "web", "containerPort": 8080}]});
         container

@@ -16,7 +16,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -84,43 +84,27 @@ impl Server {
             node,
             secret,
         }));
-        let cancelled = tasks.cancelled();
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let accepting = async {
-            loop {
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                    return;
-                };
-                match self.listener.accept().await {
-                    Ok((stream, _)) => {
-                        let (acceptor, router) = (self.acceptor.clone(), router.clone());
-                        let stop = cancelled.clone();
-                        tasks.spawn_contained("worker API connection", async move {
-                            tokio::select! {
-                                () = serve(stream, acceptor, router) => {}
-                                () = stop.cancelled() => {}
-                            }
-                            drop(place);
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "accept on the worker's API");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
+        let serve = |stream, _| {
+            let (acceptor, router) = (self.acceptor.clone(), router.clone());
+            let (group, stop) = (tasks.clone(), tasks.cancelled());
+            async move {
+                tokio::select! {
+                    () = serve(stream, acceptor, router, group) => {}
+                    () = stop.cancelled() => {}
                 }
             }
         };
-        tokio::select! {
-            () = accepting => {}
-            () = cancelled.cancelled() => {}
-        }
+        let name = "worker API connection";
+        tasks.accept(name, &self.listener, &places, serve).await;
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router) {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, tasks: TaskGroup) {
     let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
     let Ok(Ok(stream)) = handshake else { return };
-    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    let executor = tasks.executor("worker API request");
+    let mut builder = hyper_util::server::conn::auto::Builder::new(executor);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -222,7 +206,7 @@ async fn logs(
         uid: view.pod.metadata.uid.clone().unwrap_or_default(),
         container,
     };
-    match shared.context.logs.read(&id, query) {
+    match shared.context.logs.read(&id, &query) {
         Ok(reader) => {
             let chunks = futures::stream::unfold(reader, |mut reader| async move {
                 let chunk = reader.next().await?;

@@ -27,6 +27,8 @@ pub struct Observation<'a> {
     pub prior: Option<&'a PodStatus>,
     pub pod_ip: Option<IpAddr>,
     pub host_ip: IpAddr,
+    /// The worker process is ending, and the pod with it, for now.
+    pub is_leaving: bool,
 }
 
 /// Computes the status.
@@ -104,8 +106,8 @@ fn has_succeeded(run: &ContainerRun) -> bool {
 }
 
 /// Whether the containers get traffic: a pod on its way out gets none.
-fn serves(lifecycle: &Lifecycle) -> bool {
-    matches!(lifecycle.stage(), Stage::Live)
+fn serves(observed: &Observation<'_>) -> bool {
+    matches!(observed.lifecycle.stage(), Stage::Live) && !observed.is_leaving
 }
 
 fn conditions(observed: &Observation<'_>, phase: Phase, now: Timestamp) -> Vec<PodCondition> {
@@ -145,7 +147,7 @@ fn conditions(observed: &Observation<'_>, phase: Phase, now: Timestamp) -> Vec<P
         &incomplete,
     );
     let unready = name_if(&|role, run| role != Role::Init && !run.is_ready());
-    let is_ready = unready.is_empty() && serves(lifecycle);
+    let is_ready = unready.is_empty() && serves(observed);
     let (reason, message) = match phase {
         Phase::Succeeded => ("PodCompleted", String::new()),
         Phase::Failed if is_terminal => ("PodFailed", String::new()),
@@ -207,7 +209,7 @@ fn container_statuses(observed: &Observation<'_>) -> Vec<(Role, ContainerStatus)
             let current = run.running().map(|running| running.incarnation);
             let is_ready = match plan.role {
                 Role::Init => run.is_done() && has_succeeded(run),
-                Role::Sidecar | Role::Main => run.is_ready() && serves(lifecycle),
+                Role::Sidecar | Role::Main => run.is_ready() && serves(observed),
             };
             let status = ContainerStatus {
                 name: plan.name.clone(),

@@ -174,7 +174,7 @@ fn projected_files(
         volume: &volume.name,
         objects,
         subject,
-        files: Vec::new(),
+        list: Vec::new(),
     };
     if let Some(it) = &volume.config_map {
         let mode = it.default_mode.unwrap_or(DEFAULT_MODE);
@@ -192,14 +192,14 @@ fn projected_files(
     } else {
         return Ok(None);
     }
-    Ok(Some(files.files))
+    Ok(Some(files.list))
 }
 
 struct Files<'a> {
     volume: &'a str,
     objects: &'a Objects,
     subject: &'a Subject<'a>,
-    files: Vec<ProjectedFile>,
+    list: Vec<ProjectedFile>,
 }
 
 impl Files<'_> {
@@ -295,8 +295,8 @@ impl Files<'_> {
                 path: path.to_owned(),
             });
         }
-        self.files.retain(|file| file.path != path);
-        self.files.push(ProjectedFile {
+        self.list.retain(|file| file.path != path);
+        self.list.push(ProjectedFile {
             path: path.to_owned(),
             contents,
             mode: u32::try_from(mode).unwrap_or(0o644) & 0o777,

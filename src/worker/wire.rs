@@ -15,13 +15,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::fence::Fence;
 use crate::errors::chain;
+use crate::router::listen;
 use crate::router::tunnel::{self, Answer, Preamble};
 use crate::runtime::{PodSandbox, Runtime};
 use crate::tasks::TaskGroup;
@@ -29,7 +29,6 @@ use crate::tasks::TaskGroup;
 const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections of one thread; descriptors of the process are for all.
 const CONNECTIONS: usize = 16 << 10;
-const BACKLOG: i32 = 4096;
 
 /// What a connection needs.
 pub struct Wire {
@@ -47,13 +46,10 @@ pub struct Listeners {
 impl Listeners {
     /// Binds one listener per thread on the same port; port 0 takes any.
     pub fn bind(address: SocketAddr, threads: usize) -> io::Result<Self> {
-        let first = bind_one(address)?;
-        let address = first.local_addr()?;
-        let others = (1..threads.max(1)).map(|_| bind_one(address));
-        let sockets = std::iter::once(Ok(first)).chain(others);
+        let sockets = listen::bind_group(address, threads)?;
         Ok(Self {
-            sockets: sockets.collect::<io::Result<_>>()?,
-            address,
+            address: sockets[0].local_addr()?,
+            sockets,
         })
     }
 
@@ -79,20 +75,6 @@ impl Listeners {
     }
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
 async fn accept_all(socket: std::net::TcpListener, wire: Arc<Wire>, tasks: TaskGroup) {
     let listener = match TcpListener::from_std(socket) {
         Ok(listener) => listener,
@@ -101,37 +83,19 @@ async fn accept_all(socket: std::net::TcpListener, wire: Arc<Wire>, tasks: TaskG
             return tasks.cancel();
         }
     };
-    let cancelled = tasks.cancelled();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let accepting = async {
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let wire = Arc::clone(&wire);
-                    let stop = cancelled.clone();
-                    tasks.spawn_contained("wire connection", async move {
-                        tokio::select! {
-                            () = serve_one(stream, &wire) => {}
-                            () = stop.cancelled() => {}
-                        }
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    // Out of descriptors, most likely: existing connections go on.
-                    tracing::warn!(%error, "accept on the wire");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+    let serve = |stream, _| {
+        let (wire, stop) = (Arc::clone(&wire), tasks.cancelled());
+        async move {
+            tokio::select! {
+                () = serve_one(stream, &wire) => {}
+                () = stop.cancelled() => {}
             }
         }
     };
-    tokio::select! {
-        () = accepting => {}
-        () = cancelled.cancelled() => {}
-    }
+    tasks
+        .accept("wire connection", &listener, &places, serve)
+        .await;
 }
 
 async fn serve_one(mut stream: TcpStream, wire: &Arc<Wire>) {

@@ -1,55 +1,50 @@
 //! A real cluster for journeys: the built binary's `dev`, with real processes to kill, and steady load
 //! whose failures are counted.
 
+mod load;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, ListParams};
 use kube::runtime::conditions::Condition;
 use kube::runtime::wait::await_condition;
 use serde_json::Value;
 
+pub(crate) use self::load::Load;
+
 /// How long anything may take here before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running dev cluster; it ends with this value.
-pub struct Cluster {
+pub(crate) struct Cluster {
     process: Child,
     directory: tempfile::TempDir,
-    pub client: kube::Client,
+    pub(crate) client: kube::Client,
 }
 
 impl Cluster {
     /// Starts one on free ports and waits until it says that it is up.
-    pub async fn start(arguments: &[&str]) -> Self {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), arguments).await
+    }
+
+    /// The same, in the directory of an earlier one.
+    pub(crate) async fn start_in(directory: tempfile::TempDir, arguments: &[&str]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let directory = tempfile::tempdir().unwrap();
-        let log = std::fs::File::create(directory.path().join("dev.out")).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_wasmorch"))
-            .args([
-                "dev",
-                "--port",
-                "0",
-                "--https-port",
-                "0",
-                "--ingress-port",
-                "0",
-                "--dir",
-            ])
-            .arg(directory.path().join("cluster"))
+        let said = directory.path().join("dev.out");
+        let log = std::fs::File::create(&said).unwrap();
+        let mut process = dev(&directory.path().join("cluster"))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let said = directory.path().join("dev.out");
         until("the cluster to be up", async || {
             let text = std::fs::read_to_string(&said).unwrap();
             assert!(process.try_wait().unwrap().is_none(), "dev ended:\n{text}");
@@ -70,12 +65,77 @@ impl Cluster {
         }
     }
 
-    pub fn root(&self) -> PathBuf {
+    /// Ctrl-C; gives how long it took, what was said, and the directory.
+    pub(crate) fn stop(mut self) -> (Duration, String, tempfile::TempDir) {
+        let since = Instant::now();
+        self.signal(rustix::process::Signal::INT);
+        let status = self.process.wait().unwrap();
+        let took = since.elapsed();
+        let said = self.said();
+        assert!(status.success(), "{status}\n{said}");
+        let elsewhere = tempfile::tempdir().unwrap();
+        (
+            took,
+            said,
+            std::mem::replace(&mut self.directory, elsewhere),
+        )
+    }
+
+    /// `kill -9` of `dev` itself; gives the directory.
+    pub(crate) fn kill_dev(mut self) -> tempfile::TempDir {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::mem::replace(&mut self.directory, elsewhere)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.process.id().cast_signed()) {
+            rustix::process::kill_process(pid, signal).unwrap();
+        }
+    }
+
+    /// A worker that `dev` does not know and so does not start again.
+    pub(crate) async fn worker(&self, name: &str) -> Worker {
+        let token = std::fs::read_to_string(self.root().join("server/join-token")).unwrap();
+        let log = std::fs::File::create(self.root().join(format!("logs/{name}.log"))).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_wasmorch"))
+            .args(["worker", "--name", name, "--lease-renew", "500ms"])
+            .args(["--server", self.state()["https"].as_str().unwrap()])
+            .arg("--data-dir")
+            .arg(self.root().join(name))
+            .env("WASMORCH_TOKEN", token.trim())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let ready = |node: Option<&Node>| {
+            let status = node.and_then(|node| node.status.as_ref());
+            let conditions = status.and_then(|status| status.conditions.as_deref());
+            wasmorch::api::condition::is_true(conditions.unwrap_or_default(), "Ready")
+        };
+        self.wait_within(PATIENCE, name, await_condition(nodes, name, ready))
+            .await
+            .unwrap();
+        Worker(process)
+    }
+
+    /// Every process of the cluster, `dev` itself included.
+    pub(crate) fn pids(&self) -> Vec<u64> {
+        let state = self.state();
+        let children = state["processes"].as_object().unwrap().values();
+        let children = children.map(|pid| pid.as_u64().unwrap());
+        children.chain([state["pid"].as_u64().unwrap()]).collect()
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
         self.directory.path().join("cluster")
     }
 
     /// What `dev` has said so far.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("dev.out")).unwrap()
     }
 
@@ -84,7 +144,7 @@ impl Cluster {
     }
 
     /// The front door.
-    pub fn ingress(&self) -> SocketAddr {
+    pub(crate) fn ingress(&self) -> SocketAddr {
         self.state()["ingress"]
             .as_str()
             .unwrap()
@@ -93,23 +153,18 @@ impl Cluster {
             .unwrap()
     }
 
-    /// The plain http API.
-    pub fn http(&self) -> String {
-        self.state()["http"].as_str().unwrap().to_owned()
-    }
-
-    pub fn pid(&self, name: &str) -> u64 {
+    pub(crate) fn pid(&self, name: &str) -> u64 {
         self.state()["processes"][name].as_u64().unwrap()
     }
 
     /// `kill -9`.
-    pub fn kill(&self, name: &str) {
+    pub(crate) fn kill(&self, name: &str) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid(name)).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
 
     /// Waits until `dev` has put another process in the killed one's place.
-    pub async fn wait_for_restart(&self, name: &str, killed: u64) {
+    pub(crate) async fn wait_for_restart(&self, name: &str, killed: u64) {
         until(&format!("{name} to be back"), async || {
             let pid = self.pid(name);
             (pid != 0 && pid != killed).then_some(())
@@ -118,7 +173,7 @@ impl Cluster {
     }
 
     /// The CLI on this cluster; gives its standard output.
-    pub fn wasmorch(&self, arguments: &[&str]) -> String {
+    pub(crate) fn wasmorch(&self, arguments: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_wasmorch"))
             .arg("--kubeconfig")
             .arg(self.root().join("kubeconfig"))
@@ -129,7 +184,7 @@ impl Cluster {
     }
 
     /// The real kubectl; `None` where there is none.
-    pub fn kubectl(&self, arguments: &[&str]) -> Option<String> {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Option<String> {
         let kubectl = std::env::var_os("WASMORCH_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into());
         let output = Command::new(kubectl)
             .arg("--kubeconfig")
@@ -151,46 +206,46 @@ impl Cluster {
     }
 
     /// Pushes a prebuilt guest as a module.
-    pub fn push(&self, guest: &str, image: &str) {
+    pub(crate) fn push(&self, guest: &str, image: &str) {
         self.wasmorch(&["push", guest_path(guest).to_str().unwrap(), "--name", image]);
     }
 
-    pub async fn apply(&self, manifest: &str) {
+    pub(crate) fn apply(&self, manifest: &str) {
         let file = self.directory.path().join("manifest.yaml");
         std::fs::write(&file, manifest).unwrap();
         self.wasmorch(&["apply", "-f", file.to_str().unwrap()]);
     }
 
     /// Waits until all replicas of a Deployment are updated and ready.
-    pub async fn wait_for_rollout(&self, name: &str) {
+    pub(crate) async fn wait_for_rollout(&self, name: &str) {
         let api: Api<Deployment> = Api::default_namespaced(self.client.clone());
         self.wait_within(
             PATIENCE,
             &format!("deployment {name} to be rolled out"),
-            await_condition(api, name, IsRolledOut),
+            Box::pin(await_condition(api, name, IsRolledOut)),
         )
         .await
         .unwrap();
     }
 
     /// Waits for a future with a bound; a failure shows the cluster's pods.
-    pub async fn wait_within<T>(
+    pub(crate) async fn wait_within<T>(
         &self,
         bound: Duration,
         what: &str,
         future: impl Future<Output = T>,
     ) -> T {
-        match tokio::time::timeout(bound, future).await {
-            Ok(value) => value,
-            Err(_) => panic!(
+        let Ok(value) = tokio::time::timeout(bound, future).await else {
+            panic!(
                 "no {what} within {bound:?}\n{}\n{}",
                 self.wasmorch(&["get", "pods", "-A", "-o", "wide"]),
                 self.said()
-            ),
-        }
+            );
+        };
+        value
     }
 
-    pub async fn pods(&self, selector: &str) -> Vec<Pod> {
+    pub(crate) async fn pods(&self, selector: &str) -> Vec<Pod> {
         let api: Api<Pod> = Api::default_namespaced(self.client.clone());
         api.list(&ListParams::default().labels(selector))
             .await
@@ -199,7 +254,7 @@ impl Cluster {
     }
 
     /// GET through the front door; the status, or 0 when the connection failed.
-    pub async fn get(&self, host: &str, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, host: &str, path: &str) -> (u16, String) {
         let client = reqwest::Client::new();
         let url = format!("http://{}{path}", self.ingress());
         match client.get(url).header("host", host).send().await {
@@ -214,12 +269,12 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.process.id().cast_signed()) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        if let Ok(None) = self.process.try_wait() {
+            self.signal(rustix::process::Signal::TERM);
+            let _ = self.process.wait();
         }
-        let _ = self.process.wait();
         if std::thread::panicking() {
-            for name in ["server", "router", "dev-1", "dev-2", "dev-3"] {
+            for name in ["server", "router", "dev-1", "dev-2", "dev-3", "spare"] {
                 let log = std::fs::read_to_string(self.root().join(format!("logs/{name}.log")))
                     .unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(40).collect();
@@ -228,6 +283,53 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+/// A worker process of its own; it ends with this value.
+pub(crate) struct Worker(Child);
+
+impl Worker {
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `wasmorch dev` on free ports, not yet started.
+pub(crate) fn dev(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmorch"));
+    command
+        .args(["dev", "--port", "0", "--https-port", "0"])
+        .args(["--ingress-port", "0", "--dir"])
+        .arg(directory);
+    command
+}
+
+/// Whether there is such a process; one that has ended and was not collected yet is none.
+pub(crate) fn is_alive(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    !stat.is_empty() && !state.starts_with('Z')
+}
+
+/// User and system time that a process has used.
+pub(crate) fn cpu_time(pid: u64) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    let ticks: u64 = fields[11..13]
+        .iter()
+        .map(|it| it.parse::<u64>().unwrap())
+        .sum();
+    // The kernel's unit for these is fixed at a hundredth of a second.
+    Duration::from_millis(ticks * 10)
 }
 
 struct IsRolledOut;
@@ -251,7 +353,7 @@ impl Condition<Deployment> for IsRolledOut {
     }
 }
 
-pub fn guest_path(guest: &str) -> PathBuf {
+pub(crate) fn guest_path(guest: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guest-examples/prebuilt/{guest}.wasm"))
 }
 
@@ -268,7 +370,7 @@ fn succeeded(program: &str, arguments: &[&str], output: &std::process::Output) -
 }
 
 /// Asks for a state until it is there; the pause only keeps the asking cheap.
-pub async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = tokio::time::interval(Duration::from_millis(20));
     loop {
@@ -277,99 +379,5 @@ pub async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> 
             return value;
         }
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
-    }
-}
-
-/// Steady load on one host name through the front door.
-pub struct Load {
-    stop: Arc<AtomicBool>,
-    counts: Arc<Counts>,
-    workers: Vec<tokio::task::JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Counts {
-    served: AtomicU64,
-    failures: std::sync::Mutex<Vec<String>>,
-}
-
-impl Load {
-    /// Starts `connections` clients that each GET as fast as they are answered, at most every 2 ms.
-    pub fn start(ingress: SocketAddr, host: &str, connections: usize) -> Self {
-        let (stop, counts) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(Counts::default()),
-        );
-        let workers = (0..connections)
-            .map(|_| {
-                let (stop, counts, host) =
-                    (Arc::clone(&stop), Arc::clone(&counts), host.to_owned());
-                #[expect(clippy::disallowed_methods, reason = "the test owns the handle")]
-                tokio::spawn(async move {
-                    let client = reqwest::Client::builder()
-                        .timeout(Duration::from_secs(10))
-                        .build()
-                        .unwrap();
-                    let mut pace = tokio::time::interval(Duration::from_millis(2));
-                    while !stop.load(Ordering::Relaxed) {
-                        pace.tick().await;
-                        let answer = client
-                            .get(format!("http://{ingress}/"))
-                            .header("host", &host)
-                            .send()
-                            .await;
-                        let failure = match answer {
-                            Ok(response) if response.status() == 200 => response
-                                .text()
-                                .await
-                                .err()
-                                .map(|error| format!("{error:?}")),
-                            Ok(response) => Some(format!(
-                                "{} {}",
-                                response.status(),
-                                response.text().await.unwrap_or_default()
-                            )),
-                            Err(error) => Some(format!("{error:?}")),
-                        };
-                        match failure {
-                            None => drop(counts.served.fetch_add(1, Ordering::Relaxed)),
-                            Some(failure) => counts.failures.lock().unwrap().push(failure),
-                        }
-                    }
-                })
-            })
-            .collect();
-        Self {
-            stop,
-            counts,
-            workers,
-        }
-    }
-
-    /// Waits until so many more requests have been served.
-    pub async fn serve(&self, more: u64) {
-        let from = self.counts.served.load(Ordering::Relaxed);
-        until("requests to be served", async || {
-            (self.counts.served.load(Ordering::Relaxed) >= from + more).then_some(())
-        })
-        .await;
-    }
-
-    /// Stops, and fails if any request did; gives how many were served.
-    pub async fn stop_without_failures(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        for worker in self.workers {
-            worker.await.unwrap();
-        }
-        let failures = self.counts.failures.lock().unwrap();
-        let served = self.counts.served.load(Ordering::Relaxed);
-        assert!(
-            failures.is_empty(),
-            "{} of {} requests failed: {:?}",
-            failures.len(),
-            served,
-            &failures[..failures.len().min(5)]
-        );
-        served
     }
 }

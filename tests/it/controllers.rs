@@ -1,6 +1,12 @@
 //! Controllers and scheduler on a real registry and store, with fake kubelets: journeys of users'
 //! objects. Everything is awaited as a state with a bound; nothing sleeps.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod collection;
 mod kubelet;
 mod nodes;
@@ -24,7 +30,7 @@ use wasmorch::{cloud, controllers, registry, scheduler};
 
 pub(crate) use kubelet::Kubelets;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const NS: &str = "default";
 
 /// A control plane and its nodes.
@@ -129,13 +135,11 @@ impl Cluster {
                 changes.next().await.unwrap().unwrap();
             }
         };
-        match tokio::time::timeout(PATIENCE, wait).await {
-            Ok(objects) => objects,
-            Err(_) => panic!(
-                "{what} did not come; there is {}",
-                summary(&api.list(ns).unwrap())
-            ),
-        }
+        let Ok(objects) = tokio::time::timeout(PATIENCE, wait).await else {
+            let there = summary(&api.list(ns).unwrap());
+            panic!("{what} did not come; there is {there}");
+        };
+        objects
     }
 
     /// Waits until a Deployment has rolled out what it says now.

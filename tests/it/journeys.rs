@@ -1,10 +1,12 @@
 //! Whole journeys on the built binary: what a user does, and what a machine does to a cluster.
 
-use std::time::{Duration, Instant};
+mod deaths;
+mod dev;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, ListParams, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
 use kube::runtime::wait::{await_condition, conditions};
+use reqwest::Method;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Load, PATIENCE, until};
@@ -44,14 +46,18 @@ spec:
 
 async fn with_hello(replicas: u32) -> Cluster {
     let cluster = Cluster::start(&[]).await;
+    run_hello(&cluster, replicas).await;
+    cluster
+}
+
+async fn run_hello(cluster: &Cluster, replicas: u32) {
     cluster.push("hello-http", "hello");
-    cluster.apply(&hello("hello", replicas, "one")).await;
+    cluster.apply(&hello("hello", replicas, "one"));
     cluster.wait_for_rollout("hello").await;
     until("the router to know the service", async || {
         (cluster.get("hello.default.localhost", "/").await.0 == 200).then_some(())
     })
     .await;
-    cluster
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,158 +89,19 @@ async fn the_demo_shop_sells() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_worker_is_replaced_and_nobody_notices() {
-    let cluster = with_hello(6).await;
-    let load = Load::start(cluster.ingress(), "hello.default.localhost", 8);
-    load.serve(200).await;
-    let victim = cluster.pods("app=hello").await[0]
-        .spec
-        .as_ref()
-        .unwrap()
-        .node_name
-        .clone()
-        .unwrap();
-    let killed = cluster.pid(&victim);
-    cluster.kill(&victim);
-    let since = Instant::now();
-    until("six ready pods again", async || {
-        let ready = cluster
-            .pods("app=hello")
-            .await
-            .into_iter()
-            .filter(is_ready_for_long(since));
-        (ready.count() == 6).then_some(())
-    })
-    .await;
-    let took = since.elapsed();
-    load.serve(500).await;
-    load.stop_without_failures().await;
-    cluster.wait_for_restart(&victim, killed).await;
-    assert!(
-        cluster.said().contains(&format!("{victim} died")),
-        "{}",
-        cluster.said()
-    );
-    // The bound of the specification is 5 s on an idle machine; here other tests share the cores.
-    assert!(took < Duration::from_secs(15), "{took:?}");
-}
-
-/// Ready, and not merely still called so because nobody has noticed the death of its node: the lease
-/// goes stale after two seconds.
-fn is_ready_for_long(since: Instant) -> impl Fn(&Pod) -> bool {
-    let noticed = since.elapsed() > Duration::from_millis(2500);
-    move |pod| {
-        let ready = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.conditions.as_ref())
-            .is_some_and(|conditions| {
-                conditions
-                    .iter()
-                    .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-            });
-        noticed && ready && pod.metadata.deletion_timestamp.is_none()
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_server_is_not_missed_and_forgets_nothing() {
-    let cluster = with_hello(3).await;
-    let api: Api<ConfigMap> = Api::default_namespaced(cluster.client.clone());
-    for number in 0..50 {
-        let map = serde_json::from_value(json!({"metadata": {"name": format!("kept-{number}")}, "data": {"n": number.to_string()}})).unwrap();
-        api.create(&PostParams::default(), &map).await.unwrap();
-    }
-    let before: u64 = api
-        .list(&ListParams::default())
-        .await
-        .unwrap()
-        .metadata
-        .resource_version
-        .unwrap()
-        .parse()
-        .unwrap();
-    let load = Load::start(cluster.ingress(), "hello.default.localhost", 8);
-    load.serve(200).await;
-    let killed = cluster.pid("server");
-    cluster.kill("server");
-    load.serve(300).await;
-    cluster.wait_for_restart("server", killed).await;
-    let after = until("the API to answer again", async || {
-        api.list(&ListParams::default()).await.ok()
-    })
-    .await;
-    assert_eq!(
-        after
-            .items
-            .iter()
-            .filter(|map| map.metadata.name.as_ref().unwrap().starts_with("kept-"))
-            .count(),
-        50
-    );
-    assert!(
-        after
-            .metadata
-            .resource_version
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            >= before
-    );
-    // A watch from before the death goes on: what it sees first is what was written after.
-    let mut stream = std::pin::pin!(
-        api.watch(&Default::default(), &before.to_string())
-            .await
-            .unwrap()
-    );
-    let map = serde_json::from_value(json!({"metadata": {"name": "after"}})).unwrap();
-    let created = api.create(&PostParams::default(), &map).await.unwrap();
-    assert!(
-        created
-            .metadata
-            .resource_version
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            > before
-    );
-    let seen = tokio::time::timeout(PATIENCE, async {
-        loop {
-            match futures::StreamExt::next(&mut stream)
-                .await
-                .unwrap()
-                .unwrap()
-            {
-                kube::api::WatchEvent::Added(map)
-                    if map.metadata.name.as_deref() == Some("after") =>
-                {
-                    return;
-                }
-                kube::api::WatchEvent::Error(error) => panic!("{error:?}"),
-                _ => {}
-            }
-        }
-    });
-    seen.await.unwrap();
-    load.serve(200).await;
-    load.stop_without_failures().await;
-    // The workers are still known, and none of the pods was started again.
-    for pod in cluster.pods("app=hello").await {
-        assert_eq!(
-            pod.status.unwrap().container_statuses.unwrap()[0].restart_count,
-            0
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_update_and_its_undo_fail_no_request() {
     let cluster = with_hello(4).await;
-    let load = Load::start(cluster.ingress(), "hello.default.localhost", 8);
-    load.serve(200).await;
-    cluster.apply(&hello("hello", 4, "two")).await;
+    let host = "hello.default.localhost";
+    let reads = Load::start(cluster.ingress(), host, 6);
+    let writes = Load::of(Method::POST, cluster.ingress(), (host, "/echo"), 3);
+    let serve = async || {
+        reads.serve(200).await;
+        writes.serve(100).await;
+    };
+    serve().await;
+    cluster.apply(&hello("hello", 4, "two"));
     cluster.wait_for_rollout("hello").await;
-    load.serve(200).await;
+    serve().await;
     assert!(
         cluster
             .get("hello.default.localhost", "/")
@@ -253,8 +120,31 @@ async fn a_rolling_update_and_its_undo_fail_no_request() {
     })
     .await;
     cluster.wait_for_rollout("hello").await;
-    load.serve(200).await;
+    serve().await;
+    reads.stop_without_failures().await;
+    writes.stop_without_failures().await;
+}
+
+/// Services that call each other are rolled out under those who call them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_is_not_seen_by_other_services() {
+    let cluster = Cluster::start(&["--demo"]).await;
+    let load = Load::of(Method::GET, cluster.ingress(), ("127.0.0.1", "/catalog"), 6);
+    let orders = Load::of(
+        Method::POST,
+        cluster.ingress(),
+        ("127.0.0.1", "/orders/w-1"),
+        3,
+    );
+    load.serve(100).await;
+    for name in ["catalog", "inventory", "orders", "gateway"] {
+        cluster.wasmorch(&["rollout", "restart", &format!("deployment/{name}")]);
+        cluster.wait_for_rollout(name).await;
+        load.serve(50).await;
+        orders.serve(30).await;
+    }
     load.stop_without_failures().await;
+    orders.stop_without_failures().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,17 +162,21 @@ async fn pods_are_machines_of_their_own() {
     let server = json!({"name": "server", "image": "ledger-server", "volumeMounts": mount});
     let client = json!({"name": "client", "image": "ledger-client", "volumeMounts": mount});
     // Two pods bind the same loopback port; each client reaches its own server and its own file.
-    cluster.apply(&pod("first", json!([server, client]))).await;
-    cluster.apply(&pod("second", json!([server, client]))).await;
+    cluster.apply(&pod("first", json!([server, client])));
+    cluster.apply(&pod("second", json!([server, client])));
     // A third pod has neither.
-    cluster.apply(&pod("third", json!([client]))).await;
+    cluster.apply(&pod("third", json!([client])));
     let api: Api<Pod> = Api::default_namespaced(cluster.client.clone());
     for name in ["first", "second"] {
         cluster
             .wait_within(
                 PATIENCE,
                 "running pod",
-                await_condition(api.clone(), name, conditions::is_pod_running()),
+                Box::pin(await_condition(
+                    api.clone(),
+                    name,
+                    conditions::is_pod_running(),
+                )),
             )
             .await
             .unwrap();

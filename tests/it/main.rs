@@ -1,6 +1,11 @@
 //! One integration binary: the rooms against each other, and journeys on the built binary.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test, too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a helper of a test fails the test, too"
+)]
 
 mod apiserver;
 mod cli;
@@ -8,6 +13,7 @@ mod cluster;
 mod controllers;
 mod journeys;
 mod modules;
+mod no_cluster;
 mod registry;
 mod router;
 mod runtime_fs;
@@ -15,4 +21,5 @@ mod runtime_net;
 mod runtime_pods;
 mod scheduler;
 mod store;
+mod versions;
 mod worker;

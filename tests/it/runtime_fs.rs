@@ -5,7 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's support may fail the test")]
 
+mod guest;
 mod p1;
+mod p1_sockets;
+mod p2;
 mod world;
 
 use std::sync::Arc;

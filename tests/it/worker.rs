@@ -1,1 +1,9 @@
-//! Integration tests of the room `worker`.
+//! Workers in this process against a real control plane in this process: real modules, real HTTP,
+//! a join token, and everything seen through the API as a user sees it.
+
+mod burst;
+mod harness;
+mod images;
+mod pods;
+mod restarts;
+mod volumes;

@@ -28,13 +28,18 @@ pub(crate) async fn watch(ctx: &Context, parts: &mut Parts) -> Result<Response, 
     let permit = std::sync::Arc::clone(&ctx.server.streams)
         .try_acquire_owned()
         .map_err(|_| Error::Busy)?;
-    let bookmarks = options.allow_bookmarks;
+    let is_socket = parts.headers.contains_key(UPGRADE);
+    let bookmarks = options.allow_bookmarks.then_some(if is_socket {
+        watch::BOOKMARK_PERIOD_FOR_PAGES
+    } else {
+        watch::BOOKMARK_PERIOD
+    });
     let opened = ctx
         .registry()
         .watch(ctx.resource, ctx.namespace(), &options)
         .await;
     let feed = Feed::new(ctx, opened, form, (lasting, bookmarks), permit)?;
-    if parts.headers.contains_key(UPGRADE) {
+    if is_socket {
         let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
             .await
             .map_err(|error| Error::BadRequest(error.to_string()))?;

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
+use tokio::sync::watch;
 
-use crate::api::{condition, pod};
+use super::chronicle::Pids;
+use crate::api::{annotations, condition, pod};
 use crate::cli::operator::Operator;
 
 /// A client of the new cluster.
@@ -66,21 +69,21 @@ impl Client {
         self.apply(&path.display().to_string(), &text).await
     }
 
-    /// Waits until all these nodes are ready.
-    pub async fn wait_for_nodes(&self, names: &[String], patience: Duration) -> anyhow::Result<()> {
-        let is_ready = |node: &Node| {
-            let conditions = node
-                .status
-                .as_ref()
-                .and_then(|status| status.conditions.as_deref());
-            conditions.is_some_and(|conditions| condition::is_true(conditions, "Ready"))
-        };
+    /// Waits until all these nodes are ready, by the word of the processes that run now: what an
+    /// earlier run has said of a node does not count.
+    pub async fn wait_for_nodes(
+        &self,
+        names: &[String],
+        running: &watch::Receiver<Pids>,
+        patience: Duration,
+    ) -> anyhow::Result<()> {
         let nodes: Api<Node> = Api::all(self.operator.client());
         let all = |nodes: &[std::sync::Arc<Node>]| {
+            let running = running.borrow();
             names.iter().all(|name| {
-                nodes
-                    .iter()
-                    .any(|node| node.metadata.name.as_ref() == Some(name) && is_ready(node))
+                let mut nodes = nodes.iter();
+                let node = nodes.find(|node| node.metadata.name.as_ref() == Some(name));
+                node.is_some_and(|node| is_ready_now(node, running.get(name).copied()))
             })
         };
         until(nodes, patience, all)
@@ -89,24 +92,48 @@ impl Client {
         Ok(())
     }
 
-    /// Waits until there are pods in the namespace and every one of them is ready; gives their number.
+    /// Waits until there are pods in the namespace and every one of them is ready and has been
+    /// started `since`; gives their number.
     pub async fn wait_for_pods(
         &self,
         namespace: &str,
         at_least: usize,
+        since: Timestamp,
         patience: Duration,
     ) -> anyhow::Result<usize> {
         let pods: Api<Pod> = Api::namespaced(self.operator.client(), namespace);
+        let is_done = |pod: &Pod| {
+            pod::phase(pod).is_terminal() || (pod::is_ready(pod) && has_started(pod, since))
+        };
         let all = |pods: &[std::sync::Arc<Pod>]| {
-            pods.len() >= at_least
-                && pods
-                    .iter()
-                    .all(|pod| pod::is_ready(pod) || pod::phase(pod).is_terminal())
+            pods.len() >= at_least && pods.iter().all(|pod| is_done(pod))
         };
         until(pods, patience, all)
             .await
             .context("not every pod became ready: wasmorch get pods")
     }
+}
+
+fn is_ready_now(node: &Node, pid: Option<u32>) -> bool {
+    let annotations = node.metadata.annotations.as_ref();
+    let said = annotations.and_then(|it| it.get(annotations::WORKER_PID));
+    let status = node.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_deref());
+    pid.is_some_and(|pid| said.is_some_and(|said| *said == pid.to_string()))
+        && conditions.is_some_and(|conditions| condition::is_true(conditions, "Ready"))
+}
+
+/// Times in the API are whole seconds.
+fn has_started(pod: &Pod, since: Timestamp) -> bool {
+    let status = pod.status.as_ref();
+    let mut containers = status
+        .iter()
+        .flat_map(|it| it.container_statuses.iter().flatten());
+    containers.all(|container| {
+        let running = container.state.as_ref().and_then(|it| it.running.as_ref());
+        let started = running.and_then(|it| it.started_at.as_ref());
+        started.is_some_and(|started| started.0.as_second() >= since.as_second())
+    })
 }
 
 /// Watches until what is there satisfies `enough`; gives how many there are.

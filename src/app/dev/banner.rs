@@ -51,7 +51,13 @@ pub fn addresses(ports: &Ports, token: &str, kubeconfig: &Path, demo: bool) {
 
 pub fn report(report: &Report) {
     match report {
-        Report::Started { name, pid } => println!("  {GOOD}↻{GOOD:#} {name} is back (pid {pid})"),
+        // The banner has told the first start.
+        Report::Started { again: false, .. } => {}
+        Report::Started {
+            name,
+            pid,
+            again: true,
+        } => println!("  {GOOD}↻{GOOD:#} {name} is back (pid {pid})"),
         Report::Exited {
             name,
             how,
@@ -68,6 +74,10 @@ pub fn report(report: &Report) {
 
 pub fn stopping(children: usize) {
     println!("\n  stopping {children} processes …");
+}
+
+pub fn killed(name: &str) {
+    println!("  {BAD}✖{BAD:#} {name} did not end in time and was killed");
 }
 
 pub fn stopped(directory: &Path) {

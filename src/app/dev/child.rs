@@ -4,8 +4,6 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::process::Command;
@@ -36,6 +34,8 @@ pub enum Report {
     Started {
         name: String,
         pid: u32,
+        /// Not its first start.
+        again: bool,
     },
     Exited {
         name: String,
@@ -51,8 +51,8 @@ pub enum Report {
 /// The handle of a supervised child.
 pub struct Supervised {
     name: String,
-    pid: Arc<AtomicU32>,
     stop: CancellationToken,
+    kill: CancellationToken,
     ended: watch::Receiver<bool>,
 }
 
@@ -108,25 +108,22 @@ impl Supervised {
         &self.name
     }
 
-    /// The current process id, 0 while there is none.
-    pub fn pid(&self) -> u32 {
-        self.pid.load(Ordering::Relaxed)
-    }
-
     /// Asks the child to end; it is not restarted.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Waits until the child has ended, at most until `deadline`.
-    pub async fn ended(mut self, deadline: Instant) {
+    /// Waits until the child has ended, at most until `deadline`; tells whether it has.
+    pub async fn ended(&mut self, deadline: Instant) -> bool {
         let wait = self.ended.wait_for(|ended| *ended);
-        if tokio::time::timeout_at(deadline.into(), wait)
-            .await
-            .is_err()
-        {
-            tracing::warn!(child = self.name, "did not end in time; it is killed");
-        }
+        tokio::time::timeout_at(deadline.into(), wait).await.is_ok()
+    }
+
+    /// `kill -9`, for whoever did not end when asked.
+    pub async fn kill(&mut self) {
+        self.kill.cancel();
+        // A supervisor that is gone has ended its child.
+        let _ = self.ended.wait_for(|ended| *ended).await;
     }
 }
 
@@ -135,85 +132,99 @@ pub fn supervise(child: Child, reports: mpsc::Sender<Report>, tasks: &TaskGroup)
     let (done, ended) = watch::channel(false);
     let handle = Supervised {
         name: child.name.clone(),
-        pid: Arc::default(),
-        // Not a child of the group's token: Ctrl-C cancels the group, and the children end in order.
+        // Not children of the group's token: Ctrl-C cancels the group, and the children end in order.
         stop: CancellationToken::new(),
+        kill: CancellationToken::new(),
         ended,
     };
-    let (pid, stop) = (Arc::clone(&handle.pid), handle.stop.clone());
+    let (stop, kill) = (handle.stop.clone(), handle.kill.clone());
     tasks.spawn("child", async move {
-        run(&child, &pid, &stop, &reports).await;
+        let supervisor = Supervisor {
+            child,
+            stop,
+            kill,
+            reports,
+        };
+        supervisor.run().await;
         let _ = done.send(true);
     });
     handle
 }
 
-async fn run(
-    child: &Child,
-    pid: &AtomicU32,
-    stop: &CancellationToken,
-    reports: &mpsc::Sender<Report>,
-) {
-    let mut failures = 0;
-    while !stop.is_cancelled() {
-        let mut process = match child.spawn() {
-            Ok(process) => process,
-            Err(error) => {
-                let _ = reports
-                    .send(Report::Failed {
-                        name: child.name.clone(),
-                        why: error.to_string(),
-                    })
-                    .await;
-                return;
-            }
-        };
-        // Held open and never written to: its end tells the child that this process is gone. `wait`
-        // would close it if the handle still had it.
-        let _pipe = process.stdin.take();
-        // A restart is told only after the first start: the banner has told that one.
-        let id = process.id().unwrap_or_default();
-        let first = pid.swap(id, Ordering::Relaxed) == 0 && failures == 0;
-        if !first {
-            let _ = reports
-                .send(Report::Started {
-                    name: child.name.clone(),
-                    pid: id,
-                })
+struct Supervisor {
+    child: Child,
+    stop: CancellationToken,
+    kill: CancellationToken,
+    reports: mpsc::Sender<Report>,
+}
+
+impl Supervisor {
+    async fn run(&self) {
+        let (mut failures, mut again) = (0, false);
+        while !self.stop.is_cancelled() {
+            let mut process = match self.child.spawn() {
+                Ok(process) => process,
+                Err(error) => {
+                    return self
+                        .report(|name| Report::Failed {
+                            name,
+                            why: error.to_string(),
+                        })
+                        .await;
+                }
+            };
+            // Held open and never written to: its end tells the child that this process is gone.
+            // `wait` would close it if the handle still had it.
+            let _pipe = process.stdin.take();
+            let pid = process.id().unwrap_or_default();
+            let since = Instant::now();
+            self.report(|name| Report::Started { name, pid, again })
                 .await;
-        }
-        let since = Instant::now();
-        let how = tokio::select! {
-            status = process.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
-            () = stop.cancelled() => return end(process).await,
-        };
-        failures = if since.elapsed() > GOOD_CONDUCT {
-            1
-        } else {
-            failures + 1
-        };
-        let restart_in = RESTART.delay(failures);
-        let _ = reports
-            .send(Report::Exited {
-                name: child.name.clone(),
+            again = true;
+            let how = tokio::select! {
+                status = process.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                () = self.stop.cancelled() => return self.end(process).await,
+            };
+            failures = if since.elapsed() > GOOD_CONDUCT {
+                1
+            } else {
+                failures + 1
+            };
+            let restart_in = RESTART.delay(failures);
+            self.report(|name| Report::Exited {
+                name,
                 how,
                 restart_in,
             })
             .await;
-        tokio::select! {
-            () = tokio::time::sleep(restart_in) => {}
-            () = stop.cancelled() => return,
+            tokio::select! {
+                () = tokio::time::sleep(restart_in) => {}
+                () = self.stop.cancelled() => return,
+            }
         }
     }
-}
 
-/// SIGTERM, then the patience of the caller; dropping the handle kills what is left.
-async fn end(mut process: tokio::process::Child) {
-    let id = process
-        .id()
-        .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
-    if let Some(id) = id {
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+    /// Nobody listens any more once `dev` is stopping; then nothing has to be told.
+    async fn report(&self, report: impl FnOnce(String) -> Report) {
+        tokio::select! {
+            _ = self.reports.send(report(self.child.name.clone())) => {}
+            () = self.stop.cancelled() => {}
+        }
     }
-    let _ = tokio::time::timeout(super::DRAIN, process.wait()).await;
+
+    /// SIGTERM, then the patience of whoever holds the handle.
+    async fn end(&self, mut process: tokio::process::Child) {
+        let id = process
+            .id()
+            .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+        if let Some(id) = id {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        }
+        tokio::select! {
+            _ = process.wait() => {}
+            () = self.kill.cancelled() => {
+                let _ = process.kill().await;
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use rust_embed::RustEmbed;
 
 use super::apply::Client;
@@ -37,12 +38,17 @@ pub fn guest(name: &str) -> Option<Bytes> {
 }
 
 /// Pushes the modules, applies the manifest and waits until every pod is ready; gives their number.
-pub async fn install(client: &Client, patience: Duration) -> anyhow::Result<usize> {
+/// A pod of an earlier run counts when it has been started `since`.
+pub async fn install(
+    client: &Client,
+    since: Timestamp,
+    patience: Duration,
+) -> anyhow::Result<usize> {
     for module in MODULES {
         let wasm =
             guest(module).ok_or_else(|| anyhow::anyhow!("this build holds no guest `{module}`"))?;
         client.push(module, wasm).await?;
     }
     client.apply("the demo", SHOP).await?;
-    client.wait_for_pods("default", PODS, patience).await
+    client.wait_for_pods("default", PODS, since, patience).await
 }

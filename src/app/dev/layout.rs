@@ -11,6 +11,10 @@ use anyhow::{Context as _, bail};
 
 use super::DevArgs;
 use super::child::Child;
+use crate::client;
+
+const LOCK: &str = "dev.lock";
+const STATE: &str = "dev.json";
 
 /// The directory of one dev cluster.
 pub struct Layout {
@@ -27,27 +31,32 @@ pub struct Ports {
 }
 
 impl Layout {
-    /// Creates the directories; with `fresh` deletes what was there.
-    pub fn prepare(root: &Path, fresh: bool) -> anyhow::Result<Self> {
+    /// Creates the directories and keeps a second `dev` out of them as long as the file lives; with
+    /// `fresh` deletes what was there, but never under a cluster that runs.
+    pub fn open(root: &Path, fresh: bool) -> anyhow::Result<(Self, File)> {
         if fresh && root.exists() {
             anyhow::ensure!(
-                root.join("dev.lock").exists(),
+                root.join(LOCK).exists(),
                 "{} does not look like a dev cluster; --fresh deletes only what `wasmorch dev` made",
                 root.display()
             );
-            fs::remove_dir_all(root).with_context(|| format!("delete {}", root.display()))?;
         }
-        fs::create_dir_all(root.join("logs"))
-            .with_context(|| format!("create {}", root.display()))?;
+        fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
         let root = root
             .canonicalize()
             .with_context(|| format!("find {}", root.display()))?;
-        Ok(Self { root })
+        let layout = Self { root };
+        let lock = layout.lock()?;
+        if fresh {
+            layout.clear()?;
+        }
+        let logs = layout.root.join("logs");
+        fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
+        Ok((layout, lock))
     }
 
-    /// Keeps a second `dev` out of the same directory.
-    pub fn lock(&self) -> anyhow::Result<File> {
-        let path = self.root.join("dev.lock");
+    fn lock(&self) -> anyhow::Result<File> {
+        let path = self.root.join(LOCK);
         let file = File::options()
             .create(true)
             .append(true)
@@ -55,11 +64,39 @@ impl Layout {
             .with_context(|| format!("open {}", path.display()))?;
         if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             bail!(
-                "a dev cluster already runs in {}\n  help: use it (`wasmorch get pods`), stop it with Ctrl-C in its terminal, or start another with --dir",
-                self.root.display()
+                "a dev cluster already runs in {}{}\n  help: use it (`wasmorch get pods`), stop it with Ctrl-C in its terminal, or start another with --dir",
+                self.root.display(),
+                self.running_pid()
+                    .map(|pid| format!(" (pid {pid})"))
+                    .unwrap_or_default()
             );
         }
         Ok(file)
+    }
+
+    /// Who runs here, if that has been written down already.
+    fn running_pid(&self) -> Option<u64> {
+        let state = fs::read(self.root.join(STATE)).ok()?;
+        let state: serde_json::Value = serde_json::from_slice(&state).ok()?;
+        state["pid"].as_u64()
+    }
+
+    /// Deletes everything but the lock, which is held.
+    fn clear(&self) -> anyhow::Result<()> {
+        let failed = |path: &Path| format!("delete {}", path.display());
+        let entries = fs::read_dir(&self.root).with_context(|| failed(&self.root))?;
+        for entry in entries {
+            let entry = entry.with_context(|| failed(&self.root))?;
+            let path = entry.path();
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            match () {
+                () if entry.file_name() == LOCK => Ok(()),
+                () if is_directory => fs::remove_dir_all(&path),
+                () => fs::remove_file(&path),
+            }
+            .with_context(|| failed(&path))?;
+        }
+        Ok(())
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -72,20 +109,13 @@ impl Layout {
 
     /// The bearer token out of the kubeconfig that the server wrote.
     pub fn admin_token(&self) -> anyhow::Result<String> {
-        let config = kube::config::Kubeconfig::read_from(self.kubeconfig())
-            .context("read the cluster's kubeconfig")?;
-        let user = config
-            .auth_infos
-            .first()
-            .and_then(|user| user.auth_info.as_ref());
-        let token = user
-            .and_then(|user| user.token.as_ref())
-            .context("the kubeconfig holds no token")?;
-        Ok(secrecy::ExposeSecret::expose_secret(token).to_owned())
+        let kubeconfig = self.kubeconfig();
+        let token = client::token_in(&kubeconfig)?;
+        token.with_context(|| format!("{} holds no token", kubeconfig.display()))
     }
 
     pub fn write_state(&self, state: &serde_json::Value) -> anyhow::Result<()> {
-        let path = self.root.join("dev.json");
+        let path = self.root.join(STATE);
         let part = self.root.join("dev.json.part");
         fs::write(&part, serde_json::to_vec_pretty(state)?)
             .with_context(|| format!("write {}", part.display()))?;
@@ -176,5 +206,38 @@ impl Ports {
             ingress,
             moved,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_cluster_is_neither_joined_nor_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("cluster");
+        let (layout, lock) = Layout::open(&root, false).unwrap();
+        layout.write_state(&serde_json::json!({"pid": 7})).unwrap();
+        for fresh in [false, true] {
+            let refused = Layout::open(&root, fresh).err().unwrap().to_string();
+            assert!(refused.contains("already runs in"), "{refused}");
+            assert!(
+                refused.contains("(pid 7)") && refused.contains("help:"),
+                "{refused}"
+            );
+        }
+        assert!(root.join(STATE).exists());
+        drop(lock);
+        Layout::open(&root, true).unwrap();
+        assert!(!root.join(STATE).exists() && root.join("logs").exists());
+    }
+
+    #[test]
+    fn fresh_deletes_only_what_dev_has_made() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("thesis.tex"), "x").unwrap();
+        assert!(Layout::open(directory.path(), true).is_err());
+        assert!(directory.path().join("thesis.tex").exists());
     }
 }

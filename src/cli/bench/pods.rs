@@ -15,7 +15,7 @@ use crate::tasks::TaskGroup;
 /// A single pod that takes longer than this has failed to start.
 const ONE_POD: Duration = Duration::from_secs(30);
 /// The same for a whole Deployment.
-const ALL_PODS: Duration = Duration::from_secs(300);
+const ALL_PODS: Duration = Duration::from_mins(5);
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct StartArgs {

@@ -56,15 +56,14 @@ impl Target {
     }
 
     async fn connect(&self) -> anyhow::Result<Connection> {
-        let stream = match &self.preamble {
-            Some(preamble) => tunnel::connect(self.address, preamble).await?,
-            None => {
-                let stream = TcpStream::connect(self.address)
-                    .await
-                    .with_context(|| format!("connect to {}", self.address))?;
-                stream.set_nodelay(true).context("set TCP_NODELAY")?;
-                stream
-            }
+        let stream = if let Some(preamble) = &self.preamble {
+            tunnel::connect(self.address, preamble).await?
+        } else {
+            let stream = TcpStream::connect(self.address)
+                .await
+                .with_context(|| format!("connect to {}", self.address))?;
+            stream.set_nodelay(true).context("set TCP_NODELAY")?;
+            stream
         };
         Ok(Connection {
             stream,

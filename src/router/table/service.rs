@@ -88,11 +88,25 @@ impl Port {
     /// An endpoint for a connection: each in turn, or always the same for a client where the
     /// service wants that.
     pub fn pick(&self, client: IpAddr) -> Option<&Endpoint> {
+        self.pick_where(client, |_| true)
+    }
+
+    /// The same, among those that are well if any is.
+    pub fn pick_where(
+        &self,
+        client: IpAddr,
+        is_well: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&Endpoint> {
         if self.sticky {
-            return self.ready.iter().max_by_key(|it| affinity(client, it));
+            let rank = |it: &&Endpoint| (is_well(it), affinity(client, it));
+            return self.ready.iter().max_by_key(rank);
         }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.ready.get(turn % self.ready.len().max(1))
+        let count = self.ready.len();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count.max(1);
+        let mut in_turn = (turn..count).chain(0..turn).map(|index| &self.ready[index]);
+        in_turn
+            .find(|endpoint| is_well(endpoint))
+            .or_else(|| self.ready.get(turn))
     }
 
     /// Whether a client always gets the same endpoint.

@@ -1,10 +1,10 @@
-//! The table's cases, and the property that must always hold: whatever the order of changes, an
-//! answer is an endpoint that is ready now.
+//! The table's cases.
+
+mod properties;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -108,6 +108,24 @@ fn addresses_are_routed_to_each_ready_endpoint_in_turn() {
     for (to, expected) in cases {
         assert_eq!(route(&table, to), expected, "{to}");
     }
+}
+
+#[test]
+fn endpoints_that_are_not_well_are_chosen_only_if_there_are_no_others() {
+    let table = shop().table();
+    let client = "10.64.9.9".parse().unwrap();
+    let to = "10.43.0.10:80".parse().unwrap();
+    let routed = |well: &[&str]| {
+        let is_well = |it: &Endpoint| well.contains(&it.addr.ip().to_string().as_str());
+        match table.route_where(client, to, Protocol::Tcp, is_well) {
+            Decision::Endpoint(endpoint) => endpoint.addr.ip().to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for _ in 0..4 {
+        assert_eq!(routed(&["10.64.0.3"]), "10.64.0.3");
+    }
+    assert_ne!(routed(&[]), routed(&[]));
 }
 
 #[test]
@@ -311,79 +329,4 @@ fn what_only_one_can_have_goes_to_the_first() {
     assert_eq!(owner(&index).as_deref(), Some("rival"));
     index.set_service(&key("evil/rival"), None);
     assert_eq!(owner(&index), None);
-}
-
-/// The service it belongs to; address, ready and terminating of each endpoint.
-type ModelSlice = (u8, Vec<(u8, bool, bool)>);
-
-#[derive(Clone, Debug)]
-enum Change {
-    Service(u8, bool),
-    Slice(u8, u8, Vec<(u8, bool, bool)>),
-    NoSlice(u8),
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    let endpoints = prop::collection::vec((0_u8..6, any::<bool>(), any::<bool>()), 0..5);
-    prop_oneof![
-        (0_u8..3, any::<bool>()).prop_map(|(name, there)| Change::Service(name, there)),
-        (0_u8..4, 0_u8..3, endpoints).prop_map(|(name, of, ips)| Change::Slice(name, of, ips)),
-        (0_u8..4).prop_map(Change::NoSlice),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn an_answer_is_always_ready(changes in prop::collection::vec(change(), 1..60)) {
-        let mut index = Index::default();
-        let mut services = [false; 3];
-        let mut slices: [Option<ModelSlice>; 4] = Default::default();
-        for change in changes {
-            match change {
-                Change::Service(name, there) => {
-                    services[usize::from(name)] = there;
-                    let name = format!("ns/s{name}");
-                    if there {
-                        let ip = format!("10.43.0.{}", &name[4..]);
-                        let spec = json!({ "clusterIP": ip, "ports": [{ "port": 80, "name": "http" }] });
-                        service(&mut index, &name, spec);
-                    } else {
-                        index.set_service(&key(&name), None);
-                    }
-                }
-                Change::Slice(name, of, endpoints) => {
-                    let ips: Vec<_> = endpoints.iter().map(|it| format!("10.64.0.{}", it.0)).collect();
-                    let given: Vec<_> = ips
-                        .iter()
-                        .zip(&endpoints)
-                        .map(|(ip, it)| (ip.as_str(), it.1, it.2, None))
-                        .collect();
-                    slice(&mut index, &format!("ns/e{name}"), &format!("s{of}"), &given);
-                    slices[usize::from(name)] = Some((of, endpoints));
-                }
-                Change::NoSlice(name) => {
-                    index.set_endpoint_slice(&key(&format!("ns/e{name}")), None);
-                    slices[usize::from(name)] = None;
-                }
-            }
-            let table = index.table();
-            for name in 0_u8..3 {
-                let of_service = slices.iter().flatten().filter(|(of, _)| *of == name);
-                let ready = of_service.flat_map(|(_, all)| all).filter(|it| it.1 && !it.2);
-                let mut expected: Vec<String> =
-                    ready.map(|it| format!("10.64.0.{}:8080", it.0)).collect();
-                expected.sort();
-                expected.dedup();
-                let mut seen: Vec<String> = (0..expected.len().max(1))
-                    .map(|_| route(&table, &format!("10.43.0.{name}:80")))
-                    .collect();
-                seen.sort();
-                if expected.is_empty() || !services[usize::from(name)] {
-                    prop_assert_eq!(seen.first().map(String::as_str), Some("nobody"));
-                } else {
-                    prop_assert_eq!(seen, expected);
-                }
-            }
-        }
-    }
 }

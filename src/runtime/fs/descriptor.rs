@@ -6,8 +6,12 @@
 //! (otherwise EPERM, as wasmtime does), and the mount must be writable (otherwise EROFS).
 //! Positions and append mode belong to WASI 0.1's table, not here.
 
+mod open;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+
+pub use open::OpenOptions;
 
 use super::directory::Entry;
 use super::errno::Errno;
@@ -15,7 +19,7 @@ use super::inode::{Inode, Kind, NewTime, Stat};
 use super::mem::New;
 use super::mount::{Place, Root};
 use super::rename::rename;
-use super::walk::{Last, MAX_PATH, Named, Target, walk};
+use super::walk::{Last, MAX_PATH, Target, walk};
 
 #[derive(Clone, Debug)]
 pub struct Descriptor {
@@ -31,18 +35,8 @@ pub struct Access {
     pub write: bool,
     /// Of a directory: what is below it may be changed. Inherited by what is opened through it.
     pub mutate: bool,
-}
-
-/// How to open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpenOptions {
-    pub follow: bool,
-    pub create: bool,
-    pub exclusive: bool,
-    pub truncate: bool,
-    pub directory: bool,
-    pub read: bool,
-    pub write: bool,
+    /// The right to change was asked for, so it is also told.
+    pub tells_mutate: bool,
 }
 
 impl Descriptor {
@@ -85,12 +79,16 @@ impl Descriptor {
     }
 
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-        self.readable()?.read_at(offset, buffer)
+        let inode = self.readable()?;
+        check_offset(offset)?;
+        inode.read_at(offset, buffer)
     }
 
     /// Writes all buffers as one, as far as the quota goes: at least one byte, or it fails.
     pub fn write_at(&self, offset: u64, buffers: &[&[u8]]) -> Result<usize, Errno> {
-        self.writable()?.write_at(offset, buffers)
+        let inode = self.writable()?;
+        check_offset(offset)?;
+        inode.write_at(offset, buffers)
     }
 
     /// Writes at the end of the file in one step, and says where the end now is.
@@ -131,14 +129,6 @@ impl Descriptor {
         }
     }
 
-    /// Fails if what is opened through this cannot be given the right to change directories.
-    pub fn may_grant(&self, mutate: bool) -> Result<(), Errno> {
-        if mutate && !self.access.mutate {
-            return Err(Errno::NotPermitted);
-        }
-        Ok(())
-    }
-
     pub fn set_len(&self, len: u64) -> Result<(), Errno> {
         match self.kind() {
             Kind::Directory => Err(Errno::IsDirectory),
@@ -163,31 +153,6 @@ impl Descriptor {
     /// Up to `limit` entries from the cookie `from` on, without `.` and `..`.
     pub fn list(&self, from: u64, limit: usize) -> Result<Vec<Entry>, Errno> {
         self.place.inode.list(from, limit)
-    }
-
-    pub fn open_at(&self, path: &str, options: OpenOptions) -> Result<Self, Errno> {
-        if options.directory && (options.create || options.exclusive || options.truncate) {
-            return Err(Errno::Invalid);
-        }
-        let changes = options.create || options.truncate || options.write;
-        if changes && !self.access.mutate {
-            self.check_directory()?;
-            return Err(Errno::NotPermitted);
-        }
-        let last = match (options.create && options.exclusive, options.follow) {
-            (true, _) => Last::Name,
-            (false, true) => Last::Follow,
-            (false, false) => Last::Keep,
-        };
-        // Another container may remove or make the file between the walk and the creation.
-        for _ in 0..16 {
-            let target = walk(&self.root, &self.place, path, last)?;
-            match self.open_target(target, options) {
-                Err(Errno::Exist) if !options.exclusive => {}
-                opened => return opened,
-            }
-        }
-        Err(Errno::Busy)
     }
 
     pub fn stat_at(&self, path: &str, follow: bool) -> Result<Stat, Errno> {
@@ -290,64 +255,6 @@ impl Descriptor {
         rename(&from.parent.inode, &from.name, &to.parent.inode, &to.name)
     }
 
-    fn open_target(&self, target: Target, options: OpenOptions) -> Result<Self, Errno> {
-        let place = match target {
-            Target::Directory(place) => place,
-            Target::Entry(Named {
-                found: Some(place),
-                slash,
-                ..
-            }) => {
-                if options.create && options.exclusive {
-                    return Err(Errno::Exist);
-                }
-                if slash && place.inode.kind() != Kind::Directory {
-                    return Err(Errno::NotDirectory);
-                }
-                place
-            }
-            Target::Entry(named) => {
-                if !options.create {
-                    return Err(Errno::NoEntry);
-                }
-                if named.slash {
-                    return Err(Errno::IsDirectory);
-                }
-                named.parent.writable()?;
-                let inode = named.parent.inode.create(&named.name, New::File)?;
-                let mount = named.parent.mount;
-                return Ok(self.opened(Place { inode, mount }, options));
-            }
-        };
-        self.open_existing(place, options)
-    }
-
-    fn open_existing(&self, place: Place, options: OpenOptions) -> Result<Self, Errno> {
-        match place.inode.kind() {
-            Kind::Symlink => return Err(Errno::Loop),
-            Kind::Directory if options.create || options.write || options.truncate => {
-                return Err(Errno::IsDirectory);
-            }
-            Kind::File if options.directory => return Err(Errno::NotDirectory),
-            Kind::File if options.write || options.truncate => place.writable()?,
-            Kind::Directory | Kind::File => {}
-        }
-        if options.truncate {
-            place.inode.set_len(0)?;
-        }
-        Ok(self.opened(place, options))
-    }
-
-    fn opened(&self, place: Place, options: OpenOptions) -> Self {
-        let access = Access {
-            // A file that is opened for nothing can be read, as in wasmtime.
-            read: options.read || !options.write,
-            write: options.write,
-            mutate: self.access.mutate,
-        };
-        Self::new(Arc::clone(&self.root), place, access)
-    }
-
     fn at(&self, path: &str, follow: bool) -> Result<Place, Errno> {
         let last = if follow { Last::Follow } else { Last::Keep };
         walk(&self.root, &self.place, path, last)?.existing()
@@ -375,24 +282,11 @@ impl Descriptor {
     }
 }
 
-impl Named {
-    fn free(&self) -> Result<(), Errno> {
-        match &self.found {
-            None => Ok(()),
-            Some(place) if self.slash && place.inode.kind() != Kind::Directory => {
-                Err(Errno::NotDirectory)
-            }
-            Some(_) => Err(Errno::Exist),
-        }
-    }
-
-    /// Refuses a slash after the name of what is no directory.
-    fn not_slash(&self) -> Result<(), Errno> {
-        match (&self.found, self.slash) {
-            (_, false) => Ok(()),
-            (None, true) => Err(Errno::NoEntry),
-            (Some(_), true) => Err(Errno::NotDirectory),
-        }
+/// Offsets are signed to the kernel, so they are to us.
+fn check_offset(offset: u64) -> Result<(), Errno> {
+    match i64::try_from(offset) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Errno::Invalid),
     }
 }
 

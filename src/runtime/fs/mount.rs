@@ -37,12 +37,20 @@ pub struct Place {
     pub mount: Arc<Mount>,
 }
 
+/// What may be done through a directory that a guest is given.
+const FULL: Access = Access {
+    read: true,
+    write: false,
+    mutate: true,
+    tells_mutate: true,
+};
+
 /// One container's view.
 #[derive(Debug)]
 pub struct Root {
     base: Place,
     mounts: HashMap<(u32, u64, u64), Arc<Mount>>,
-    working_dir: Option<Place>,
+    preopens: Vec<(String, Place, Access)>,
     pinned: Vec<Arc<Inode>>,
 }
 
@@ -94,7 +102,7 @@ impl Root {
         Self {
             base: Place { inode: base, mount },
             mounts: HashMap::new(),
-            working_dir: None,
+            preopens: Vec::new(),
             pinned: Vec::new(),
         }
     }
@@ -119,8 +127,13 @@ impl Root {
         Ok(())
     }
 
-    pub(super) fn set_working_dir(&mut self, place: Place) {
-        self.working_dir = Some(place);
+    pub(super) fn add_preopen(&mut self, name: &str, place: Place, read_only: bool) {
+        let access = Access {
+            mutate: !read_only,
+            tells_mutate: !read_only,
+            ..FULL
+        };
+        self.preopens.push((name.to_owned(), place, access));
     }
 
     pub(super) fn base(&self) -> &Place {
@@ -129,26 +142,18 @@ impl Root {
 
     /// The root directory, for the host's own reads and writes and for the first preopen.
     pub fn open(self: &Arc<Self>) -> Descriptor {
-        self.descriptor(self.base.clone())
+        Descriptor::new(Arc::clone(self), self.base.clone(), FULL)
     }
 
-    /// What a guest is given at its start: `.` if it has a working directory other than the root,
-    /// then `/`. The order matters: wasi-libc takes the last preopen that matches, and to it both
-    /// are prefixes of every path, so `/` must come last for absolute paths to work.
+    /// What a guest is given at its start, by name.
     pub fn preopens(self: &Arc<Self>) -> Vec<(String, Descriptor)> {
-        let working_dir = self.working_dir.clone();
-        let working_dir = working_dir.map(|place| (".".to_owned(), self.descriptor(place)));
-        let root = ("/".to_owned(), self.open());
-        working_dir.into_iter().chain([root]).collect()
-    }
-
-    fn descriptor(self: &Arc<Self>, place: Place) -> Descriptor {
-        let access = Access {
-            read: true,
-            write: false,
-            mutate: true,
-        };
-        Descriptor::new(Arc::clone(self), place, access)
+        let preopens = self.preopens.iter();
+        preopens
+            .map(|(name, place, access)| {
+                let descriptor = Descriptor::new(Arc::clone(self), place.clone(), *access);
+                (name.clone(), descriptor)
+            })
+            .collect()
     }
 
     /// Where `inode`, seen through `mount`, leads: to itself, or to the root of what is mounted.

@@ -24,6 +24,17 @@ pub struct RootSpec<'a> {
     pub working_dir: Option<&'a str>,
     /// The files of the container's image, all its layers merged.
     pub image: Option<&'a Layer>,
+    /// The directories that the guest is given instead of `/` and `.`.
+    pub preopens: Option<&'a [Preopen<'a>]>,
+}
+
+/// A directory that a guest is given under a name of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Preopen<'a> {
+    pub name: &'a str,
+    /// Absolute; made if it is missing.
+    pub path: &'a str,
+    pub read_only: bool,
 }
 
 impl PodFs {
@@ -45,17 +56,7 @@ impl PodFs {
         for mount in mounts {
             self.mount_volume(&mut root, mount)?;
         }
-        if let Some(path) = spec.working_dir {
-            let names = absolute(path)?;
-            if !names.is_empty() {
-                let source = |source| Error::WorkingDir {
-                    path: path.to_owned(),
-                    source,
-                };
-                let place = make_point(&root, names, Kind::Directory).map_err(source)?;
-                root.set_working_dir(place);
-            }
-        }
+        add_preopens(&mut root, spec)?;
         Ok(Arc::new(root))
     }
 
@@ -136,6 +137,38 @@ fn sub_path(
         source,
     })?;
     Ok(Source::Fixed(place.inode))
+}
+
+/// Gives the guest its directories. If the container names none, that is `.` where it has a working
+/// directory other than the root, then `/`. The order matters: wasi-libc takes the last preopen
+/// that matches, and to it both are prefixes of every path, so `/` must come last for absolute
+/// paths to work.
+fn add_preopens(root: &mut Root, spec: &RootSpec<'_>) -> Result<(), Error> {
+    if let Some(preopens) = spec.preopens {
+        for preopen in preopens {
+            let place = directory(root, preopen.path)?;
+            root.add_preopen(preopen.name, place, preopen.read_only);
+        }
+        return Ok(());
+    }
+    if let Some(path) = spec.working_dir
+        && !absolute(path)?.is_empty()
+    {
+        let place = directory(root, path)?;
+        root.add_preopen(".", place, false);
+    }
+    let base = root.base().clone();
+    root.add_preopen("/", base, false);
+    Ok(())
+}
+
+/// The directory at an absolute path, made if it is missing.
+fn directory(root: &Root, path: &str) -> Result<Place, Error> {
+    let made = make_point(root, absolute(path)?, Kind::Directory);
+    made.map_err(|source| Error::Directory {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The names of an absolute path.

@@ -64,11 +64,45 @@ impl Target {
         }
     }
 
+    fn is_link_with_slash(&self) -> bool {
+        let Self::Entry(Named {
+            found: Some(place),
+            slash: true,
+            ..
+        }) = self
+        else {
+            return false;
+        };
+        place.inode.kind() == Kind::Symlink
+    }
+
     /// The entry, for changing it; `.` and `..` name none.
     pub fn named(self, otherwise: Errno) -> Result<Named, Errno> {
         match self {
             Self::Entry(named) => Ok(named),
             Self::Directory(_) => Err(otherwise),
+        }
+    }
+}
+
+impl Named {
+    /// Fails if the name is taken.
+    pub(super) fn free(&self) -> Result<(), Errno> {
+        match &self.found {
+            None => Ok(()),
+            Some(place) if self.slash && place.inode.kind() != Kind::Directory => {
+                Err(Errno::NotDirectory)
+            }
+            Some(_) => Err(Errno::Exist),
+        }
+    }
+
+    /// Refuses a slash after the name of what is no directory.
+    pub(super) fn not_slash(&self) -> Result<(), Errno> {
+        match (&self.found, self.slash) {
+            (_, false) => Ok(()),
+            (None, true) => Err(Errno::NoEntry),
+            (Some(_), true) => Err(Errno::NotDirectory),
         }
     }
 }
@@ -90,14 +124,12 @@ pub fn walk(root: &Root, start: &Place, path: &str, last: Last) -> Result<Target
     if start.inode.kind() != Kind::Directory {
         return Err(Errno::NotDirectory);
     }
-    Walk {
-        root,
-        start,
-        behind: Vec::new(),
-        at: start.clone(),
-        links: 0,
+    let target = Walk::new(root, start).run(path, last)?;
+    if last == Last::Name && target.is_link_with_slash() {
+        // It will be refused, but what leads outside must be refused as that.
+        Walk::new(root, start).run(path, Last::Follow)?;
     }
-    .run(path, last)
+    Ok(target)
 }
 
 struct Walk<'a> {
@@ -109,7 +141,17 @@ struct Walk<'a> {
     links: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(root: &'a Root, start: &'a Place) -> Self {
+        Self {
+            root,
+            start,
+            behind: Vec::new(),
+            at: start.clone(),
+            links: 0,
+        }
+    }
+
     fn run(mut self, path: &str, last: Last) -> Result<Target, Errno> {
         let mut path = Cow::Borrowed(path);
         let mut offset = 0;

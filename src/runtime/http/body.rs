@@ -13,6 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use wasmtime_wasi_http::{Error as WasiHttpError, WasiBody};
 
 use super::Error;
+use super::unread::Lent;
 
 /// A request's or a response's body.
 pub struct Body(Kind);
@@ -21,6 +22,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Incoming(hyper::body::Incoming),
+    Lent(Lent),
     Stream(UnsyncBoxBody<Bytes, Error>),
     Wasi(WasiBody),
 }
@@ -41,18 +43,6 @@ impl Body {
         }
     }
 
-    /// A body that somebody else produces.
-    pub fn stream<B>(body: B) -> Self
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: std::error::Error + Send + Sync + 'static,
-    {
-        Self(Kind::Stream(
-            body.map_err(|error| Error::Body(Box::new(error)))
-                .boxed_unsync(),
-        ))
-    }
-
     /// A guest's body, whose errors are told as they are.
     pub(super) fn guest<B>(body: B) -> Self
     where
@@ -66,6 +56,11 @@ impl Body {
         Self(Kind::Incoming(body))
     }
 
+    /// A body that goes back to its connection if it is not read to its end.
+    pub(super) fn lent(body: Lent) -> Self {
+        Self(Kind::Lent(body))
+    }
+
     /// A body in the guest library's own form.
     pub(in crate::runtime) fn wasi(body: WasiBody) -> Self {
         Self(Kind::Wasi(body))
@@ -76,6 +71,7 @@ impl Body {
         match self.0 {
             Kind::Wasi(body) => body,
             Kind::Incoming(body) => body.map_err(WasiHttpError::from).boxed_unsync(),
+            Kind::Lent(body) => body.map_err(WasiHttpError::from).boxed_unsync(),
             kind @ (Kind::Empty | Kind::Full(_) | Kind::Stream(_)) => Self(kind)
                 .map_err(|error| WasiHttpError::InternalError(Some(error.to_string())))
                 .boxed_unsync(),
@@ -95,6 +91,7 @@ impl std::fmt::Debug for Body {
             Kind::Empty => "empty",
             Kind::Full(_) => "full",
             Kind::Incoming(_) => "incoming",
+            Kind::Lent(_) => "lent",
             Kind::Stream(_) => "stream",
             Kind::Wasi(_) => "wasi",
         };
@@ -120,6 +117,9 @@ impl http_body::Body for Body {
             Kind::Incoming(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|error| Error::Body(Box::new(error))),
+            Kind::Lent(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|error| Error::Body(Box::new(error))),
             Kind::Stream(body) => Pin::new(body).poll_frame(cx),
             Kind::Wasi(body) => Pin::new(body)
                 .poll_frame(cx)
@@ -132,6 +132,7 @@ impl http_body::Body for Body {
             Kind::Empty => true,
             Kind::Full(_) => false,
             Kind::Incoming(body) => body.is_end_stream(),
+            Kind::Lent(body) => body.is_end_stream(),
             Kind::Stream(body) => body.is_end_stream(),
             Kind::Wasi(body) => body.is_end_stream(),
         }
@@ -142,6 +143,7 @@ impl http_body::Body for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(body) => body.size_hint(),
+            Kind::Lent(body) => body.size_hint(),
             Kind::Stream(body) => body.size_hint(),
             Kind::Wasi(body) => body.size_hint(),
         }

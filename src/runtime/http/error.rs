@@ -11,9 +11,12 @@ pub enum Error {
     /// Every instance slot or every byte of the container's memory is taken by other requests.
     #[error("no room for one more request: {0}")]
     Overloaded(String),
-    /// The container was stopped or killed.
+    /// The container was stopping when the request came.
     #[error("the container is stopping")]
     Stopping,
+    /// The container was killed while the guest was at work.
+    #[error("the container was killed")]
+    Killed,
     /// The guest did not answer in time.
     #[error("no response within {0:?}")]
     Deadline(std::time::Duration),
@@ -41,7 +44,7 @@ impl Error {
     /// The status a client gets.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Overloaded(_) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded(_) | Self::Stopping | Self::Killed => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Trap(_) | Self::NoResponse | Self::Guest(_) | Self::Body(_) => {
                 StatusCode::BAD_GATEWAY
@@ -55,7 +58,7 @@ impl Error {
     pub fn public(&self) -> &'static str {
         match self {
             Self::Overloaded(_) => "overloaded\n",
-            Self::Stopping => "stopping\n",
+            Self::Stopping | Self::Killed => "stopping\n",
             Self::Deadline(_) => "deadline exceeded\n",
             Self::Trap(_) | Self::NoResponse | Self::Guest(_) | Self::Body(_) => {
                 "the application failed\n"
@@ -69,7 +72,8 @@ impl Error {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Overloaded(_) | Self::Stopping => true,
-            Self::Deadline(_)
+            Self::Killed
+            | Self::Deadline(_)
             | Self::Trap(_)
             | Self::NoResponse
             | Self::Guest(_)

@@ -111,7 +111,7 @@ impl Exchange {
             .killed
             .get_or_insert_with(|| Box::pin(self.request.killed()));
         if killed.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Error::Stopping);
+            return Poll::Ready(Error::Killed);
         }
         let until = self.since + self.patience;
         let deadline = self

@@ -163,7 +163,7 @@ impl Handler {
 
     fn failure(&self, error: &wasmtime::Error, instance: Option<&Instance>) -> Error {
         if error.is::<KilledError>() {
-            return Error::Stopping;
+            return Error::Killed;
         }
         if error.is::<PoolConcurrencyLimitError>() {
             return Error::Overloaded(error.root_cause().to_string());

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio_util::sync::CancellationToken;
 
-use super::{Body, Handler};
+use super::{Body, Handler, Unread};
 use crate::runtime::guests::Guests;
 use crate::runtime::net::{Conn, ConnService};
 use crate::tasks::TaskGroup;
@@ -31,7 +31,7 @@ pub(in crate::runtime) async fn serve(
     tasks: TaskGroup,
     stopped: CancellationToken,
 ) {
-    let mut server = auto::Builder::new(Executor(tasks));
+    let mut server = auto::Builder::new(tasks.executor("handler stream"));
     server
         .http1()
         .timer(TokioTimer::new())
@@ -42,36 +42,38 @@ pub(in crate::runtime) async fn serve(
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(MAX_STREAMS);
+    let unread = Arc::new(Unread::default());
+    let lender = Arc::clone(&unread);
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let handler = Arc::clone(&handler);
+        let is_alone = request.version() < http::Version::HTTP_2;
+        let request = request.map(|body| {
+            if is_alone {
+                lender.lend(body)
+            } else {
+                Body::incoming(body)
+            }
+        });
         async move {
-            let answered = handler.call(request.map(Body::incoming)).await;
+            let answered = handler.call(request).await;
             Ok::<_, Infallible>(answered.unwrap_or_else(|error| error.response()))
         }
     });
     let mut connection = pin!(server.serve_connection(TokioIo::new(conn), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let serving = async {
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = stopped.cancelled() => {}
         }
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    };
+    let ended = tokio::select! {
+        ended = serving => ended,
+        () = unread.read() => Ok(()),
     };
     if let Err(error) = ended {
         tracing::debug!(error, "connection to a handler");
-    }
-}
-
-/// Runs HTTP/2's streams as owned tasks.
-#[derive(Clone)]
-struct Executor(TaskGroup);
-
-impl<F> hyper::rt::Executor<F> for Executor
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.0.spawn_contained("handler stream", stream);
     }
 }
 

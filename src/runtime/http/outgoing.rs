@@ -8,6 +8,12 @@
 //! A handler that calls itself, directly or in a circle, would fill the worker with instances of
 //! itself, so each request carries how many handlers it has passed ([`HOPS`]). Guests neither see
 //! nor set it: it is taken off on the way in and put on here, from the request being served.
+//!
+//! The death of a pod is not its callers' failure: what no guest has seen is tried elsewhere,
+//! always; what broke off without an answer, if doing it twice is as good as once. The rules are the
+//! front door's (`router::http`), so that a service is as reliable from inside as from outside.
+
+mod attempt;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,8 +26,13 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use wasmtime_wasi_http::{Error as WasiHttpError, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::idle::IdleLimit;
+use attempt::{Attempt, Failure, Response, Sent, Waits, judge, timely_retry};
+
+pub use attempt::RETRIABLE;
+
 use super::pool::Pool;
+use super::replay::Replay;
+use super::unread::Offered;
 use super::{Body, Handler};
 use crate::runtime::net::{self, ClusterNetwork, Owner, PodNet, Route};
 use crate::runtime::pods::Pods;
@@ -32,13 +43,10 @@ use crate::tasks::TaskGroup;
 pub(super) const HOPS: HeaderName = HeaderName::from_static("x-wasmorch-hops");
 /// A request that has passed more is taken for a loop.
 pub(super) const MAX_HOPS: u32 = 16;
-/// Addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 3;
-/// What `wasi:http` guests wait unless they say otherwise.
-const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
-
-type Response = http::Response<WasiBody>;
-type Sent = Result<Response, WasiHttpError>;
+/// How often one request is sent at most.
+const MAX_ATTEMPTS: usize = 4;
+/// How often the network is asked for an endpoint that was not tried yet.
+const MAX_CHOICES: usize = 4;
 /// Says how the transfer of the request's body ended.
 type Transfer = Box<dyn Future<Output = Result<(), WasiHttpError>> + Send>;
 
@@ -54,9 +62,17 @@ pub(in crate::runtime) struct Client {
 
 /// Whom a request reaches.
 enum Target {
-    Handler(Arc<Handler>),
+    Handler(Arc<Handler>, SocketAddr),
     Pod(SocketAddr),
     Outside(SocketAddr),
+}
+
+impl Target {
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Handler(_, to) | Self::Pod(to) | Self::Outside(to) => *to,
+        }
+    }
 }
 
 impl Client {
@@ -84,7 +100,7 @@ impl Client {
 
     async fn send(
         &self,
-        mut request: http::Request<WasiBody>,
+        request: http::Request<WasiBody>,
         options: RequestOptions,
         hops: u32,
     ) -> Sent {
@@ -94,44 +110,100 @@ impl Client {
         }
         let authority = request.uri().authority().cloned();
         let authority = authority.ok_or(WasiHttpError::HttpRequestUriInvalid)?;
-        let first_byte = options.first_byte_timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let between_bytes = options.between_bytes_timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let connect = options.connect_timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let mut refused = WasiHttpError::DestinationNotFound;
-        for address in self.addresses(&authority).await? {
-            let to = match self.target(address) {
-                Ok(Target::Handler(handler)) => {
-                    request.headers_mut().insert(HOPS, HeaderValue::from(hops));
-                    let called = call(&handler, request);
-                    let late = WasiHttpError::ConnectionReadTimeout;
-                    return timely(first_byte, called, late).await;
-                }
-                Ok(Target::Pod(to)) => {
-                    request.headers_mut().insert(HOPS, HeaderValue::from(hops));
-                    to
-                }
-                Ok(Target::Outside(to)) => {
-                    request.headers_mut().remove(HOPS);
-                    to
-                }
+        let waits = Waits::from(options);
+        let addresses = self.addresses(&authority).await?;
+        let mut replay = Replay::new(request);
+        let mut tried = Vec::new();
+        let mut use_kept = true;
+        let mut failure = Err(WasiHttpError::DestinationNotFound);
+        for address in addresses.iter().cycle().take(MAX_ATTEMPTS) {
+            let target = match self.untried(*address, &tried) {
+                Ok(Some(target)) => target,
+                Ok(None) => continue,
                 Err(error) => {
-                    refused = error;
+                    failure = Err(error);
                     continue;
                 }
             };
-            match self.send_to(to, request, connect, first_byte).await {
-                Ok(response) => {
-                    let limited = |body| IdleLimit::new(body, between_bytes).boxed_unsync();
-                    return Ok(response.map(limited));
+            let headers = &mut replay.head().headers;
+            match &target {
+                Target::Handler(..) | Target::Pod(_) => {
+                    headers.insert(HOPS, HeaderValue::from(hops));
                 }
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Unsent(unsent, error)) => {
-                    request = *unsent;
-                    refused = error;
+                Target::Outside(_) => drop(headers.remove(HOPS)),
+            }
+            let Some(request) = replay.attempt() else {
+                return failure;
+            };
+            match self.try_once(&target, request, use_kept, &waits).await {
+                Attempt::Done(sent) => return sent,
+                Attempt::Unseen(answer) => {
+                    tried.push(target.address());
+                    failure = answer;
+                }
+                Attempt::Broken { error, was_kept } => {
+                    if !replay.is_idempotent() {
+                        return Err(error);
+                    }
+                    if !was_kept {
+                        tried.push(target.address());
+                    }
+                    failure = Err(error);
+                }
+            }
+            // Where one kept connection was dead, the others are likely to be.
+            use_kept = false;
+        }
+        failure
+    }
+
+    /// Whom `address` leads to, other than those that were tried already.
+    fn untried(
+        &self,
+        address: SocketAddr,
+        tried: &[SocketAddr],
+    ) -> Result<Option<Target>, WasiHttpError> {
+        for _ in 0..MAX_CHOICES {
+            let target = self.target(address)?;
+            if !tried.contains(&target.address()) {
+                return Ok(Some(target));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn try_once(
+        &self,
+        target: &Target,
+        request: http::Request<WasiBody>,
+        use_kept: bool,
+        waits: &Waits,
+    ) -> Attempt {
+        match target {
+            Target::Handler(handler, _) => {
+                let called = tokio::time::timeout(waits.first_byte, self.call(handler, request));
+                let late = Attempt::Done(Err(WasiHttpError::ConnectionReadTimeout));
+                called.await.unwrap_or(late)
+            }
+            Target::Pod(to) | Target::Outside(to) => {
+                self.send_to(*to, request, use_kept, waits).await
+            }
+        }
+    }
+
+    async fn call(&self, handler: &Arc<Handler>, request: http::Request<WasiBody>) -> Attempt {
+        let request = request.map(|body| Offered::body(body, self.tasks.clone()));
+        match handler.call(request).await {
+            Ok(response) => Attempt::Done(Ok(response.map(Body::into_wasi))),
+            Err(error) => {
+                let answer = Ok(error.response().map(Body::into_wasi));
+                if error.is_retriable() {
+                    Attempt::Unseen(answer)
+                } else {
+                    Attempt::Done(answer)
                 }
             }
         }
-        Err(refused)
     }
 
     /// One address: over a kept connection, else over a new one.
@@ -139,23 +211,25 @@ impl Client {
         &self,
         to: SocketAddr,
         mut request: http::Request<WasiBody>,
-        connect: Duration,
-        first_byte: Duration,
-    ) -> Result<Response, Failure> {
-        if let Some(connection) = self.pool.take(to) {
+        use_kept: bool,
+        waits: &Waits,
+    ) -> Attempt {
+        let kept = if use_kept { self.pool.take(to) } else { None };
+        if let Some(connection) = kept {
             let answered = self.exchange(to, connection, request);
-            match timely_retry(first_byte, answered).await {
+            match timely_retry(waits.first_byte, answered).await {
                 // It was closed under us and the request never left.
                 Err(Failure::Unsent(unsent, _)) => request = *unsent,
-                answered => return answered,
+                answered => return judge(answered, true, waits),
             }
         }
         let connecting = self.connect(to);
-        match timely(connect, connecting, WasiHttpError::ConnectionTimeout).await {
+        match timely(waits.connect, connecting, WasiHttpError::ConnectionTimeout).await {
             Ok(connection) => {
-                timely_retry(first_byte, self.exchange(to, connection, request)).await
+                let answered = self.exchange(to, connection, request);
+                judge(timely_retry(waits.first_byte, answered).await, false, waits)
             }
-            Err(error) => Err(Failure::Unsent(Box::new(request), error)),
+            Err(error) => Attempt::Unseen(Err(error)),
         }
     }
 
@@ -173,7 +247,7 @@ impl Client {
         let turn = crate::ids::index(found.len().max(1));
         found.rotate_left(turn);
         found.sort_by_key(|ip| ip.is_ipv4() != self.net.ip().is_ipv4());
-        let addresses = found.into_iter().take(MAX_ADDRESSES);
+        let addresses = found.into_iter();
         Ok(addresses.map(|ip| SocketAddr::new(ip, port)).collect())
     }
 
@@ -193,7 +267,7 @@ impl Client {
             .find(to.ip())
             .and_then(|pod| pod.handler(to.port()));
         Ok(match handler {
-            Some(handler) => Target::Handler(handler),
+            Some(handler) => Target::Handler(handler, to),
             None => Target::Pod(to),
         })
     }
@@ -238,24 +312,10 @@ impl Client {
                     let error = error.into_error().into();
                     Err(Failure::Unsent(Box::new(unsent), error))
                 }
-                None => Err(Failure::Final(error.into_error().into())),
+                None => Err(Failure::Broken(error.into_error().into())),
             },
         }
     }
-}
-
-/// A request without a response.
-enum Failure {
-    /// It never left and may be sent again.
-    Unsent(Box<http::Request<WasiBody>>, WasiHttpError),
-    Final(WasiHttpError),
-}
-
-async fn call(handler: &Arc<Handler>, request: http::Request<WasiBody>) -> Sent {
-    let answered = handler.call(request.map(Body::wasi)).await;
-    Ok(answered
-        .unwrap_or_else(|error| error.response())
-        .map(Body::into_wasi))
 }
 
 async fn timely<T>(
@@ -264,15 +324,6 @@ async fn timely<T>(
     late: WasiHttpError,
 ) -> Result<T, WasiHttpError> {
     tokio::time::timeout(wait, work).await.unwrap_or(Err(late))
-}
-
-async fn timely_retry(
-    wait: Duration,
-    work: impl Future<Output = Result<Response, Failure>>,
-) -> Result<Response, Failure> {
-    tokio::time::timeout(wait, work)
-        .await
-        .unwrap_or(Err(Failure::Final(WasiHttpError::ConnectionReadTimeout)))
 }
 
 fn connect_error(error: net::Error) -> WasiHttpError {
@@ -332,7 +383,8 @@ mod tests {
 
     use bytes::Bytes;
     use futures::future::BoxFuture;
-    use http_body_util::{Empty, Full};
+    use http::Method;
+    use http_body_util::Full;
     use hyper::service::service_fn;
 
     use super::*;
@@ -341,16 +393,32 @@ mod tests {
         Conn, ConnService, Duplex, Fabric, FabricConfig, Incarnation, PodNetConfig, ServiceBinding,
     };
 
-    struct Cluster;
+    /// `shop` is well; every other pod of `flaky` breaks connections off when it has read, every
+    /// other pod of `gone` refuses them.
+    #[derive(Default)]
+    struct Cluster(AtomicUsize);
+
+    impl Cluster {
+        fn in_turn(&self, ill: &str) -> Route {
+            let turn = self.0.fetch_add(1, Ordering::Relaxed);
+            let endpoints = [ill, "10.64.0.2:8080"];
+            Route::Pod(endpoints[turn % 2].parse().unwrap())
+        }
+    }
 
     impl ClusterNetwork for Cluster {
         fn resolve(&self, _namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
-            (name == "shop").then(|| vec!["10.43.0.1".parse().unwrap()])
+            let services = [("shop", 1), ("flaky", 2), ("gone", 3)];
+            let (_, last) = services.into_iter().find(|(known, _)| *known == name)?;
+            Some(vec![IpAddr::from([10, 43, 0, last])])
         }
 
         fn route(&self, _from: IpAddr, to: SocketAddr, _protocol: Protocol) -> Route {
             match to.to_string().as_str() {
                 "10.43.0.1:80" => Route::Pod("10.64.0.2:8080".parse().unwrap()),
+                "10.43.0.2:80" => self.in_turn("10.64.7.1:8080"),
+                "10.43.0.3:80" => self.in_turn("10.64.7.2:8080"),
+                "10.64.7.1:8080" | "10.64.7.2:8080" => Route::Pod(to),
                 "198.51.100.1:80" => Route::External(to),
                 _ => Route::Refused,
             }
@@ -359,9 +427,19 @@ mod tests {
         fn dial_pod(
             &self,
             _from: SocketAddr,
-            _to: SocketAddr,
+            to: SocketAddr,
         ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
-            Box::pin(async { Err(std::io::ErrorKind::HostUnreachable.into()) })
+            Box::pin(async move {
+                if to.to_string() != "10.64.7.1:8080" {
+                    return Err(std::io::ErrorKind::ConnectionRefused.into());
+                }
+                // One byte fits: the head has left, in part, when the connection breaks.
+                let (near, mut far) = tokio::io::duplex(1);
+                TaskGroup::new().spawn_contained("ill pod", async move {
+                    let _ = tokio::io::AsyncReadExt::read_u8(&mut far).await;
+                });
+                Ok(Box::new(near) as Box<dyn Duplex>)
+            })
         }
     }
 
@@ -405,7 +483,7 @@ mod tests {
 
     fn bench() -> Bench {
         let tasks = TaskGroup::new();
-        let cluster: Arc<dyn ClusterNetwork> = Arc::new(Cluster);
+        let cluster: Arc<dyn ClusterNetwork> = Arc::new(Cluster::default());
         let fabric = Fabric::new(FabricConfig::new(Arc::clone(&cluster), tasks.clone()));
         let net = |ip: &str| {
             let config = PodNetConfig {
@@ -438,12 +516,46 @@ mod tests {
         }
     }
 
-    async fn get(client: &Client, uri: &str) -> Result<String, WasiHttpError> {
-        let body = Empty::new().map_err(WasiHttpError::from).boxed_unsync();
-        let request = http::Request::get(uri).body(body).unwrap();
+    async fn ask(client: &Client, method: Method, uri: &str) -> Result<String, WasiHttpError> {
+        let body = Full::new(Bytes::from("order")).map_err(|never| match never {});
+        let request = http::Request::builder().method(method).uri(uri);
+        let request = request.body(body.boxed_unsync()).unwrap();
         let response = client.send(request, RequestOptions::default(), 1).await?;
         let bytes = response.into_body().collect().await?.to_bytes();
         Ok(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    async fn get(client: &Client, uri: &str) -> Result<String, WasiHttpError> {
+        ask(client, Method::GET, uri).await
+    }
+
+    #[tokio::test]
+    async fn a_dead_pod_is_not_its_callers_failure() {
+        let bench = bench();
+        for _ in 0..3 {
+            bench.client.close();
+            let answer = ask(&bench.client, Method::POST, "http://gone/").await;
+            assert_eq!(
+                answer.unwrap(),
+                "sold",
+                "nobody has seen it: always tried again"
+            );
+            bench.client.close();
+            let answer = ask(&bench.client, Method::PUT, "http://flaky/").await;
+            assert_eq!(answer.unwrap(), "sold", "twice is as good as once");
+        }
+        let mut outcomes = Vec::new();
+        for _ in 0..2 {
+            bench.client.close();
+            let answer = ask(&bench.client, Method::POST, "http://flaky/").await;
+            outcomes.push(answer.is_ok());
+        }
+        outcomes.sort_unstable();
+        assert_eq!(
+            outcomes,
+            [false, true],
+            "it may have been done: not tried again"
+        );
     }
 
     #[tokio::test]

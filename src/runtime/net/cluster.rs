@@ -34,6 +34,12 @@ pub trait ClusterNetwork: Send + Sync + 'static {
     /// `None` when the cluster knows no such name.
     fn resolve(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>>;
 
+    /// The name outside the cluster that stands behind a name inside (an ExternalName service), if
+    /// [`ClusterNetwork::resolve`] has no answer. It is asked of the host's resolver.
+    fn alias(&self, _namespace: &str, _name: &str) -> Option<String> {
+        None
+    }
+
     /// Where a connection from `from` (a pod's address) to `to` goes. `from` is there for client
     /// affinity; the answer for a service address may differ from call to call.
     fn route(&self, from: IpAddr, to: SocketAddr, protocol: Protocol) -> Route;

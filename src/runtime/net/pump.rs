@@ -6,6 +6,7 @@
 //! While a direction is idle it holds no buffer of its own on the guest's side.
 
 use std::future::poll_fn;
+use std::io;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
@@ -31,10 +32,10 @@ async fn to_remote(host: &Conn, mut remote: WriteHalf<Box<dyn Duplex>>) {
                 Err(error) => Err(error),
             },
             Err(Error::WouldBlock) => continue,
-            Err(_) => return host.reset(),
+            Err(error) => return broke(host, "read from the guest", &error.into()),
         };
-        if sent.is_err() {
-            host.reset();
+        if let Err(error) = sent {
+            broke(host, "write to the peer", &error);
         }
         return;
     }
@@ -51,7 +52,7 @@ async fn to_guest(host: &Conn, mut remote: ReadHalf<Box<dyn Duplex>>) {
         let mut rest = match received {
             Ok(0) => return host.shutdown(Shutdown::Send),
             Ok(length) => &buffer[..length],
-            Err(_) => return host.reset(),
+            Err(error) => return broke(host, "read from the peer", &error),
         };
         while !rest.is_empty() {
             match host.try_write(rest) {
@@ -59,9 +60,16 @@ async fn to_guest(host: &Conn, mut remote: ReadHalf<Box<dyn Duplex>>) {
                 Err(Error::WouldBlock) => poll_fn(|cx| host.poll_writable(cx)).await,
                 // Nobody reads any more; or the pod has no memory for the buffer, and bytes that
                 // cannot be delivered must not be dropped in silence.
-                Err(Error::OutOfMemory) => return host.reset(),
+                Err(error @ Error::OutOfMemory) => {
+                    return broke(host, "buffer for the guest", &error.into());
+                }
                 Err(_) => return,
             }
         }
     }
+}
+
+fn broke(host: &Conn, doing: &str, error: &io::Error) {
+    tracing::debug!(to = %host.local_addr(), doing, %error, "a pod's connection broke");
+    host.reset();
 }

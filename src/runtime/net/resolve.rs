@@ -71,7 +71,11 @@ impl PodNet {
                 }
                 Lookup::done(Ok(addresses))
             }
-            None if self.config.egress => self.lookup_outside(domain),
+            None if self.config.egress => {
+                let cluster = &self.fabric.cluster;
+                let alias = cluster.alias(&self.config.namespace, domain);
+                self.lookup_outside(alias.as_deref().unwrap_or(domain))
+            }
             None => Lookup::done(Err(Error::NameUnresolvable)),
         }
     }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::container::{ContainerRun, Run, Termination, TerminationReason};
-use super::{Effect, Lifecycle, Now, Stage, Timing};
+use super::container::{ContainerRun, Run};
+use super::{Effect, Lifecycle, Now, Stage, Termination, TerminationReason, Timing};
 use crate::worker::plan::PodPlan;
 use crate::worker::restart::{Decision, Role, decide};
 

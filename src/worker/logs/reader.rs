@@ -15,7 +15,7 @@ use super::format::{Tag, parse, tail_start};
 use crate::clock::Clock;
 
 /// What to read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Query {
     pub follow: bool,
     pub previous: bool,
@@ -65,7 +65,7 @@ impl Reader {
     pub(super) fn new(
         path: PathBuf,
         changes: Option<watch::Receiver<Change>>,
-        query: Query,
+        query: &Query,
         clock: &Clock,
     ) -> Self {
         let seconds_ago = query.since_seconds.map(Duration::from_secs);

@@ -33,7 +33,7 @@ fn fixture(limits: Limits) -> Fixture {
 }
 
 async fn read(fixture: &Fixture, query: Query) -> String {
-    let mut reader = fixture.logs.read(&fixture.id, query).unwrap();
+    let mut reader = fixture.logs.read(&fixture.id, &query).unwrap();
     let mut text = Vec::new();
     while let Some(chunk) = reader.next().await {
         text.extend_from_slice(&chunk.unwrap());
@@ -110,7 +110,7 @@ async fn queries() {
         ),
     ];
     for (query, expected) in cases {
-        assert_eq!(read(&fixture, query.clone()).await, expected, "{query:?}");
+        assert_eq!(read(&fixture, query).await, expected, "{query:?}");
     }
 }
 
@@ -178,7 +178,7 @@ async fn the_previous_incarnation_is_kept_and_older_ones_are_not() {
         ..Query::default()
     };
     assert!(matches!(
-        fixture.logs.read(&fixture.id, previous()),
+        fixture.logs.read(&fixture.id, &previous()),
         Err(Error::NoPrevious { .. })
     ));
     for incarnation in 0..3 {
@@ -206,7 +206,7 @@ async fn followers_see_lines_across_rotation_until_the_container_ends() {
         follow: true,
         ..Query::default()
     };
-    let mut reader = fixture.logs.read(&fixture.id, follow).unwrap();
+    let mut reader = fixture.logs.read(&fixture.id, &follow).unwrap();
     let mut expected = String::new();
     let mut text = String::new();
     for index in 0..20 {

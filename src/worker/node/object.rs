@@ -74,16 +74,11 @@ pub(super) fn registration(facts: &Facts) -> Node {
     }
 }
 
-pub(super) fn status(
-    facts: &Facts,
-    prior: &[NodeCondition],
-    is_ready: bool,
-    now: Timestamp,
-) -> NodeStatus {
+pub(super) fn status(facts: &Facts, prior: &[NodeCondition], now: Timestamp) -> NodeStatus {
     NodeStatus {
         capacity: Some(facts.capacity()),
         allocatable: Some(facts.capacity()),
-        conditions: Some(conditions(prior, is_ready, now)),
+        conditions: Some(conditions(prior, now)),
         addresses: Some(vec![
             address("InternalIP", &facts.address.to_string()),
             address("Hostname", &facts.name),
@@ -117,18 +112,17 @@ fn address(kind: &str, address: &str) -> NodeAddress {
     }
 }
 
-fn conditions(prior: &[NodeCondition], is_ready: bool, now: Timestamp) -> Vec<NodeCondition> {
+fn conditions(prior: &[NodeCondition], now: Timestamp) -> Vec<NodeCondition> {
     let mut conditions = prior.to_vec();
-    let ready = if is_ready {
-        ("KubeletReady", "worker is posting ready status")
-    } else {
-        ("WorkerStopped", "the worker is shutting down")
-    };
     for (kind, value, why) in [
         ("MemoryPressure", false, ("KubeletHasSufficientMemory", "")),
         ("DiskPressure", false, ("KubeletHasNoDiskPressure", "")),
         ("PIDPressure", false, ("KubeletHasSufficientPID", "")),
-        ("Ready", is_ready, ready),
+        (
+            "Ready",
+            true,
+            ("KubeletReady", "worker is posting ready status"),
+        ),
     ] {
         condition::set(&mut conditions, kind, Status::from(value), why, now);
     }
@@ -183,7 +177,7 @@ mod tests {
             node.metadata.annotations.unwrap()[annotations::WIRE_ADDRESS],
             "127.0.0.1:7000"
         );
-        let status = status(&facts(), &[], true, Timestamp::UNIX_EPOCH);
+        let status = status(&facts(), &[], Timestamp::UNIX_EPOCH);
         let capacity = status.capacity.unwrap();
         assert_eq!(
             (
@@ -208,15 +202,12 @@ mod tests {
     #[test]
     fn conditions_of_others_stay_and_times_move_with_the_status() {
         let later = Timestamp::from_second(60).unwrap();
-        let mut prior = conditions(&[], true, Timestamp::UNIX_EPOCH);
-        condition::set(
-            &mut prior,
-            "Odd",
-            Status::True,
-            ("", ""),
-            Timestamp::UNIX_EPOCH,
-        );
-        let next = conditions(&prior, false, later);
+        let mut prior = conditions(&[], Timestamp::UNIX_EPOCH);
+        for kind in ["Odd", "Ready"] {
+            let value = Status::from(kind == "Odd");
+            condition::set(&mut prior, kind, value, ("", ""), Timestamp::UNIX_EPOCH);
+        }
+        let next = conditions(&prior, later);
         assert!(condition::is_true(&next, "Odd"));
         assert_eq!(
             condition::find(&next, "Ready").unwrap().since(),

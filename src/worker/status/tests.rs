@@ -17,6 +17,10 @@ struct Case {
 }
 
 impl Case {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "cases read better without `&`"
+    )]
     fn new(spec: Value) -> Self {
         let pod = pod(&spec);
         let start = Instant::now();
@@ -55,6 +59,7 @@ impl Case {
             prior,
             pod_ip: Some("10.64.0.2".parse().unwrap()),
             host_ip: "127.0.0.1".parse().unwrap(),
+            is_leaving: false,
         };
         pod_status(&observed, Timestamp::from_second(seconds).unwrap())
     }

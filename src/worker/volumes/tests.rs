@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::worker::plan::tests::pod;
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "cases read better without `&`"
+)]
 fn build_one(volume: Value) -> Result<VolumeSource, Error> {
     let mut pod = pod(&json!({"containers": [{"name": "m", "image": "m"}], "volumes": [volume]}));
     pod.metadata.labels = Some(BTreeMap::from([("app".into(), "x".into())]));

@@ -2,7 +2,8 @@
 //!
 //! The handler is looked up for each request, so that a connection outlives a restart of the
 //! container behind it. A request that no guest saw is answered `503` with `X-Wasmorch-Retriable`,
-//! and the router sends it elsewhere.
+//! and the router sends it elsewhere. What a guest leaves of a body is read here, so that the
+//! connection is good for the next request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::Wire;
 use crate::errors::chain;
 use crate::router::tunnel::RETRIABLE;
 use crate::runtime::PodSandbox;
-use crate::runtime::http::{Body, Error};
+use crate::runtime::http::{Body, Error, Unread};
 
 /// Routers keep connections open; one that says nothing for this long is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
@@ -27,8 +28,11 @@ const HEADERS: usize = 128;
 const BUFFER: usize = 64 << 10;
 
 pub(super) async fn serve(stream: TcpStream, sandbox: Arc<PodSandbox>, port: u16, wire: Arc<Wire>) {
+    let unread = Arc::new(Unread::default());
+    let lender = Arc::clone(&unread);
     let service = service_fn(move |request: Request<Incoming>| {
         let (sandbox, wire) = (Arc::clone(&sandbox), Arc::clone(&wire));
+        let request = request.map(|body| lender.lend(body));
         async move { Ok::<_, Infallible>(answer(&sandbox, port, &wire, request).await) }
     });
     let connection = http1::Builder::new()
@@ -39,8 +43,12 @@ pub(super) async fn serve(stream: TcpStream, sandbox: Arc<PodSandbox>, port: u16
         .pipeline_flush(true)
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        tracing::trace!(error = %chain(&error), "wire connection");
+    let ended = tokio::select! {
+        ended = connection => ended,
+        () = unread.read() => Ok(()),
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %chain(&error), "wire connection");
     }
 }
 
@@ -48,13 +56,13 @@ async fn answer(
     sandbox: &PodSandbox,
     port: u16,
     wire: &Wire,
-    request: Request<Incoming>,
+    request: Request<Body>,
 ) -> Response<Body> {
     let handler = match sandbox.http_handler(port) {
         Some(handler) if wire.fence.is_open() => handler,
         Some(_) | None => return unseen("no handler\n"),
     };
-    match handler.call(request.map(Body::incoming)).await {
+    match handler.call(request).await {
         Ok(response) => response,
         Err(error) => refuse(&error),
     }

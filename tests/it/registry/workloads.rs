@@ -240,15 +240,8 @@ async fn a_pod_is_bound_once() {
     assert_eq!(bound["spec"]["nodeName"], "dev-1");
     assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
 
-    fixture.created("pods", pod("a")).await;
-    let binding = |name: &str| ("default".to_owned(), name.to_owned(), "dev-3".to_owned());
-    let results = fixture
-        .registry
-        .bind_all(vec![binding("a"), binding("web"), binding("none")])
-        .await;
-    assert!(results[0].is_ok());
-    assert!(matches!(results[1], Err(Error::Conflict { .. })));
-    assert!(matches!(results[2], Err(Error::NotFound { .. })));
+    let unknown = fixture.registry.bind("default", "none", None, "dev-3");
+    assert!(matches!(unknown.await, Err(Error::NotFound { .. })));
 }
 
 #[tokio::test]

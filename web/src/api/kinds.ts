@@ -22,12 +22,13 @@ export interface Condition {
   reason?: string;
   message?: string;
   lastTransitionTime?: string;
+  lastHeartbeatTime?: string;
 }
 
 export interface ContainerState {
   waiting?: { reason?: string; message?: string };
   running?: { startedAt?: string };
-  terminated?: { exitCode: number; reason?: string; message?: string };
+  terminated?: { exitCode: number; reason?: string; message?: string; finishedAt?: string };
 }
 
 export interface ContainerStatus {
@@ -38,8 +39,14 @@ export interface ContainerStatus {
   lastState?: ContainerState;
 }
 
+export interface Container {
+  name: string;
+  image: string;
+  resources?: { requests?: Record<string, string> };
+}
+
 export interface Pod extends KubeObject {
-  spec: { nodeName?: string; containers: { name: string; image: string }[]; initContainers?: { name: string }[] };
+  spec: { nodeName?: string; containers: Container[]; initContainers?: Container[] };
   status?: {
     phase?: string;
     reason?: string;

@@ -11,17 +11,18 @@ export interface Upload {
   file: File;
 }
 
-export async function upload({ namespace, name, replicas, port, file }: Upload): Promise<void> {
+export async function upload({ namespace, name, replicas, port, file }: Upload, signal: AbortSignal): Promise<void> {
   const form = new FormData();
   form.set('name', name);
   form.set('replicas', String(replicas));
   form.set('port', String(port));
   form.set('module', file, `${name}.wasm`);
-  await request(`/apis/wasmorch.dev/v1/namespaces/${namespace}/uploads`, { method: 'POST', body: form });
+  await request(`/apis/wasmorch.dev/v1/namespaces/${namespace}/uploads`, { method: 'POST', body: form, signal });
 }
 
-/** A module's name out of a file's: lower case, `-` for everything else. */
+/** A name for module, Deployment and Service out of a file's: lower case, a letter first, `-` for everything else. */
 export function nameFrom(file: string): string {
   const stem = file.replace(/\.wasm$/i, '').toLowerCase();
-  return stem.replaceAll(/[^a-z0-9]+/g, '-').replaceAll(/^-+|-+$/g, '').slice(0, 50) || 'app';
+  const plain = stem.replaceAll(/[^a-z0-9]+/g, '-').slice(0, 46).replaceAll(/^-+|-+$/g, '');
+  return /^[a-z]/.test(plain) ? plain : ['app', plain].filter(Boolean).join('-');
 }

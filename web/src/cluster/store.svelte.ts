@@ -3,44 +3,58 @@
 // Changes are collected and shown at most four times a second (the first snapshot at once): a burst
 // of a thousand pod updates costs one render. Objects are never made deeply reactive; each view is
 // one `$state.raw` array that is replaced when its contents changed.
+//
+// The whole cluster is watched, whichever namespace is chosen: a node's load is that of all its pods.
 
 import type { Deployment, KubeEvent, KubeObject, Namespace, Node, Pod } from '../api/kinds';
+import type { ApiError } from '../api/request';
 import { type Change, type State, Watch } from '../api/watch';
+import { lastSeen } from './happenings';
+import { shown } from './pods';
 
 const FLUSH_MS = 250;
-const MOST_EVENTS = 200;
 
 class Collection<T extends KubeObject> {
   items = $state.raw<T[]>([]);
   loaded = $state(false);
   state = $state<State>('connecting');
+  refusal = $state.raw<ApiError | null>(null);
   #byUid = new Map<string, T>();
   #dirty = false;
   #watch: Watch<T> | null = null;
 
-  constructor(private readonly order: (a: T, b: T) => number) {}
+  constructor(
+    private readonly path: string,
+    private readonly order: (a: T, b: T) => number,
+  ) {}
 
-  open(path: string, schedule: () => void): void {
+  open(schedule: () => void): void {
     this.close();
-    this.#byUid.clear();
-    this.items = [];
-    this.loaded = false;
     this.#watch = new Watch<T>(
-      path,
+      this.path,
       (change) => {
         apply(this.#byUid, change);
         this.#dirty = true;
         if (change.type === 'snapshot') this.flush();
         else schedule();
       },
-      (state) => (this.state = state),
+      (state, refusal) => {
+        this.state = state;
+        this.refusal = refusal ?? null;
+      },
     );
     this.#watch.start();
   }
 
+  /** Forgets everything: who signs in next may not be who signed out. */
   close(): void {
     this.#watch?.stop();
     this.#watch = null;
+    this.#byUid.clear();
+    this.items = [];
+    this.loaded = false;
+    this.state = 'connecting';
+    this.refusal = null;
   }
 
   flush(): void {
@@ -65,41 +79,48 @@ export function apply<T extends KubeObject>(byUid: Map<string, T>, change: Chang
   }
 }
 
+// Names are ASCII: comparing letters is right, and many times faster than a collation.
+const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+
 const byName = (a: KubeObject, b: KubeObject) =>
-  (a.metadata.namespace ?? '').localeCompare(b.metadata.namespace ?? '') || a.metadata.name.localeCompare(b.metadata.name);
+  compare(a.metadata.namespace ?? '', b.metadata.namespace ?? '') || compare(a.metadata.name, b.metadata.name);
 
-export const lastSeen = (event: KubeEvent) => event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp ?? '';
-
-const newestFirst = (a: KubeEvent, b: KubeEvent) => lastSeen(b).localeCompare(lastSeen(a)) || byName(a, b);
+const newestFirst = (a: KubeEvent, b: KubeEvent) => compare(lastSeen(b), lastSeen(a)) || byName(a, b);
 
 export class Cluster {
+  /** The chosen one; empty for all. */
   namespace = $state('');
-  nodes = new Collection<Node>(byName);
-  pods = new Collection<Pod>(byName);
-  deployments = new Collection<Deployment>(byName);
-  events = new Collection<KubeEvent>(newestFirst);
-  namespaces = new Collection<Namespace>(byName);
+  nodes = new Collection<Node>('/api/v1/nodes', byName);
+  pods = new Collection<Pod>('/api/v1/pods', byName);
+  deployments = new Collection<Deployment>('/apis/apps/v1/deployments', byName);
+  events = new Collection<KubeEvent>('/api/v1/events', newestFirst);
+  namespaces = new Collection<Namespace>('/api/v1/namespaces', byName);
   #timer: ReturnType<typeof setTimeout> | null = null;
 
   readonly state = $derived.by((): State => {
-    const states = [this.nodes.state, this.pods.state, this.events.state];
+    const states = this.#all().map((collection) => collection.state);
     return (['denied', 'lost', 'connecting'] as const).find((state) => states.includes(state)) ?? 'live';
   });
+  /** Why the server ended the session. */
+  readonly refusal = $derived(this.#all().find((collection) => collection.refusal)?.refusal ?? null);
 
-  readonly recentEvents = $derived(this.events.items.slice(0, MOST_EVENTS));
+  readonly allPods = $derived(this.pods.items.map(shown));
+  readonly podsHere = $derived(this.allPods.filter(({ pod }) => this.#isHere(pod)));
+  readonly deploymentsHere = $derived(this.deployments.items.filter((item) => this.#isHere(item)));
+  readonly eventsHere = $derived(this.events.items.filter((item) => this.#isHere(item)));
 
-  open(namespace: string): void {
-    this.namespace = namespace;
-    const inside = namespace ? `/namespaces/${namespace}` : '';
-    this.nodes.open('/api/v1/nodes', this.#schedule);
-    this.namespaces.open('/api/v1/namespaces', this.#schedule);
-    this.pods.open(`/api/v1${inside}/pods`, this.#schedule);
-    this.deployments.open(`/apis/apps/v1${inside}/deployments`, this.#schedule);
-    this.events.open(`/api/v1${inside}/events`, this.#schedule);
+  open(): void {
+    for (const collection of this.#all()) collection.open(this.#schedule);
   }
 
   close(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
     for (const collection of this.#all()) collection.close();
+  }
+
+  #isHere(object: KubeObject): boolean {
+    return this.namespace === '' || object.metadata.namespace === this.namespace;
   }
 
   #all() {

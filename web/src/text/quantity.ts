@@ -10,3 +10,15 @@ export function quantity(text: string | undefined): number {
   const unit = UNITS[match?.[2] ?? 'x'];
   return match && unit !== undefined ? Number(match[1]) * unit : 0;
 }
+
+/** A number of cores or bytes as people say it: `0.25`, `1.5 GiB`. */
+export function humanCores(cores: number): string {
+  return String(Math.round(cores * 100) / 100);
+}
+
+export function humanBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  const step = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
+  const value = bytes / 2 ** (10 * step);
+  return `${value < 10 && step > 0 ? Math.round(value * 10) / 10 : Math.round(value)} ${units[step]}`;
+}

@@ -232,6 +232,7 @@ impl P1 {
             truncate: open.flags & 8 != 0,
             read: open.rights & FD_READ != 0,
             write: open.rights & FD_WRITE != 0,
+            mutate: false,
         };
         let descriptor = self
             .table

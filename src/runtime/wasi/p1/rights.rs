@@ -47,7 +47,7 @@ pub(super) fn of(object: &Object) -> (u64, u64) {
             let access = Access {
                 read: true,
                 write: mutate,
-                mutate,
+                ..directory.descriptor.access()
             };
             return (base, base | file_rights(access));
         }

@@ -249,9 +249,7 @@ impl types::HostDescriptor for FsView<'_> {
         flags: types::DescriptorFlags,
     ) -> FsResult<Handle> {
         let options = open_options(follows(path_flags), open_flags, flags)?;
-        let base = self.get(&fd)?;
-        base.may_grant(flags.contains(types::DescriptorFlags::MUTATE_DIRECTORY))?;
-        let opened = base.open_at(&path, options)?;
+        let opened = self.get(&fd)?.open_at(&path, options)?;
         let rep = self.push(opened).map_err(FsError::trap)?;
         Ok(Resource::new_own(rep))
     }

@@ -269,11 +269,7 @@ impl<U> types::HostDescriptorWithStore<U> for HasFs {
         flags: types::DescriptorFlags,
     ) -> FilesystemResult<Handle> {
         let options = open_options(follows(path_flags), open_flags, flags)?;
-        let mutate = flags.contains(types::DescriptorFlags::MUTATE_DIRECTORY);
-        let opened = on(store, &fd, |base| {
-            base.may_grant(mutate)?;
-            base.open_at(&path, options)
-        })?;
+        let opened = on(store, &fd, |base| base.open_at(&path, options))?;
         let rep = store.with(|mut store| store.get().push(opened));
         Ok(Resource::new_own(rep.map_err(FilesystemError::trap)?))
     }

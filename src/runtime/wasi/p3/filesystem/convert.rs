@@ -67,7 +67,7 @@ pub(super) fn flags_of(descriptor: &Descriptor) -> DescriptorFlags {
         (access.read, DescriptorFlags::READ),
         (access.write, DescriptorFlags::WRITE),
         (
-            is_directory && access.mutate,
+            is_directory && access.tells_mutate,
             DescriptorFlags::MUTATE_DIRECTORY,
         ),
     ];
@@ -97,6 +97,7 @@ pub(super) fn open_options(
         directory: open.contains(OpenFlags::DIRECTORY),
         read: flags.contains(DescriptorFlags::READ),
         write: flags.contains(DescriptorFlags::WRITE),
+        mutate: flags.contains(DescriptorFlags::MUTATE_DIRECTORY),
     })
 }
 
