@@ -9,7 +9,7 @@ mod mirror;
 mod watch;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, Uri};
@@ -22,6 +22,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use secrecy::ExposeSecret as _;
 use tower::ServiceBuilder;
 
 use crate::api::image::Digest;
@@ -76,6 +77,17 @@ pub enum Error {
 
 /// The header by which a joining worker says its node's name.
 pub const NODE_HEADER: HeaderName = HeaderName::from_static("x-wasmorch-node");
+
+/// The bearer token of a kubeconfig that wasmorch wrote: its one user's.
+pub fn token_in(path: &Path) -> Result<Option<String>, Error> {
+    let kubeconfig = Kubeconfig::read_from(path).map_err(|source| Error::ReadKubeconfig {
+        path: path.to_owned(),
+        source,
+    })?;
+    let user = kubeconfig.auth_infos.first();
+    let token = user.and_then(|user| user.auth_info.as_ref()?.token.as_ref());
+    Ok(token.map(|token| token.expose_secret().to_owned()))
+}
 
 /// Builds a client.
 pub async fn connect(login: &Login) -> Result<Client, Error> {

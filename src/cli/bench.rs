@@ -82,16 +82,8 @@ impl Target {
                 .parse()
                 .with_context(|| format!("parse {url}"))
         };
-        let kubeconfig = kube::config::Kubeconfig::read_from(self.dir.join("kubeconfig"))
-            .context("read the kubeconfig")?;
-        let user = kubeconfig
-            .auth_infos
-            .first()
-            .and_then(|user| user.auth_info.as_ref());
-        let token = user
-            .and_then(|user| user.token.as_ref())
-            .context("the kubeconfig holds no token")?;
-        let token = secrecy::ExposeSecret::expose_secret(token).to_owned();
+        let token = crate::client::token_in(&self.dir.join("kubeconfig"))?;
+        let token = token.context("the kubeconfig holds no token")?;
         let processes = state["processes"].as_object();
         let processes = processes.context("dev.json names no processes")?;
         let processes = processes.iter().map(|(name, process)| {

@@ -13,6 +13,7 @@ mod cluster;
 mod controllers;
 mod journeys;
 mod modules;
+mod no_cluster;
 mod registry;
 mod router;
 mod runtime_fs;

@@ -9,22 +9,22 @@
 use std::future::poll_fn;
 use std::io::{self, Read as _, Write as _};
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wasmorch::runtime::budget::Budget;
 use wasmorch::runtime::net::{
-    ClusterNetwork, Conn, Duplex, Error, Fabric, FabricConfig, Family, Incarnation, PodNet,
-    PodNetConfig, Route, Shutdown, TcpListener, TcpSocket, UdpSocket,
+    Conn, Error, Fabric, FabricConfig, Family, Incarnation, PodNet, PodNetConfig, Shutdown,
+    TcpListener, TcpSocket, UdpSocket,
 };
-use wasmorch::runtime::spec::Protocol;
 use wasmorch::tasks::TaskGroup;
+
+use crate::no_cluster::NoCluster;
 
 /// One call; the first number is the socket it is made on.
 #[derive(Clone, Copy, Debug)]
@@ -187,28 +187,8 @@ impl Net for Kernel {
     }
 }
 
-struct Nobody;
-
-impl ClusterNetwork for Nobody {
-    fn resolve(&self, _namespace: &str, _name: &str) -> Option<Vec<IpAddr>> {
-        None
-    }
-
-    fn route(&self, _from: IpAddr, _to: SocketAddr, _protocol: Protocol) -> Route {
-        Route::Refused
-    }
-
-    fn dial_pod(
-        &self,
-        _from: SocketAddr,
-        _to: SocketAddr,
-    ) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
-        Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
-    }
-}
-
 fn pod(memory: &Arc<Budget>) -> Arc<PodNet> {
-    let fabric = Fabric::new(FabricConfig::new(Arc::new(Nobody), TaskGroup::new()));
+    let fabric = Fabric::new(FabricConfig::new(Arc::new(NoCluster), TaskGroup::new()));
     let config = PodNetConfig {
         namespace: "default".to_owned(),
         hostname: "pod".to_owned(),

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 
 use super::DevArgs;
 use super::child::Child;
+use crate::client;
 
 const LOCK: &str = "dev.lock";
 const STATE: &str = "dev.json";
@@ -108,16 +109,9 @@ impl Layout {
 
     /// The bearer token out of the kubeconfig that the server wrote.
     pub fn admin_token(&self) -> anyhow::Result<String> {
-        let config = kube::config::Kubeconfig::read_from(self.kubeconfig())
-            .context("read the cluster's kubeconfig")?;
-        let user = config
-            .auth_infos
-            .first()
-            .and_then(|user| user.auth_info.as_ref());
-        let token = user
-            .and_then(|user| user.token.as_ref())
-            .context("the kubeconfig holds no token")?;
-        Ok(secrecy::ExposeSecret::expose_secret(token).to_owned())
+        let kubeconfig = self.kubeconfig();
+        let token = client::token_in(&kubeconfig)?;
+        token.with_context(|| format!("{} holds no token", kubeconfig.display()))
     }
 
     pub fn write_state(&self, state: &serde_json::Value) -> anyhow::Result<()> {

@@ -131,7 +131,7 @@ async fn who_stops_reading_ends_the_guest_and_so_does_a_kill() {
     // A client that never reads holds the exit up for a moment, not for ever.
     let unread = get(&served.handler).await.unwrap();
     served.container.kill();
-    assert!(matches!(text(body).await, Err(Error::Stopping)));
+    assert!(matches!(text(body).await, Err(Error::Killed)));
     let exit = ended(&served.container).await;
     assert_eq!((exit.code, exit.reason), (137, ExitReason::Killed));
     drop(unread);
