@@ -4,7 +4,7 @@
 //! wants), `probes` and `restart` (when to ask and when to try again) and `status` (what to say)
 //! around it. `pod_worker` drives one machine, `pod_workers` all of them. Beside them stand the
 //! components that they use: `images`, `objects`, `volumes`, `env`, `logs`, `addresses`,
-//! `checkpoint`, `events`, `status_sender`. `network` and `wire` are the data plane, `node`, `fence`
+//! `checkpoint`, `claim`, `events`, `status_sender`. `network` and `wire` are the data plane, `node`, `fence`
 //! and `server` the worker's face to the control plane.
 //!
 //! The worker is an ordinary API client. While the control plane is away pods go on, probes go on,
@@ -16,6 +16,7 @@
 pub mod address_pool;
 pub mod addresses;
 pub mod checkpoint;
+pub mod claim;
 pub mod context;
 pub mod env;
 pub mod events;
@@ -55,6 +56,7 @@ use kube::Client;
 
 use self::address_pool::AddressPool;
 use self::checkpoint::Checkpoint;
+use self::claim::Claim;
 use self::context::{Context, Directory};
 use self::feeds::{either, follow_cidr, refresh_ticks, wire_secret};
 use self::fence::Fence;
@@ -112,6 +114,8 @@ pub enum Error {
     Images(#[source] io::Error),
     #[error(transparent)]
     Checkpoints(#[from] checkpoint::Error),
+    #[error(transparent)]
+    Claim(#[from] claim::Error),
     #[error("start the wire's threads")]
     Wire(#[source] io::Error),
     #[error("the worker was stopped before it had started")]
@@ -133,9 +137,12 @@ pub struct Worker {
     listeners: Listeners,
     server: Server,
     server_address: SocketAddr,
+    claim: Arc<Claim>,
 }
 
 const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long the control plane may take to hear the last statuses; it may be gone, too.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Binds, loads, prepares; nothing runs yet.
@@ -148,6 +155,7 @@ impl Worker {
         if !config.address.is_loopback() {
             return Err(Error::NotLoopback(config.address));
         }
+        let claim = Arc::new(Claim::take(&config.data_dir).await?);
         let wire = SocketAddr::new(config.address, config.wire_port);
         let listen = |address| move |source| Error::Listen { address, source };
         let listeners = Listeners::bind(wire, config.wire_threads).map_err(listen(wire))?;
@@ -176,6 +184,7 @@ impl Worker {
             listeners,
             server,
             server_address,
+            claim,
         })
     }
 
@@ -192,6 +201,8 @@ impl Worker {
     /// Runs until the group is cancelled or an organ panics, then drains.
     pub async fn run(self) -> Result<(), Error> {
         let (tasks, organs) = (self.tasks.clone(), self.organs.clone());
+        // Given up last: until then there may be something to write.
+        let _claim = Arc::clone(&self.claim);
         let result = self.serve().await;
         tasks.cancel();
         if !organs.shutdown(SHUTDOWN).await {
@@ -321,12 +332,12 @@ impl Worker {
 /// Stops the pods and sends what they said last. Nothing is deleted: the pods stay bound here, and
 /// the next start, or their controllers, see to them.
 async fn shut_down(pods: &PodWorkers, context: &Context) {
-    let leaving = async {
-        pods.stop().await;
-        context.statuses.drained().await;
-    };
-    if tokio::time::timeout(SHUTDOWN, leaving).await.is_err() {
+    if tokio::time::timeout(SHUTDOWN, pods.stop()).await.is_err() {
         tracing::warn!("some pods did not stop in time");
+    }
+    let told = context.statuses.drained();
+    if tokio::time::timeout(LAST_WORD, told).await.is_err() {
+        tracing::debug!("the control plane did not hear the last statuses");
     }
     context.checkpoints.flush();
 }

@@ -3,10 +3,10 @@
 mod deaths;
 mod dev;
 
-use futures::{Stream, StreamExt as _};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
 use kube::runtime::wait::{await_condition, conditions};
+use reqwest::Method;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Load, PATIENCE, until};
@@ -89,104 +89,19 @@ async fn the_demo_shop_sells() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_server_is_not_missed_and_forgets_nothing() {
-    let cluster = with_hello(3).await;
-    let api: Api<ConfigMap> = Api::default_namespaced(cluster.client.clone());
-    for number in 0..50 {
-        let map = serde_json::from_value(json!({"metadata": {"name": format!("kept-{number}")}, "data": {"n": number.to_string()}})).unwrap();
-        api.create(&PostParams::default(), &map).await.unwrap();
-    }
-    let before: u64 = api
-        .list(&ListParams::default())
-        .await
-        .unwrap()
-        .metadata
-        .resource_version
-        .unwrap()
-        .parse()
-        .unwrap();
-    let load = Load::start(cluster.ingress(), "hello.default.localhost", 8);
-    load.serve(200).await;
-    let killed = cluster.pid("server");
-    cluster.kill("server");
-    load.serve(300).await;
-    cluster.wait_for_restart("server", killed).await;
-    let after = until("the API to answer again", async || {
-        api.list(&ListParams::default()).await.ok()
-    })
-    .await;
-    assert_eq!(
-        after
-            .items
-            .iter()
-            .filter(|map| map.metadata.name.as_ref().unwrap().starts_with("kept-"))
-            .count(),
-        50
-    );
-    assert!(
-        after
-            .metadata
-            .resource_version
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            >= before
-    );
-    // A watch from before the death goes on: what it sees first is what was written after.
-    let stream = api
-        .watch(&WatchParams::default(), &before.to_string())
-        .await
-        .unwrap();
-    let map = serde_json::from_value(json!({"metadata": {"name": "after"}})).unwrap();
-    let created = api.create(&PostParams::default(), &map).await.unwrap();
-    assert!(
-        created
-            .metadata
-            .resource_version
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            > before
-    );
-    tokio::time::timeout(PATIENCE, until_added(stream, "after"))
-        .await
-        .unwrap();
-    load.serve(200).await;
-    load.stop_without_failures().await;
-    // The workers are still known, and none of the pods was started again.
-    for pod in cluster.pods("app=hello").await {
-        assert_eq!(
-            pod.status.unwrap().container_statuses.unwrap()[0].restart_count,
-            0
-        );
-    }
-}
-
-async fn until_added(
-    stream: impl Stream<Item = kube::Result<WatchEvent<ConfigMap>>>,
-    wanted: &str,
-) {
-    let mut stream = std::pin::pin!(stream);
-    loop {
-        match stream.next().await.unwrap().unwrap() {
-            WatchEvent::Added(map) if map.metadata.name.as_deref() == Some(wanted) => return,
-            WatchEvent::Error(error) => panic!("{error:?}"),
-            WatchEvent::Added(_)
-            | WatchEvent::Modified(_)
-            | WatchEvent::Deleted(_)
-            | WatchEvent::Bookmark(_) => {}
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_update_and_its_undo_fail_no_request() {
     let cluster = with_hello(4).await;
-    let load = Load::start(cluster.ingress(), "hello.default.localhost", 8);
-    load.serve(200).await;
+    let host = "hello.default.localhost";
+    let reads = Load::start(cluster.ingress(), host, 6);
+    let writes = Load::of(Method::POST, cluster.ingress(), (host, "/echo"), 3);
+    let serve = async || {
+        reads.serve(200).await;
+        writes.serve(100).await;
+    };
+    serve().await;
     cluster.apply(&hello("hello", 4, "two"));
     cluster.wait_for_rollout("hello").await;
-    load.serve(200).await;
+    serve().await;
     assert!(
         cluster
             .get("hello.default.localhost", "/")
@@ -205,8 +120,31 @@ async fn a_rolling_update_and_its_undo_fail_no_request() {
     })
     .await;
     cluster.wait_for_rollout("hello").await;
-    load.serve(200).await;
+    serve().await;
+    reads.stop_without_failures().await;
+    writes.stop_without_failures().await;
+}
+
+/// Services that call each other are rolled out under those who call them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_is_not_seen_by_other_services() {
+    let cluster = Cluster::start(&["--demo"]).await;
+    let load = Load::of(Method::GET, cluster.ingress(), ("127.0.0.1", "/catalog"), 6);
+    let orders = Load::of(
+        Method::POST,
+        cluster.ingress(),
+        ("127.0.0.1", "/orders/w-1"),
+        3,
+    );
+    load.serve(100).await;
+    for name in ["catalog", "inventory", "orders", "gateway"] {
+        cluster.wasmorch(&["rollout", "restart", &format!("deployment/{name}")]);
+        cluster.wait_for_rollout(name).await;
+        load.serve(50).await;
+        orders.serve(30).await;
+    }
     load.stop_without_failures().await;
+    orders.stop_without_failures().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,9 +73,11 @@ test('a deleted pod disappears and another one comes', async (page) => {
 
 test('a killed worker is seen on the map, and its return', async (page) => {
   const node = 'dev-2';
-  await cluster.keepDown(node, 'a node that is not ready', () => page.locator(`[data-node="${node}"][data-ready="false"]`).count());
-  await page.getByTestId('health').filter({ hasText: `1 node not ready: ${node}` }).waitFor();
-  await review(page, 'worker-killed', [DESK, PHONE]);
+  await cluster.keepDown(node, async () => {
+    await page.locator(`[data-node="${node}"][data-ready="false"]`).waitFor({ timeout: 30_000 });
+    await page.getByTestId('health').filter({ hasText: `1 node not ready: ${node}` }).waitFor();
+    await review(page, 'worker-killed', [DESK, PHONE]);
+  });
   await page.locator(`[data-node="${node}"][data-ready="true"]`).waitFor({ timeout: 60_000 });
   await healthy(page);
 });
@@ -83,11 +85,13 @@ test('a killed worker is seen on the map, and its return', async (page) => {
 test('a killed server leaves the picture, and the page goes on by itself', async (page) => {
   await page.evaluate(() => (window.notReloaded = true));
   const before = await page.getByTestId('pod-row').count();
-  await cluster.keepDown('server', 'a page that reconnects', () => connection(page, 'lost').count());
-  await page.locator('main.stale').waitFor();
-  const after = await page.getByTestId('pod-row').count();
-  if (before === 0 || after !== before) throw new Error(`${before} pods before the server was gone, ${after} after`);
-  await review(page, 'reconnecting', [DESK, PHONE]);
+  await cluster.keepDown('server', async () => {
+    await connection(page, 'lost').waitFor({ timeout: 30_000 });
+    await page.locator('main.stale').waitFor();
+    const after = await page.getByTestId('pod-row').count();
+    if (before === 0 || after !== before) throw new Error(`${before} pods before the server was gone, ${after} after`);
+    await review(page, 'reconnecting', [DESK, PHONE]);
+  });
   await connection(page, 'live').waitFor({ timeout: 60_000 });
   await healthy(page);
   await cluster.pod('default', 'after-the-restart', { containers: [{ name: 'main', image: 'nobody' }] });
@@ -96,6 +100,12 @@ test('a killed server leaves the picture, and the page goes on by itself', async
   await row(page, 'after-the-restart').waitFor({ state: 'detached', timeout: 30_000 });
   if (!(await page.evaluate(() => window.notReloaded))) throw new Error('the page was loaded anew');
 }, /WebSocket|ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED_ENCODING/);
+
+test('a server that hangs is noticed though its connections stay', async (page) => {
+  await cluster.freeze('server', () => connection(page, 'lost').waitFor({ timeout: 60_000 }));
+  await connection(page, 'live').waitFor({ timeout: 60_000 });
+  await healthy(page);
+}, /WebSocket/);
 
 test('a dropped .wasm becomes a ready pod that answers', async (page) => {
   await drop(page, 'Hello Drop.wasm', hello);
@@ -242,7 +252,7 @@ try {
       await page.goto('about:blank');
       await page.emulateMedia({ colorScheme: 'light' });
       await page.setViewportSize(DESK);
-      await page.goto(address.replace(/#.*/, `#token=${cluster.token()}`));
+      await cluster.until('a server', () => page.goto(address.replace(/#.*/, `#token=${cluster.token()}`)).then(() => true, () => false));
     }
     problems = [];
   }

@@ -58,10 +58,11 @@ export class Cluster {
     killProcess(this.pid(name));
   }
 
-  /** Kills a process as often as it returns, until `check` holds. */
-  async keepDown(name, what, check) {
+  /** Kills a process as often as it returns, while `run` runs. */
+  async keepDown(name, run) {
+    let done = false;
     let killed = 0;
-    await this.until(what, async () => {
+    const killing = this.until('end of the outage', () => {
       const pid = this.pid(name);
       if (pid !== killed) {
         try {
@@ -71,8 +72,26 @@ export class Cluster {
         }
         killed = pid;
       }
-      return check();
-    });
+      return done;
+    }, 120);
+    try {
+      await Promise.race([run(), killing]);
+    } finally {
+      done = true;
+      await killing;
+    }
+  }
+
+  /** Stops a process as a debugger would, while `run` runs: it holds its connections and says nothing. */
+  async freeze(name, run) {
+    const pid = this.pid(name);
+    if (!(pid > 1)) throw new Error(`no process to stop: ${pid}`);
+    process.kill(pid, 'SIGSTOP');
+    try {
+      await run();
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
   }
 
   #tokens() {

@@ -140,7 +140,7 @@ describe('events', () => {
       [
         event('b', 58, 'Assigned b to dev-1'),
         event('a', 57, 'Assigned a to dev-1'),
-        event('c', 50, 'Back-off', 'Warning', 14),
+        event('c', 56, 'Back-off', 'Warning', 14),
         event('d', 2, 'Long ago', 'Warning'),
       ],
       now,

@@ -103,7 +103,10 @@ impl Shared {
     }
 
     async fn ask(&self, client: &reqwest::Client) -> Result<(), String> {
-        let request = client.request(self.method.clone(), &self.url);
+        let mut request = client.request(self.method.clone(), &self.url);
+        if self.method == Method::POST {
+            request = request.body("an order");
+        }
         let sent = request.header("host", &self.host).send().await;
         let answer = sent.map_err(|error| format!("{error:?}"))?;
         let status = answer.status();

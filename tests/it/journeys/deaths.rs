@@ -1,13 +1,19 @@
 //! `kill -9` of each process of a cluster under load: who notices, and for how long.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Pod;
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, ListParams, PostParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
 use reqwest::Method;
+use serde_json::json;
 
 use super::{run_hello, with_hello};
-use crate::cluster::{Cluster, Load, until};
+use crate::cluster::{Cluster, Load, PATIENCE, until};
 
 const HELLO: &str = "hello.default.localhost";
 
@@ -134,5 +140,116 @@ async fn a_killed_router_comes_back_and_serves() {
     assert!(
         said.contains("router died") && said.contains("router is back"),
         "{said}"
+    );
+}
+
+fn map(name: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
+}
+
+fn revision(map: &ConfigMap) -> u64 {
+    let version = map.metadata.resource_version.as_ref();
+    version.unwrap().parse().unwrap()
+}
+
+/// What the API has acknowledged, by name.
+type Acknowledged = Arc<Mutex<BTreeMap<String, u64>>>;
+
+/// Creates as fast as it is answered, until it is not.
+async fn write(api: Api<ConfigMap>, numbers: Arc<AtomicU64>, acknowledged: Acknowledged) {
+    loop {
+        let name = format!("kept-{}", numbers.fetch_add(1, Ordering::Relaxed));
+        match api.create(&PostParams::default(), &map(&name)).await {
+            Ok(created) => {
+                let revision = revision(&created);
+                acknowledged.lock().unwrap().insert(name, revision);
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// Follows a watch until it has brought this object; it must go on from where it was.
+async fn until_seen(
+    events: &mut (impl Stream<Item = watcher::Result<watcher::Event<ConfigMap>>> + Unpin),
+    wanted: &str,
+) {
+    loop {
+        match events.next().await.unwrap() {
+            Ok(watcher::Event::Apply(map)) if map.metadata.name.as_deref() == Some(wanted) => {
+                return;
+            }
+            Ok(watcher::Event::Init) => panic!("the watch began anew instead of going on"),
+            // The server is away.
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// Nobody who uses a service notices; nothing that was acknowledged is lost, not even what was
+/// acknowledged in the last moment; revisions and watches go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_is_not_missed_and_forgets_nothing() {
+    let cluster = with_hello(3).await;
+    let api: Api<ConfigMap> = Api::default_namespaced(cluster.client.clone());
+    let reads = Load::start(cluster.ingress(), HELLO, 6);
+    let writes = Load::of(Method::POST, cluster.ingress(), (HELLO, "/echo"), 3);
+    let events = watcher(api.clone(), watcher::Config::default()).default_backoff();
+    let mut events = Box::pin(events);
+    while !matches!(events.next().await, Some(Ok(watcher::Event::InitDone))) {}
+    let (numbers, acknowledged) = (Arc::default(), Acknowledged::default());
+    for round in 0..2 {
+        let writing =
+            (0..8).map(|_| write(api.clone(), Arc::clone(&numbers), Arc::clone(&acknowledged)));
+        let killing = async {
+            let wanted = acknowledged.lock().unwrap().len() + 60;
+            until("objects to be written", async || {
+                (acknowledged.lock().unwrap().len() >= wanted).then_some(())
+            })
+            .await;
+            let killed = cluster.pid("server");
+            cluster.kill("server");
+            killed
+        };
+        let (killed, _) = tokio::join!(killing, futures::future::join_all(writing));
+        reads.serve(200).await;
+        cluster.wait_for_restart("server", killed).await;
+        let listed = until("the API to answer again", async || {
+            api.list(&ListParams::default()).await.ok()
+        })
+        .await;
+        let listed: BTreeMap<String, u64> = listed
+            .iter()
+            .map(|map| (map.metadata.name.clone().unwrap(), revision(map)))
+            .collect();
+        let newest = {
+            let acknowledged = acknowledged.lock().unwrap();
+            for (name, revision) in acknowledged.iter() {
+                assert_eq!(listed.get(name), Some(revision), "{name}");
+            }
+            acknowledged.values().copied().max().unwrap()
+        };
+        let name = format!("after-{round}");
+        let created = api
+            .create(&PostParams::default(), &map(&name))
+            .await
+            .unwrap();
+        assert!(revision(&created) > newest);
+        let seen = until_seen(&mut events, &name);
+        cluster
+            .wait_within(PATIENCE, "event of a resumed watch", seen)
+            .await;
+    }
+    reads.serve(100).await;
+    let count = acknowledged.lock().unwrap().len();
+    let read = reads.stop_without_failures().await;
+    let written = writes.stop_without_failures().await;
+    eprintln!(
+        "{count} objects kept over two deaths of the server; {read} reads and {written} writes, none failed"
+    );
+    let pods = cluster.pods("app=hello").await;
+    assert!(
+        pods.iter().all(|pod| restarts(pod) == 0),
+        "no pod was started again"
     );
 }

@@ -128,7 +128,7 @@ async fn an_idle_cluster_rests() {
     wait(6).await;
     let (since, before) = (Instant::now(), used());
     wait(24).await;
-    let share = (used().saturating_sub(before)).as_secs_f64() / since.elapsed().as_secs_f64();
+    let share = used().saturating_sub(before).as_secs_f64() / since.elapsed().as_secs_f64();
     eprintln!(
         "an idle cluster of 6 processes and 6 pods takes {:.1} % of a core",
         share * 100.0

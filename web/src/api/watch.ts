@@ -23,8 +23,8 @@ interface WatchEvent<T> {
   object: T;
 }
 
-/** The server sends a bookmark every ten seconds; three that did not come are a dead connection. */
-const SILENCE = 30_000;
+/** The server sends a bookmark every ten seconds; two that did not come are a dead connection. */
+const SILENCE = 25_000;
 
 export class Watch<T extends KubeObject> {
   #stop = new AbortController();
@@ -82,33 +82,42 @@ export class Watch<T extends KubeObject> {
     return new Promise((resolve) => {
       let revision: string | null = null;
       const socket = new WebSocket(address(this.path, from), protocols());
-      const close = () => socket.close();
-      stop.addEventListener('abort', close);
-      let silence = setTimeout(close, SILENCE);
+      let silence: ReturnType<typeof setTimeout>;
+      // `close` waits for the server to agree, minutes if it hangs: the socket is not listened to any more.
+      const end = () => {
+        clearTimeout(silence);
+        stop.removeEventListener('abort', end);
+        socket.onopen = socket.onmessage = socket.onclose = null;
+        socket.close();
+        resolve(revision);
+      };
+      const listen = () => {
+        clearTimeout(silence);
+        silence = setTimeout(() => {
+          this.onState('lost');
+          end();
+        }, SILENCE);
+      };
+      listen();
+      stop.addEventListener('abort', end);
       socket.onopen = () => {
-        if (stop.aborted) return;
         revision = from;
         this.#failures = 0;
         this.onState('live');
       };
       socket.onmessage = (message: MessageEvent<string>) => {
-        clearTimeout(silence);
-        silence = setTimeout(close, SILENCE);
+        listen();
         const event = decode<T>(message.data);
         if (event === null || event.type === 'ERROR') {
           revision = null;
-          close();
+          end();
           return;
         }
         revision = event.object.metadata.resourceVersion;
         if (event.type === 'DELETED') this.onChange({ type: 'remove', item: event.object });
         else if (event.type !== 'BOOKMARK') this.onChange({ type: 'put', item: event.object });
       };
-      socket.onclose = () => {
-        clearTimeout(silence);
-        stop.removeEventListener('abort', close);
-        resolve(revision);
-      };
+      socket.onclose = end;
     });
   }
 }

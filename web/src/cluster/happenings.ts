@@ -17,7 +17,7 @@ export interface Happening {
 }
 
 /** For so long a warning stays on top. */
-const FRESH_MS = 15 * 60_000;
+const FRESH_MS = 5 * 60_000;
 
 export function lastSeen(event: KubeEvent): string {
   return event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp ?? '';
