@@ -7,6 +7,7 @@
 
 mod file;
 mod format;
+mod past;
 mod reader;
 
 use std::collections::HashMap;

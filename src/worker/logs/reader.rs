@@ -1,7 +1,6 @@
 //! The reading end: `tailLines`, `sinceTime`, `limitBytes`, `timestamps` and `follow`.
 
-use std::collections::VecDeque;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,8 +9,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::Error;
-use super::file::{Change, rotated};
-use super::format::{Tag, parse, tail_start};
+use super::file::Change;
+use super::format::{Tag, parse};
+use super::past::{Past, open};
 use crate::clock::Clock;
 
 /// What to read.
@@ -37,7 +37,13 @@ pub struct Reader {
 
 enum Position {
     Start,
-    /// Everything of before has been given; the file goes on from `offset`.
+    /// In the rotated file; the current one comes next.
+    Past {
+        file: std::fs::File,
+        next: Option<std::fs::File>,
+        rotations: u32,
+    },
+    /// In the current file, to its end and beyond.
     Following {
         file: std::fs::File,
         rotations: u32,
@@ -125,7 +131,30 @@ impl Reader {
             let rotations = self.changes.as_ref().map_or(0, |it| it.borrow().rotations);
             match &mut self.position {
                 Position::End => return Ok(Vec::new()),
-                Position::Start => return self.read_past(rotations),
+                Position::Start => {
+                    let past = Past::open(&self.path, self.tail_lines)?;
+                    self.position = match (past.rotated, past.current) {
+                        (Some(file), next) => Position::Past {
+                            file,
+                            next,
+                            rotations,
+                        },
+                        (None, next) => Position::following(next, rotations),
+                    };
+                }
+                Position::Past {
+                    file,
+                    next,
+                    rotations,
+                } => {
+                    let text = self.output.read(file)?;
+                    if text.is_none() {
+                        self.position = Position::following(next.take(), *rotations);
+                    }
+                    if let Some(text) = text.filter(|text| !text.is_empty()) {
+                        return Ok(text);
+                    }
+                }
                 Position::Absent => match open(&self.path)? {
                     Some(file) => self.position = Position::Following { file, rotations },
                     None => return Ok(Vec::new()),
@@ -134,56 +163,36 @@ impl Reader {
                     file,
                     rotations: seen,
                 } => {
-                    let mut buffer = vec![0; CHUNK];
-                    let count = file.read(&mut buffer)?;
-                    if count > 0 {
-                        let text = self.output.take(&buffer[..count]);
-                        if !text.is_empty() {
-                            return Ok(text);
-                        }
-                    } else if *seen == rotations {
-                        return Ok(Vec::new());
-                    } else {
+                    match self.output.read(file)? {
+                        Some(text) if text.is_empty() => {}
+                        Some(text) => return Ok(text),
+                        None if *seen == rotations => return Ok(Vec::new()),
                         // The old file is read to its end; go on in the new one.
-                        self.position = Position::Absent;
+                        None => self.position = Position::Absent,
                     }
                 }
             }
         }
     }
-
-    /// What is there already: the rotated file and the current one, bounded by rotation.
-    fn read_past(&mut self, rotations: u32) -> std::io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        if let Some(mut file) = open(&rotated(&self.path))? {
-            file.read_to_end(&mut content)?;
-        }
-        let current = open(&self.path)?;
-        self.position = match current {
-            Some(mut file) => {
-                file.read_to_end(&mut content)?;
-                let end = file.stream_position()?;
-                file.seek(SeekFrom::Start(end))?;
-                Position::Following { file, rotations }
-            }
-            None => Position::Absent,
-        };
-        let start = self
-            .tail_lines
-            .map_or(0, |count| tail_start(&content, count));
-        Ok(self.output.take(&content[start..]))
-    }
 }
 
-fn open(path: &std::path::Path) -> std::io::Result<Option<std::fs::File>> {
-    match std::fs::File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+impl Position {
+    fn following(file: Option<std::fs::File>, rotations: u32) -> Self {
+        match file {
+            Some(file) => Self::Following { file, rotations },
+            None => Self::Absent,
+        }
     }
 }
 
 impl Output {
+    /// The text of the file's next bytes; `None` at its end.
+    fn read(&mut self, file: &mut std::fs::File) -> std::io::Result<Option<Vec<u8>>> {
+        let mut buffer = vec![0; CHUNK];
+        let count = file.read(&mut buffer)?;
+        Ok((count > 0).then(|| self.take(&buffer[..count])))
+    }
+
     /// Turns bytes of the file into text for the client.
     fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut input = std::mem::take(&mut self.rest);
@@ -194,8 +203,8 @@ impl Output {
             .map_or(0, |at| at + 1);
         self.rest = input[whole..].to_vec();
         let mut text = Vec::with_capacity(whole);
-        let lines: VecDeque<&[u8]> = input[..whole].split(|byte| *byte == b'\n').collect();
-        for line in lines.into_iter().filter(|line| !line.is_empty()) {
+        let lines = input[..whole].split(|byte| *byte == b'\n');
+        for line in lines.filter(|line| !line.is_empty()) {
             self.piece(line, &mut text);
         }
         if let Some(remaining) = &mut self.remaining {
