@@ -77,6 +77,8 @@ pub struct Config {
     pub node: String,
     pub labels: BTreeMap<String, String>,
     pub data_dir: PathBuf,
+    /// Where compiled code is kept.
+    pub compiled_dir: PathBuf,
     /// Address of the wire and of the worker's API.
     pub address: IpAddr,
     pub wire_port: u16,
@@ -166,7 +168,7 @@ impl Worker {
         let organs = TaskGroup::new();
         let runtime = Runtime::new(
             runtime::Config {
-                cache_dir: config.data_dir.join("compiled"),
+                cache_dir: config.compiled_dir.clone(),
                 max_instances: config.max_instances,
                 tasks: organs.child(),
             },

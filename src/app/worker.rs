@@ -27,6 +27,10 @@ pub struct WorkerArgs {
     /// Where modules, compiled code, logs and checkpoints live
     #[arg(long, env = "WASMORCH_DATA", default_value = "./wasmorch-worker")]
     pub data_dir: PathBuf,
+    /// Where compiled code is kept, `compiled` in the data directory if not given; workers of the
+    /// same user on one machine may share it
+    #[arg(long, env = "WASMORCH_COMPILED")]
+    pub compiled_dir: Option<PathBuf>,
     /// Address for routers, other workers and the API server
     #[arg(long, default_value = "127.0.0.1")]
     pub address: IpAddr,
@@ -109,6 +113,10 @@ pub fn config(args: &WorkerArgs) -> Result<Config, Error> {
         node,
         labels: args.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
         data_dir: args.data_dir.clone(),
+        compiled_dir: args
+            .compiled_dir
+            .clone()
+            .unwrap_or_else(|| args.data_dir.join("compiled")),
         address: args.address,
         wire_port: args.wire_port,
         api_port: args.port,

@@ -8,6 +8,10 @@
 //!
 //! The code is written and synced first, then the seal, both under temporary names and renamed. A
 //! crash in between leaves code without a seal, which does not count.
+//!
+//! Workers of one machine and one user may share a directory: they trust one another's seals because
+//! they share the key, a lock for each digest lets one of them compile while the others wait, and
+//! mapped code is then in memory once.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -36,17 +40,34 @@ pub(super) struct Cached {
     pub(super) code: PathBuf,
 }
 
+/// The right to compile one digest, until it is dropped or the process ends.
+#[derive(Debug)]
+pub(super) struct CompileLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for CompileLock {
+    fn drop(&mut self) {
+        // Who waits for this very file gets the right of a name that is gone, and finds the code. Who
+        // comes later makes a new one. At worst two compile the same, and the later result stays.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 impl Cache {
     /// Opens the directory, made if it is missing, and its key, made at the first start.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let path = dir.join("key");
         let text = match fs::read(&path) {
-            Ok(text) if !text.is_empty() => text,
-            Ok(_) => make_key(dir, &path)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(dir, &path)?,
-            Err(error) => return Err(error),
+            read => read?,
         };
+        if text.is_empty() {
+            let message = format!("{} is empty; delete the directory", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
         let mut key = [0; BLOCK];
         let length = text.len().min(BLOCK);
         key[..length].copy_from_slice(&text[..length]);
@@ -62,6 +83,18 @@ impl Cache {
             .prefix("compiling-")
             .tempfile_in(&self.dir)?
             .into_temp_path())
+    }
+
+    /// Waits until nobody else compiles that digest into this directory; blocks the thread.
+    pub(super) fn lock(&self, digest: &Digest) -> io::Result<CompileLock> {
+        let path = self.dir.join(format!("{}.lock", digest.hex()));
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)?;
+        file.lock()?;
+        Ok(CompileLock { path, _file: file })
     }
 
     /// Whether code of that digest and fingerprint is there; it may still turn out to be damaged.
@@ -165,8 +198,12 @@ fn make_key(dir: &Path, path: &Path) -> io::Result<Vec<u8>> {
     let key = crate::ids::secret().into_bytes();
     file.write_all(&key)?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(key)
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(key),
+        // Another worker was faster; its key is everybody's.
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => fs::read(path),
+        Err(error) => Err(error.error),
+    }
 }
 
 fn hash_file(path: &Path) -> io::Result<Digest> {
@@ -255,6 +292,28 @@ mod tests {
         fs::copy(other.path().join("key"), dir.path().join("key")).unwrap();
         drop(foreign);
         assert!(find(&Cache::open(dir.path()).unwrap(), &first).is_none());
+    }
+
+    #[test]
+    fn workers_that_share_a_directory_share_its_key_and_compile_in_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"a");
+        let caches: Vec<Cache> = std::thread::scope(|scope| {
+            let opening = (0..8).map(|_| scope.spawn(|| Cache::open(dir.path()).unwrap()));
+            let opening: Vec<_> = opening.collect();
+            opening.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        insert(&caches[0], &digest);
+        assert!(caches.iter().all(|cache| find(cache, &digest).is_some()));
+
+        let held = caches[0].lock(&digest).unwrap();
+        caches[1].lock(&Digest::of(b"b")).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| caches[1].lock(&digest).unwrap());
+            assert!(!waiting.is_finished());
+            drop(held);
+            waiting.join().unwrap();
+        });
     }
 
     #[test]

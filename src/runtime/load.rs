@@ -126,6 +126,21 @@ impl Inner {
             .acquire()
             .await
             .expect("the semaphore is never closed");
+        // Another worker may be at it already; then its work is ours.
+        let (inner, wanted) = (Arc::clone(self), digest.clone());
+        let (_lock, compiled) = blocking(move || {
+            let operation = "wait for another compiler of";
+            let lock = inner.cache.lock(&wanted).map_err(|source| Error::File {
+                operation,
+                path: wanted.as_str().into(),
+                source,
+            })?;
+            Ok((lock, inner.load_cached(&wanted)?))
+        })
+        .await?;
+        if let Some(artifact) = compiled {
+            return Ok(artifact);
+        }
         let (path, wanted) = (wasm.to_owned(), digest.clone());
         let program = blocking(move || inspect(&path, &wanted)).await?;
         let scratch = self.cache.scratch().map_err(cache_error(

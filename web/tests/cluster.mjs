@@ -8,10 +8,10 @@ import { join } from 'node:path';
 
 export const root = new URL('../../', import.meta.url).pathname;
 
-/** `kill -9`, of nobody but a process: 0 and negative numbers mean groups, this one among them. */
-function killProcess(pid) {
-  if (!(pid > 1)) throw new Error(`no process to kill: ${pid}`);
-  process.kill(pid, 'SIGKILL');
+/** A signal to nobody but a process: 0 and negative numbers mean groups, this one among them. */
+function signal(pid, what) {
+  if (!(pid > 1)) throw new Error(`no process to signal: ${pid}`);
+  process.kill(pid, what);
 }
 
 export class Cluster {
@@ -50,12 +50,13 @@ export class Cluster {
     return JSON.parse(readFileSync(join(this.#directory, 'cluster/dev.json'), 'utf8'));
   }
 
+  /** Its process id; 0 between its end and its next start. */
   pid(name) {
-    return this.state().processes[name];
+    return this.state().processes[name] ?? 0;
   }
 
   kill(name) {
-    killProcess(this.pid(name));
+    signal(this.pid(name), 'SIGKILL');
   }
 
   /** Kills a process as often as it returns, while `run` runs. */
@@ -64,9 +65,9 @@ export class Cluster {
     let killed = 0;
     const killing = this.until('end of the outage', () => {
       const pid = this.pid(name);
-      if (pid !== killed) {
+      if (pid !== 0 && pid !== killed) {
         try {
-          killProcess(pid);
+          signal(pid, 'SIGKILL');
         } catch (error) {
           if (error.code !== 'ESRCH') throw error;
         }
@@ -85,12 +86,11 @@ export class Cluster {
   /** Stops a process as a debugger would, while `run` runs: it holds its connections and says nothing. */
   async freeze(name, run) {
     const pid = this.pid(name);
-    if (!(pid > 1)) throw new Error(`no process to stop: ${pid}`);
-    process.kill(pid, 'SIGSTOP');
+    signal(pid, 'SIGSTOP');
     try {
       await run();
     } finally {
-      process.kill(pid, 'SIGCONT');
+      signal(pid, 'SIGCONT');
     }
   }
 

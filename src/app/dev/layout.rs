@@ -145,6 +145,8 @@ impl Layout {
         let mut child = self.child(node, args);
         child.arg("--name", node);
         child.arg("--data-dir", self.root.join(node));
+        // All workers are this user's: what one has compiled is good for the others.
+        child.arg("--compiled-dir", self.root.join("compiled"));
         child.arg("--server", format!("https://{}", ports.https));
         let token = self.root.join("server/join-token");
         let token =

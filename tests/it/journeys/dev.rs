@@ -134,5 +134,5 @@ async fn an_idle_cluster_rests() {
         share * 100.0
     );
     // A debug build, and six probes a second.
-    assert!(share < 0.25, "{share}");
+    assert!(share < 0.5, "{share}");
 }

@@ -117,6 +117,7 @@ impl World {
             node: node.to_owned(),
             labels: Default::default(),
             data_dir: self.directory.path().join(node),
+            compiled_dir: self.directory.path().join(node).join("compiled"),
             address: [127, 0, 0, 1].into(),
             wire_port: 0,
             api_port: 0,
