@@ -86,6 +86,19 @@ fn code(text: &str) -> &str {
         .map_or(text, |start| &text[..start])
 }
 
+/// The lines that are tests, with their numbers: all of a file of tests, or the in-file ones.
+fn tests<'a>(path: &Path, text: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+    let is_of_tests = shown(path)
+        .split(['/', '.'])
+        .any(|part| part == "tests" || part.ends_with("_tests"));
+    let lines_of_code = if is_of_tests {
+        0
+    } else {
+        code(text).lines().count()
+    };
+    text.lines().enumerate().skip(lines_of_code)
+}
+
 fn refuse(what: &str, found: &[String]) {
     assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));
 }
@@ -185,6 +198,12 @@ fn files_stay_short_enough_to_read() {
             ));
         }
     }
+    for path in rust_files("tests") {
+        let all = fs::read_to_string(&path).unwrap().lines().count();
+        if all > NEVER_PASS {
+            long.push(format!("{} has {all} lines", shown(&path)));
+        }
+    }
     refuse("files to split by idea", &long);
 }
 
@@ -214,12 +233,11 @@ fn no_module_is_an_attic() {
 #[test]
 fn tests_wait_for_states_and_never_sleep() {
     let mut found = Vec::new();
-    for path in rust_files("tests")
-        .into_iter()
-        .filter(|path| !path.ends_with("tidy.rs"))
-    {
+    let outside = rust_files("tests").into_iter();
+    let inside = rust_files("src").into_iter();
+    for path in inside.chain(outside.filter(|path| !path.ends_with("tidy.rs"))) {
         let text = fs::read_to_string(&path).unwrap();
-        for (number, line) in text.lines().enumerate() {
+        for (number, line) in tests(&path, &text) {
             if line.contains("thread::sleep(") || line.contains("time::sleep(") {
                 found.push(format!("{}:{}", shown(&path), number + 1));
             }

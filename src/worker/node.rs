@@ -158,13 +158,23 @@ impl NodeAgent {
     async fn renew(&self) {
         let mut ticks = tokio::time::interval(self.lease.renew);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_failing = false;
         loop {
             ticks.tick().await;
-            // A lease that was not renewed in time speaks for itself; the next tick tries again.
+            // The next tick tries again; an outage is told when it begins and when it ends.
             let renewing = tokio::time::timeout(self.lease.duration / 2, self.renew_once());
-            if let Ok(Err(error)) = renewing.await {
-                tracing::debug!(error = %chain(&error), "renew lease");
+            let renewed = renewing.await;
+            match &renewed {
+                Ok(Ok(())) if is_failing => tracing::info!("the lease is renewed again"),
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if is_failing => {
+                    tracing::debug!(error = %chain(error), "renew lease");
+                }
+                Ok(Err(error)) => tracing::warn!(error = %chain(error), "renew lease"),
+                Err(_) if is_failing => tracing::debug!("renewing the lease takes too long"),
+                Err(_) => tracing::warn!("renewing the lease takes too long"),
             }
+            is_failing = !matches!(renewed, Ok(Ok(())));
         }
     }
 
