@@ -43,6 +43,7 @@ pub use self::artifact::{Artifact, Role};
 pub use self::compile::{CompileLimits, Compiler};
 pub use self::container::{ContainerHandle, ContainerStats};
 pub use self::sandbox::{PodSandbox, SandboxStats};
+pub use self::stdio::Stdin;
 
 use self::engine::Engines;
 use self::guests::Guests;
@@ -127,6 +128,15 @@ pub enum Error {
     /// The same container of the pod has not ended yet.
     #[error("container `{0}` still runs")]
     AlreadyRuns(String),
+    /// A program can only be run beside one that runs.
+    #[error("container `{0}` is not running")]
+    NotRunning(String),
+    /// Handlers wait for requests; there is nothing to run.
+    #[error("`{0}` answers requests; it is not a command that can be run")]
+    NotACommand(String),
+    /// As many as may be run beside a pod's containers.
+    #[error("{0} commands run in this pod already, as many as may")]
+    TooManyExecs(usize),
     /// The sandbox was closed.
     #[error("the pod's sandbox is closed")]
     Closed,

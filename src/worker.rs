@@ -20,6 +20,7 @@ pub mod claim;
 pub mod context;
 pub mod env;
 pub mod events;
+pub mod exec;
 pub mod expand;
 mod feeds;
 pub mod fence;
@@ -320,6 +321,7 @@ impl Worker {
             ),
             checkpoints: checkpoint::Writer::start(config.data_dir.join("pods"), &self.organs),
             directory: Directory::default(),
+            taps: exec::Taps::default(),
             host_ip: config.address,
             allocatable: facts.capacity(),
             allowed_host_paths: config.allowed_host_paths.clone(),

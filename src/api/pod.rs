@@ -1,6 +1,10 @@
 //! Questions that scheduler, controllers, worker and router all ask of a pod.
 
+mod ephemeral;
+
 use k8s_openapi::api::core::v1::{Container, Pod, PodCondition};
+
+pub use ephemeral::as_container;
 
 use super::{condition, quantity};
 

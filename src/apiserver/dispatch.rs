@@ -189,7 +189,7 @@ async fn resource(
         query,
     };
     if let Some(subresource) = ctx.info.subresource.clone() {
-        return subresources::serve(&ctx, &subresource, body).await;
+        return subresources::serve(&ctx, &subresource, parts, body).await;
     }
     match ctx.info.verb {
         Verb::Get => handlers::get::get(&ctx),

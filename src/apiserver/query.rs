@@ -35,6 +35,12 @@ impl Query {
             .filter(|value| !value.is_empty())
     }
 
+    /// Every value, in order.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.0.iter().filter(move |(key, _)| key == name);
+        named.map(|(_, value)| value.as_str())
+    }
+
     fn owned(&self, name: &str) -> Option<String> {
         self.get(name).map(str::to_owned)
     }

@@ -6,11 +6,13 @@
 
 pub(crate) mod binding;
 pub(crate) mod eviction;
+pub(crate) mod exec;
 pub(crate) mod log;
 pub(crate) mod scale;
 
 use axum::body::Body;
 use axum::response::Response;
+use http::request::Parts;
 
 use super::error::Error;
 use super::handlers::{self, Context};
@@ -18,7 +20,12 @@ use super::modules;
 use super::request::Verb;
 
 /// Calls the subresource's handler.
-pub(crate) async fn serve(ctx: &Context, name: &str, body: Body) -> Result<Response, Error> {
+pub(crate) async fn serve(
+    ctx: &Context,
+    name: &str,
+    parts: &mut Parts,
+    body: Body,
+) -> Result<Response, Error> {
     let announced = ctx.resource.subresources.iter().any(|sub| sub.name == name);
     if !announced {
         return Err(Error::UnknownPath);
@@ -33,10 +40,23 @@ pub(crate) async fn serve(ctx: &Context, name: &str, body: Body) -> Result<Respo
         ("binding", Verb::Create) => binding::create(ctx, body).await,
         ("eviction", Verb::Create) => eviction::create(ctx, body).await,
         ("log", Verb::Get) => log::get(ctx).await,
+        ("exec" | "attach", Verb::Get | Verb::Create) => exec::connect(ctx, name, parts).await,
+        ("ephemeralcontainers", Verb::Get) => handlers::get::get(ctx),
+        ("ephemeralcontainers", Verb::Update) => handlers::update::update(ctx, body).await,
+        ("ephemeralcontainers", Verb::Patch) => handlers::patch::patch(ctx, body).await,
         ("content", Verb::Get) => modules::download(ctx).await,
         ("content", Verb::Create | Verb::Update) => modules::push(ctx, body).await,
         (
-            "status" | "finalize" | "scale" | "binding" | "eviction" | "log" | "content",
+            "status"
+            | "finalize"
+            | "scale"
+            | "binding"
+            | "eviction"
+            | "log"
+            | "content"
+            | "exec"
+            | "attach"
+            | "ephemeralcontainers",
             Verb::Get
             | Verb::List
             | Verb::Watch

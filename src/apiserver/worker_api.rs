@@ -1,4 +1,4 @@
-//! The API server as a client of a worker's HTTPS API (logs).
+//! The API server as a client of a worker's HTTPS API (logs, commands).
 //!
 //! Where a worker is, its Node object says; the wire secret is the password. A worker on loopback
 //! may show a certificate it made itself: whoever can forge that address owns the machine anyway.
@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
@@ -63,12 +63,14 @@ impl Client {
         }
     }
 
-    /// GETs a path of a node's worker; the body may stream for as long as it likes.
+    /// GETs a path of a node's worker; the body may stream for as long as it likes. `headers` may ask
+    /// for an upgrade.
     pub(crate) async fn get(
         &self,
         registry: &Registry,
         node: &str,
         path: &str,
+        headers: HeaderMap,
     ) -> Result<Response<Incoming>, Error> {
         let address = worker_address(registry, node)?;
         let secret = wire_secret(registry)?;
@@ -86,15 +88,16 @@ impl Client {
             .map_err(|error| unreachable(&error))?;
         self.tasks
             .spawn_contained("connection to a worker", async move {
-                if let Err(error) = connection.await {
+                if let Err(error) = connection.with_upgrades().await {
                     tracing::debug!(%error, "a connection to a worker broke");
                 }
             });
-        let request = Request::get(path)
+        let mut request = Request::get(path)
             .header(header::HOST, address.to_string())
             .header(header::AUTHORIZATION, bearer(&secret)?)
             .body(Empty::<Bytes>::new())
             .map_err(|error| Error::BadRequest(error.to_string()))?;
+        request.headers_mut().extend(headers);
         tokio::time::timeout(FIRST_BYTE, sender.send_request(request))
             .await
             .map_err(|_| unreachable(&"no answer"))?

@@ -94,6 +94,7 @@ impl Registry {
         let mut errors = Errors::default();
         meta::validate(draft.meta(), res.hooks.names, &mut errors);
         draft.validate(&mut errors);
+        draft.validate_create(&mut errors);
         if !errors.0.is_empty() {
             reservation.settle(false);
             return Err(Error::invalid(res, &name, errors.0));

@@ -120,6 +120,17 @@ pub(super) static TABLE: &[ResourceInfo] = &[
                 verbs: &["get"],
                 ..own::<Pod>("log")
             },
+            SubresourceInfo {
+                kind: "PodExecOptions",
+                verbs: &["create", "get"],
+                ..own::<Pod>("exec")
+            },
+            SubresourceInfo {
+                kind: "PodAttachOptions",
+                verbs: &["create", "get"],
+                ..own::<Pod>("attach")
+            },
+            own::<Pod>("ephemeralcontainers"),
         ],
         columns: resources::pod::COLUMNS,
         fields: resources::pod::FIELDS,

@@ -74,6 +74,10 @@ pub trait Strategy:
     }
     /// Judges the object by itself.
     fn validate(&self, errors: &mut Errors);
+    /// Judges what only a new object may not have.
+    fn validate_create(&self, errors: &mut Errors) {
+        let _ = errors;
+    }
     /// Judges a change of it.
     fn validate_update(&self, old: &Self, errors: &mut Errors) {
         let _ = (old, errors);
@@ -103,6 +107,7 @@ pub(crate) trait Draft: Any + Send + Sync {
     fn prepare_create(&mut self);
     fn prepare_update(&mut self, old: &dyn Draft);
     fn validate(&self, errors: &mut Errors);
+    fn validate_create(&self, errors: &mut Errors);
     fn validate_update(&self, old: &dyn Draft, errors: &mut Errors);
     fn grace(&self, requested: Option<i64>) -> i64;
     fn prepare_delete(&mut self);
@@ -132,6 +137,9 @@ impl<K: Strategy> Draft for K {
     }
     fn validate(&self, errors: &mut Errors) {
         Strategy::validate(self, errors);
+    }
+    fn validate_create(&self, errors: &mut Errors) {
+        Strategy::validate_create(self, errors);
     }
     fn validate_update(&self, old: &dyn Draft, errors: &mut Errors) {
         if let Some(old) = get(old) {

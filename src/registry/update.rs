@@ -15,7 +15,7 @@ use super::field_error::Errors;
 use super::kinds::ResourceInfo;
 use super::options::{Caller, WriteOptions, Written};
 use super::strategy::Draft;
-use super::{Registry, meta, present, typed};
+use super::{Registry, meta, present, resources, typed};
 use crate::api::object;
 use crate::store::{self, Stored};
 
@@ -31,6 +31,8 @@ pub(super) enum Part {
     Status,
     /// `spec.finalizers` alone.
     Finalize,
+    /// `spec.ephemeralContainers` alone.
+    EphemeralContainers,
 }
 
 impl Part {
@@ -39,6 +41,7 @@ impl Part {
             None => return Ok(Self::Main),
             Some("status") => Self::Status,
             Some("finalize") => Self::Finalize,
+            Some("ephemeralcontainers") => Self::EphemeralContainers,
             Some(_) => return Err(Error::MethodNotAllowed),
         };
         match subresource.and_then(|name| res.subresource(name)) {
@@ -167,6 +170,9 @@ impl Registry {
         let (mut draft, warnings) = decode(res, &merged, write.options)?;
         meta::prepare_update(draft.meta_mut(), old.meta());
         let mut reservation = Reservation::default();
+        if write.part == Part::EphemeralContainers {
+            draft.set_defaults();
+        }
         if write.part == Part::Main {
             draft.set_defaults();
             draft.prepare_update(old.as_ref());
@@ -179,7 +185,8 @@ impl Registry {
         let mut object = draft
             .to_value()
             .map_err(|source| Error::corrupt(res, name, source))?;
-        if write.part == Part::Main && is_spec_changed(&object, &current.object) {
+        let owns_spec = matches!(write.part, Part::Main | Part::EphemeralContainers);
+        if owns_spec && is_spec_changed(&object, &current.object) {
             bump_generation(&mut object);
         }
         let plan = if is_released(draft.as_ref()) {
@@ -201,6 +208,10 @@ fn judge(write: Write<'_>, new: &dyn Draft, old: &dyn Draft) -> Result<(), Error
         meta::validate_update(new.meta(), old.meta(), &mut errors);
         new.validate(&mut errors);
         new.validate_update(old, &mut errors);
+    }
+    if write.part == Part::EphemeralContainers {
+        new.validate(&mut errors);
+        resources::ephemeral::validate_update(new, old, &mut errors);
     }
     if !errors.0.is_empty() {
         let name = old.meta().name.as_deref().unwrap_or_default();
@@ -270,6 +281,17 @@ fn merge_parts(part: Part, current: &Stored, mut wanted: Value) -> Value {
             let mut merged = current.object.clone();
             let finalizers = wanted.pointer_mut("/spec/finalizers").map(Value::take);
             merged["spec"]["finalizers"] = finalizers.unwrap_or_else(|| Value::Array(Vec::new()));
+            merged
+        }
+        Part::EphemeralContainers => {
+            let mut merged = current.object.clone();
+            let containers = wanted.pointer_mut("/spec/ephemeralContainers");
+            let containers = containers.map(Value::take).filter(|it| !it.is_null());
+            if let (Some(spec), Some(containers)) = (merged["spec"].as_object_mut(), containers) {
+                spec.insert("ephemeralContainers".to_owned(), containers);
+            } else {
+                take(&mut merged["spec"], "ephemeralContainers");
+            }
             merged
         }
     }

@@ -15,8 +15,7 @@
 //! tick, whichever is first. Either way the store and the incarnation are dropped: memory, handles,
 //! ports and connections are free before the exit is told. A restart is a new [`Container`].
 
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -27,11 +26,13 @@ use super::Slot;
 use super::artifact::{Artifact, Entry};
 use super::cpu::{Cpu, Metered};
 use super::exit::Outcome;
+use super::fs::Root;
 use super::host::{Host, Launch, Life};
 use super::http::Handler;
 use super::limits::Memory;
 use super::net::Incarnation;
-use super::spec::Exit;
+use super::spec::{ContainerSpec, Exit, LogStream};
+use super::stdio::Stdin;
 use super::ticker::Presence;
 
 /// The environment variable that names the stop file.
@@ -47,10 +48,39 @@ pub(super) struct Container {
     pub(super) memory: Arc<Memory>,
     pub(super) stopped: CancellationToken,
     pub(super) killed: CancellationToken,
+    /// Cancelled when it has ended; what was run beside it ends then.
+    pub(super) ended: CancellationToken,
     pub(super) handler: OnceLock<Arc<Handler>>,
+    /// What it was started with, until it ends.
+    pub(super) scene: Mutex<Option<Scene>>,
+    pub(super) stdin: Option<Stdin>,
     /// Makes the stop file appear.
     pub(super) term_file: Box<dyn Fn() + Send + Sync>,
     pub(super) exit: watch::Sender<Option<Exit>>,
+}
+
+/// What a further program in the container's surroundings finds there.
+#[derive(Clone)]
+pub(super) struct Scene {
+    pub(super) spec: ContainerSpec,
+    pub(super) root: Arc<Root>,
+    pub(super) artifact: Arc<Artifact>,
+}
+
+impl Container {
+    pub(super) fn scene(&self) -> Option<Scene> {
+        self.scene
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn leave_scene(&self) -> Option<Scene> {
+        self.scene
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
 }
 
 /// A handle to a container's run; clones are the same run.
@@ -95,6 +125,11 @@ impl ContainerHandle {
     /// How it ended, if it has.
     pub fn exit(&self) -> Option<Exit> {
         self.0.exit.borrow().clone()
+    }
+
+    /// The sending end of its standard input, if it was started with one.
+    pub fn stdin(&self) -> Option<&Stdin> {
+        self.0.stdin.as_ref()
     }
 
     /// Asks it to end in good order; it may take its time or not listen at all.
@@ -241,8 +276,17 @@ impl Ending {
         let Held { incarnation, slot } = held;
         drop(incarnation);
         drop(slot);
+        if let Some(stdin) = &self.container.stdin {
+            stdin.close();
+        }
+        if exit.is_trap() {
+            let text = format!("wasmorch: {}\n", exit.message);
+            launch.log.write(LogStream::Stderr, text.as_bytes());
+        }
         launch.log.close();
+        let exit = exit.with_termination_message(self.container.leave_scene());
         drop(launch);
+        self.container.ended.cancel();
         self.container.exit.send_replace(Some(exit));
     }
 }

@@ -1,18 +1,24 @@
 //! How a program's end is told: exit code, reason, and what an operator needs to read.
 //!
-//! Codes are those that a shell would show. A trap is an abort (128 + 6), a kill and a passed memory
-//! limit are kills (128 + 9). A refused `memory.grow` is not an end by itself; it becomes `OOMKilled`
+//! Codes are those that a shell would show: 128 + the signal that a kernel sends for the same thing.
+//! Unreachable code is an abort (6), a division by zero is 8, memory and stack out of bounds are 11, a
+//! kill and a passed memory limit are 9. What the program wrote to its termination message file comes
+//! first in the message, as in Kubernetes; a trap's own text follows it.
+//! A refused `memory.grow` is not an end by itself; it becomes `OOMKilled`
 //! when the program then fails, because nearly every program that gets no memory aborts in its own
 //! way and the way tells nobody anything.
 
 use wasmtime_wasi::I32Exit;
 
 use super::budget::Exceeded;
+use super::container::Scene;
 use super::cpu::KilledError;
 use super::spec::{Exit, ExitReason};
 use crate::api::quantity;
 
 const ABORTED: i32 = 128 + 6;
+const ARITHMETIC: i32 = 128 + 8;
+const SEGMENT: i32 = 128 + 11;
 const KILLED: i32 = 128 + 9;
 /// What is kept of a trap's message and backtrace.
 const MAX_MESSAGE: usize = 4 << 10;
@@ -48,7 +54,7 @@ impl Exit {
                 Some(I32Exit(0)) => return Self::completed(),
                 Some(I32Exit(code)) => (code & 0xff, String::new()),
                 None if error.is::<KilledError>() => return Self::killed(),
-                None => (ABORTED, trap_message(&error)),
+                None => (trap_code(&error), trap_message(&error)),
             },
         };
         match refusal {
@@ -66,6 +72,52 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// Whether the program did not end but was ended, by itself or by a limit, with a text for it.
+    pub(super) fn is_trap(&self) -> bool {
+        self.code >= 128 && self.reason != ExitReason::Killed && !self.message.is_empty()
+    }
+
+    /// With what the program left in its termination message file.
+    pub(super) fn with_termination_message(mut self, scene: Option<Scene>) -> Self {
+        let written = scene.and_then(|scene| {
+            let path = scene.spec.termination_message_path?;
+            scene.root.read_file(&path, MAX_MESSAGE).ok()
+        });
+        let written = written.unwrap_or_default();
+        let written = String::from_utf8_lossy(&written);
+        let written = written.trim_end();
+        if !written.is_empty() {
+            self.message = match self.message.as_str() {
+                "" => written.to_owned(),
+                own => format!("{written}\n{own}"),
+            };
+            cut(&mut self.message);
+        }
+        self
+    }
+}
+
+/// The signal that a kernel would send for the same.
+fn trap_code(error: &wasmtime::Error) -> i32 {
+    use wasmtime::Trap;
+    match error.downcast_ref::<Trap>() {
+        Some(
+            Trap::IntegerDivisionByZero | Trap::IntegerOverflow | Trap::BadConversionToInteger,
+        ) => ARITHMETIC,
+        Some(Trap::MemoryOutOfBounds | Trap::HeapMisaligned | Trap::StackOverflow) => SEGMENT,
+        // The list is wasmtime's and grows; all else is the program giving up.
+        Some(_) | None => ABORTED,
+    }
+}
+
+fn cut(message: &mut String) {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE - 3));
+        message.push('…');
+    }
+}
+
 /// What happened inside the guest: the cause first, then the frames.
 pub(super) fn trap_message(error: &wasmtime::Error) -> String {
     let cause = error.root_cause().to_string();
@@ -79,10 +131,7 @@ pub(super) fn trap_message(error: &wasmtime::Error) -> String {
         }
         None => format!("{error:#}"),
     };
-    if message.len() > MAX_MESSAGE {
-        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
-        message.push('…');
-    }
+    cut(&mut message);
     message.truncate(message.trim_end().len());
     message
 }
@@ -130,6 +179,15 @@ mod tests {
         let trap = || Err(wasmtime::Trap::UnreachableCodeReached.into());
         let exit = check(trap(), None, 134, ExitReason::Error);
         assert!(exit.message.contains("unreachable"), "{exit:?}");
+        for (trap, code) in [
+            (wasmtime::Trap::StackOverflow, 139),
+            (wasmtime::Trap::MemoryOutOfBounds, 139),
+            (wasmtime::Trap::IntegerDivisionByZero, 136),
+            (wasmtime::Trap::IndirectCallToNull, 134),
+        ] {
+            let exit = check(Err(trap.into()), None, code, ExitReason::Error);
+            assert!(exit.is_trap());
+        }
         let exit = check(trap(), Some(refused), 137, ExitReason::OomKilled);
         assert_eq!(
             exit.message,

@@ -25,7 +25,7 @@ use super::limits::{
 };
 use super::net::{Owner, PodNet, TcpListener};
 use super::spec::{LogSink, LogStream};
-use super::stdio::{Input, Output};
+use super::stdio::{Input, Output, Stdin};
 use super::wasi::p1::{self, P1};
 use super::wasi::p2::filesystem::FsView;
 use super::wasi::p2::sockets::NetView;
@@ -54,6 +54,8 @@ pub(super) struct Launch {
     pub(super) cpu: Arc<Cpu>,
     pub(super) log: Arc<dyn LogSink>,
     pub(super) stopped: CancellationToken,
+    pub(super) stdin: Option<Stdin>,
+    pub(super) is_terminal: bool,
     pub(super) client: Arc<Client>,
     pub(super) clock: Clock,
 }
@@ -83,7 +85,7 @@ impl Launch {
             .stderr(stderr)
             .max_random_size(MAX_RANDOM_BYTES);
         if life == Life::Process {
-            wasi.stdin(Input::new(self.stopped.clone()));
+            wasi.stdin(self.input());
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_TABLE_ENTRIES);
@@ -117,7 +119,7 @@ impl Launch {
             env: self.environment.env.clone(),
             root: Arc::clone(&self.root),
             clock: self.clock.clone(),
-            stdin: Input::new(self.stopped.clone()).stream(),
+            stdin: self.input().stream(),
             stdout: stdout.stream(),
             stderr: stderr.stream(),
             max_descriptors: MAX_TABLE_ENTRIES,
@@ -127,15 +129,17 @@ impl Launch {
         store
     }
 
+    fn input(&self) -> Input {
+        Input::new(self.stopped.clone(), self.stdin.as_ref(), self.is_terminal)
+    }
+
     fn output(&self, life: Life) -> (Output, Output) {
         let make = match life {
             Life::Process => Output::direct,
             Life::Request => Output::by_line,
         };
-        (
-            make(Arc::clone(&self.log), LogStream::Stdout),
-            make(Arc::clone(&self.log), LogStream::Stderr),
-        )
+        let make = |stream| make(Arc::clone(&self.log), stream).terminal(self.is_terminal);
+        (make(LogStream::Stdout), make(LogStream::Stderr))
     }
 }
 

@@ -4,9 +4,14 @@
 //! volumes as its predecessor left them, and nothing else of it. [`PodSandbox::close`] ends all and
 //! gives the address back.
 
+mod exec;
+mod procfs;
+mod term_file;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -16,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::artifact::{Artifact, Role};
 use super::budget::Budget;
 use super::container::{
-    Container, ContainerHandle, ContainerStats, Held, TERM_FILE_VARIABLE, run_command, run_handler,
+    Container, ContainerHandle, ContainerStats, Held, Scene, TERM_FILE_VARIABLE, run_command,
+    run_handler,
 };
 use super::cpu::Cpu;
 use super::fs::{PodFs, Root, RootSpec};
@@ -26,6 +32,7 @@ use super::http::{Handler, HandlerConfig, Port};
 use super::limits::Memory;
 use super::net::{Conn, Incarnation, PodNet, PodNetConfig};
 use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
+use super::stdio::Stdin;
 use super::{Error, Shared};
 
 /// The port of a handler that declares none.
@@ -43,6 +50,8 @@ pub struct PodSandbox {
     /// The last run of each container.
     containers: Mutex<BTreeMap<String, ContainerHandle>>,
     handlers: Arc<RwLock<BTreeMap<u16, Arc<Handler>>>>,
+    /// Further programs that users run in it now.
+    execs: Arc<AtomicUsize>,
     closed: CancellationToken,
 }
 
@@ -63,7 +72,9 @@ pub struct SandboxStats {
 impl PodSandbox {
     pub(super) fn new(shared: &Arc<Shared>, spec: PodSandboxSpec) -> Result<Arc<Self>, Error> {
         let budget = Budget::new(spec.limits.memory_bytes);
-        let fs = PodFs::new(&spec.limits, &budget, &spec.volumes, shared.clock.clone())?;
+        let mut volumes = spec.volumes.clone();
+        volumes.push(procfs::volume());
+        let fs = PodFs::new(&spec.limits, &budget, &volumes, shared.clock.clone())?;
         let root = fs.root(&RootSpec::default())?;
         let net = shared.fabric.create_pod(PodNetConfig {
             namespace: spec.namespace.clone(),
@@ -83,6 +94,7 @@ impl PodSandbox {
             net,
             containers: Mutex::default(),
             handlers: Arc::default(),
+            execs: Arc::default(),
             closed: CancellationToken::new(),
         });
         shared.pods.insert(ip, &sandbox);
@@ -128,16 +140,25 @@ impl PodSandbox {
             mounts: &spec.mounts,
             read_only: spec.read_only_root,
             working_dir: spec.working_dir.as_deref(),
-            image: None,
-            preopens: None,
+            private_file: spec.termination_message_path.as_deref(),
+            ..RootSpec::default()
         })?;
+        term_file::remove(&self.root, &term_file::path(&spec.name));
+        *container
+            .scene
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Scene {
+            spec: spec.clone(),
+            root: Arc::clone(&root),
+            artifact: Arc::clone(&artifact),
+        });
         let listeners = if artifact.accepts() {
             super::wasi::p1::listen(&self.net, incarnation.owner(), &spec.ports)?
         } else {
             Vec::new()
         };
         let mut env = spec.env;
-        env.push((TERM_FILE_VARIABLE.to_owned(), term_file(&spec.name)));
+        env.push((TERM_FILE_VARIABLE.to_owned(), term_file::path(&spec.name)));
         let launch = Arc::new(Launch {
             environment: Environment {
                 args: spec.args,
@@ -152,13 +173,9 @@ impl PodSandbox {
             cpu: Arc::clone(&container.cpu),
             log,
             stopped: container.stopped.clone(),
-            client: Client::new(
-                Arc::clone(&self.net),
-                incarnation.owner().clone(),
-                Arc::clone(&self.shared.network),
-                Arc::clone(&self.shared.pods),
-                self.shared.guests.tasks().clone(),
-            ),
+            stdin: container.stdin.clone(),
+            is_terminal: spec.tty,
+            client: self.client(&incarnation),
             clock: self.shared.clock.clone(),
         });
         let presence = self.shared.engines.presence();
@@ -188,9 +205,19 @@ impl PodSandbox {
         Ok(ContainerHandle(container))
     }
 
+    fn client(&self, incarnation: &Incarnation) -> Arc<Client> {
+        Client::new(
+            Arc::clone(&self.net),
+            incarnation.owner().clone(),
+            Arc::clone(&self.shared.network),
+            Arc::clone(&self.shared.pods),
+            self.shared.guests.tasks().clone(),
+        )
+    }
+
     fn container(&self, spec: &ContainerSpec) -> Container {
         let limit = spec.memory_bytes.unwrap_or(self.spec.limits.memory_bytes);
-        let (root, path) = (Arc::clone(&self.root), term_file(&spec.name));
+        let (root, path) = (Arc::clone(&self.root), term_file::path(&spec.name));
         Container {
             name: spec.name.clone(),
             cpu: Cpu::new(spec.cpu_limit_millis, spec.cpu_shares, Instant::now()),
@@ -198,8 +225,11 @@ impl PodSandbox {
             stopped: CancellationToken::new(),
             // The end of the worker is the end of its containers.
             killed: self.shared.guests.tasks().cancelled().child_token(),
+            ended: CancellationToken::new(),
             handler: OnceLock::new(),
-            term_file: Box::new(move || write_term_file(&root, &path)),
+            scene: Mutex::default(),
+            stdin: spec.stdin.then(Stdin::default),
+            term_file: Box::new(move || term_file::write(&root, &path)),
             exit: watch::Sender::new(None),
         }
     }
@@ -265,17 +295,34 @@ impl PodSandbox {
         self.root.read_file(path, limit)
     }
 
+    /// From now on nobody outside the pod gets a new connection or a request answered.
+    pub fn refuse_outside(&self) {
+        self.net.refuse_outside(true);
+    }
+
+    /// A byte stream for the worker's own questions, also while others are refused.
+    pub fn dial_inside(&self, port: u16) -> io::Result<Conn> {
+        Ok(self.net.dial_inside(port)?)
+    }
+
     /// A byte stream to whoever listens on the pod's address and `port`.
     pub fn dial(&self, port: u16) -> io::Result<Conn> {
         Ok(self.net.dial(port)?)
     }
 
-    /// The handler that answers on that port, to be called without bytes on a wire.
+    /// The handler that answers on that port, to be called without bytes on a wire; none for
+    /// callers outside a pod that refuses them.
     pub fn http_handler(&self, port: u16) -> Option<Arc<Handler>> {
-        self.handler(port)
+        let handler = self.handler_inside(port);
+        handler.filter(|_| !self.net.is_refusing())
     }
 
     pub(super) fn handler(&self, port: u16) -> Option<Arc<Handler>> {
+        self.http_handler(port)
+    }
+
+    /// The handler on that port for the worker's own questions.
+    pub fn handler_inside(&self, port: u16) -> Option<Arc<Handler>> {
         self.handlers
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -347,20 +394,4 @@ fn handler_port(ports: &[super::spec::PortSpec]) -> u16 {
         .iter()
         .find(|port| port.protocol == Protocol::Tcp)
         .map_or(DEFAULT_HANDLER_PORT, |port| port.port)
-}
-
-fn term_file(container: &str) -> String {
-    format!("/run/wasmorch/{container}.terminate")
-}
-
-/// A guest that does not find it has its standard input to tell it.
-fn write_term_file(root: &Arc<Root>, path: &str) {
-    let directory = root.open();
-    for parent in ["run", "run/wasmorch"] {
-        // It may be there already; if it cannot be made, the file cannot either.
-        let _ = directory.create_directory_at(parent);
-    }
-    if let Err(error) = root.write_file(path, b"") {
-        tracing::debug!(path, ?error, "write the stop file");
-    }
 }

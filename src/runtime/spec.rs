@@ -82,6 +82,27 @@ pub struct ContainerSpec {
     /// Requests one handler instance may serve before it is dropped (1 = a fresh instance per request).
     pub instance_reuse: u32,
     pub read_only_root: bool,
+    /// Whether standard input is kept open for who attaches.
+    pub stdin: bool,
+    /// Whether the program shall take its streams for a terminal.
+    pub tty: bool,
+    /// The file that the container alone sees there, and whose contents are told with its exit.
+    pub termination_message_path: Option<String>,
+}
+
+/// A further program in a running container's surroundings: its files, its network, its limits.
+#[derive(Clone, Debug)]
+pub struct ExecSpec {
+    /// The container that it is run beside, and that it ends with.
+    pub container: String,
+    /// The whole argv, program name first.
+    pub args: Vec<String>,
+    /// Added to the container's own.
+    pub env: Vec<(String, String)>,
+    pub stdin: bool,
+    pub tty: bool,
+    /// Whether it counts among those that users may have at once.
+    pub is_counted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,10 +120,11 @@ pub enum Protocol {
 /// How a container ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// 0–255; traps are 134, kills 137.
+    /// 0–255; a trap is 128 + the signal that a kernel would send, a kill 137.
     pub code: i32,
     pub reason: ExitReason,
-    /// A trap's message and backtrace, a limit with its numbers; empty otherwise.
+    /// The termination message that the program wrote; a trap's message and backtrace; a limit with
+    /// its numbers; empty otherwise.
     pub message: String,
 }
 

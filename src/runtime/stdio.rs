@@ -5,8 +5,9 @@
 //! handler has many instances at once, so their output is passed on by whole lines, lest two
 //! requests share one; what is left unterminated when an instance ends gets its newline.
 //!
-//! Input never has bytes. It stays open until the container is asked to stop and then ends: the
-//! one stop signal that every language understands (`container`).
+//! Input is in `input`.
+
+mod input;
 
 use std::io;
 use std::pin::Pin;
@@ -15,12 +16,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
-use wasmtime_wasi::p2::{
-    DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
-};
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamResult};
+
+pub(super) use self::input::Input;
+pub use self::input::Stdin;
 
 use super::spec::{LogSink, LogStream};
 
@@ -36,6 +37,7 @@ pub(super) struct Output {
     stream: LogStream,
     /// The unterminated line, where lines are kept whole.
     line: Option<Arc<Line>>,
+    is_terminal: bool,
 }
 
 struct Line {
@@ -51,6 +53,15 @@ impl Output {
             sink,
             stream,
             line: None,
+            is_terminal: false,
+        }
+    }
+
+    /// The same, said to be a terminal or not.
+    pub(super) fn terminal(self, is_terminal: bool) -> Self {
+        Self {
+            is_terminal,
+            ..self
         }
     }
 
@@ -65,6 +76,7 @@ impl Output {
             sink,
             stream,
             line: Some(Arc::new(line)),
+            is_terminal: false,
         }
     }
 
@@ -115,7 +127,7 @@ impl Drop for Line {
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {
-        false
+        self.is_terminal
     }
 }
 
@@ -191,73 +203,8 @@ impl AsyncWrite for AsyncOutput {
     }
 }
 
-/// Standard input: silent until the container is asked to stop, then at its end.
-#[derive(Clone)]
-pub(super) struct Input {
-    stopped: CancellationToken,
-}
-
-impl Input {
-    pub(super) fn new(stopped: CancellationToken) -> Self {
-        Self { stopped }
-    }
-
-    pub(super) fn stream(&self) -> DynInputStream {
-        Box::new(self.clone())
-    }
-}
-
-impl IsTerminal for Input {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdinStream for Input {
-    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
-        Box::new(AsyncInput(Box::pin(self.stopped.clone().cancelled_owned())))
-    }
-
-    fn p2_stream(&self) -> Box<dyn InputStream> {
-        self.stream()
-    }
-}
-
-#[async_trait::async_trait]
-impl Pollable for Input {
-    async fn ready(&mut self) {
-        self.stopped.cancelled().await;
-    }
-}
-
-#[async_trait::async_trait]
-impl InputStream for Input {
-    fn read(&mut self, _size: usize) -> StreamResult<Bytes> {
-        if self.stopped.is_cancelled() {
-            Err(StreamError::Closed)
-        } else {
-            Ok(Bytes::new())
-        }
-    }
-}
-
-/// The same for WASI 0.3.
-struct AsyncInput(Pin<Box<WaitForCancellationFutureOwned>>);
-
-impl AsyncRead for AsyncInput {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        _buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll(cx).map(Ok)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
-
     use super::*;
 
     #[derive(Default)]
@@ -283,16 +230,5 @@ mod tests {
         output.write(Bytes::from("rest")).unwrap();
         drop(output);
         assert_eq!(sink.0.lock().unwrap()[3], "rest\n");
-    }
-
-    #[tokio::test]
-    async fn input_ends_when_the_container_is_asked_to_stop() {
-        let stopped = CancellationToken::new();
-        let mut input = Input::new(stopped.clone());
-        assert_eq!(input.read(10).unwrap(), "");
-        let mut stream = Box::into_pin(input.async_stream());
-        stopped.cancel();
-        assert!(matches!(input.read(10), Err(StreamError::Closed)));
-        assert_eq!(stream.read(&mut [0; 10]).await.unwrap(), 0);
     }
 }

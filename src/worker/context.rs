@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::address_pool::AddressPool;
 use super::checkpoint;
 use super::events::Recorder;
+use super::exec::Taps;
 use super::images::Images;
 use super::lifecycle::Timing;
 use super::logs::Logs;
@@ -37,6 +38,7 @@ pub struct Context {
     pub statuses: StatusSender,
     pub checkpoints: checkpoint::Writer,
     pub directory: Directory,
+    pub taps: Taps,
     pub host_ip: IpAddr,
     pub allocatable: BTreeMap<String, Quantity>,
     pub allowed_host_paths: Vec<PathBuf>,

@@ -5,6 +5,7 @@
 //! that is not pinned is looked up in its Module first. Nothing here backs off: the lifecycle does.
 
 mod download;
+mod toolbox;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -88,7 +89,11 @@ impl Images {
     ) -> Result<Image, PullFailure> {
         let digest = match &image.digest {
             Some(digest) => digest.clone(),
-            None => self.0.resolve(namespace, image, policy).await?,
+            None => match self.0.resolve(namespace, image, policy).await {
+                Ok(digest) => digest,
+                Err(failure) if is_toolbox(image, &failure) => return self.toolbox().await,
+                Err(failure) => return Err(failure),
+            },
         };
         if let Some(artifact) = self.0.in_use(&digest) {
             return Ok(Image::new(&image.name, digest, artifact, false));
@@ -100,6 +105,13 @@ impl Images {
         let (artifact, was_fetched) = loading.await?;
         Ok(Image::new(&image.name, digest, artifact, was_fetched))
     }
+}
+
+/// A Module that is called `toolbox` comes first; where there is none, the built-in one is meant.
+fn is_toolbox(image: &ImageRef, failure: &PullFailure) -> bool {
+    image.name == toolbox::TOOLBOX
+        && image.tag.is_none()
+        && (failure.is_missing || failure.is_never)
 }
 
 impl Image {

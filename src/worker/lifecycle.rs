@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  Preparing ──ready──▶ Live ──all done / failed──▶ Ending ──▶ Finished ──delete──▶ Gone
-//!      │                 │                          ▲ drain → stop → close
+//!      │                 │                          ▲ drain → refuse → hooks, stop → close
 //!      └─────delete──────┴──────────────────────────┘   └──(deleted)──────────────▶ Gone
 //! ```
 //!
@@ -16,6 +16,7 @@
 mod container;
 mod ending;
 mod event;
+mod hooks;
 mod restore;
 mod termination;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-pub use container::{ContainerRun, Run, Running, StartFailure};
+pub use container::{ContainerRun, Run, Running, StartFailure, StopStep};
 pub use ending::{EndStep, Ending, Then};
 pub use event::{Effect, Event, PullFailure};
 pub use restore::{Saved, SavedContainer};
@@ -151,6 +152,13 @@ impl Lifecycle {
                 kind,
                 result,
             } => self.on_probed((container, incarnation, kind), result, now, &mut effects),
+            Event::Hooked {
+                container,
+                incarnation,
+                kind,
+                result,
+            } => self.on_hooked((container, incarnation, kind), result, now, &mut effects),
+            Event::Extended(plan) => self.on_extended(plan),
             Event::Delete { grace } => self.end(Then::Finalize, grace, now, &mut effects),
             Event::Removed => self.end(Then::Forget, Duration::ZERO, now, &mut effects),
             Event::Drained => self.on_drained(now, &mut effects),
@@ -159,6 +167,7 @@ impl Lifecycle {
         }
         self.on_time(now, &mut effects);
         self.advance(now, &mut effects);
+        self.stop_next(&mut effects);
         self.close_if_empty(&mut effects);
         effects
     }
@@ -203,6 +212,19 @@ impl Lifecycle {
     fn with_roles(&self) -> impl Iterator<Item = (Role, &ContainerRun)> {
         let roles = self.plan.containers.iter().map(|container| container.role);
         roles.zip(&self.containers)
+    }
+
+    /// Ephemeral containers are added at the end and never go.
+    fn on_extended(&mut self, plan: Arc<PodPlan>) {
+        match &self.stage {
+            Stage::Preparing { .. } | Stage::Live | Stage::Ending(_) => {}
+            Stage::Finished | Stage::Gone => return,
+        }
+        if plan.containers.len() > self.containers.len() {
+            self.containers
+                .resize_with(plan.containers.len(), ContainerRun::new);
+            self.plan = plan;
+        }
     }
 
     fn on_sandbox_ready(&mut self) {
@@ -274,6 +296,14 @@ impl Lifecycle {
             Stage::Live => {}
             Stage::Preparing { .. } | Stage::Ending(_) | Stage::Finished | Stage::Gone => return,
         }
+        // They look into the pod whatever it is at.
+        for index in 0..self.containers.len() {
+            if self.plan.containers[index].role == Role::Ephemeral
+                && self.containers[index].is_idle()
+            {
+                self.pull(index, effects);
+            }
+        }
         for index in 0..self.containers.len() {
             let role = self.plan.containers[index].role;
             if self.containers[index].is_idle() {
@@ -302,7 +332,7 @@ fn is_passed(role: Role, container: &ContainerRun) -> bool {
     match role {
         Role::Init => container.has_succeeded_for_good(),
         Role::Sidecar => container.was_started,
-        Role::Main => true,
+        Role::Main | Role::Ephemeral => true,
     }
 }
 

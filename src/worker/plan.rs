@@ -4,6 +4,9 @@
 //! API server refuses most of it earlier, at create; the check here holds for pods that came
 //! another way.
 
+mod hook;
+
+use std::borrow::Cow;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
@@ -11,6 +14,8 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use super::probes::{self, Specs};
 use super::restart::{RestartPolicy, Role};
 use crate::api::image::{self, ImageRef};
+use crate::api::pod::as_container;
+pub use hook::{Hook, HookKind, Hooks};
 
 /// `imagePullPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +36,7 @@ pub struct ContainerPlan {
     pub image: ImageRef,
     pub pull_policy: PullPolicy,
     pub probes: Specs,
-    /// `lifecycle.preStop.sleep`.
-    pub pre_stop: Duration,
+    pub hooks: Hooks,
 }
 
 /// A pod as the lifecycle sees it.
@@ -41,7 +45,7 @@ pub struct PodPlan {
     pub restart_policy: RestartPolicy,
     pub grace: Duration,
     pub active_deadline: Option<Duration>,
-    /// Init containers and sidecars in their order, then main containers.
+    /// Init containers and sidecars in their order, then main containers, then ephemeral ones.
     pub containers: Vec<ContainerPlan>,
     /// In `[0, 1)`, from the uid: spreads what pods would otherwise do together.
     pub jitter: f64,
@@ -66,10 +70,12 @@ pub enum Error {
         #[source]
         source: probes::Error,
     },
-    #[error(
-        "container `{0}`: lifecycle hooks other than `preStop.sleep` are not implemented for WASI modules"
-    )]
-    Hook(String),
+    #[error("container `{container}`")]
+    Hook {
+        container: String,
+        #[source]
+        source: probes::Error,
+    },
     #[error("spec.restartPolicy `{0}` is not one of Always, OnFailure, Never")]
     RestartPolicy(String),
 }
@@ -79,11 +85,8 @@ impl PodPlan {
     pub fn of(pod: &Pod) -> Result<Self, Error> {
         let spec = pod.spec.as_ref().ok_or(Error::NoSpec)?;
         refuse_unsupported(spec)?;
-        let init = spec.init_containers.iter().flatten();
-        let containers = init
-            .map(|container| (container, init_role(container)))
-            .chain(spec.containers.iter().map(|each| (each, Role::Main)))
-            .map(|(container, role)| container_plan(container, role))
+        let containers = containers(spec)
+            .map(|(container, role)| container_plan(&container, role))
             .collect::<Result<_, _>>()?;
         let seconds = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
         Ok(Self {
@@ -109,10 +112,22 @@ impl PodPlan {
     }
 
     /// The longest `preStop.sleep`.
-    pub fn pre_stop(&self) -> Duration {
-        let sleeps = self.containers.iter().map(|container| container.pre_stop);
+    pub fn pre_stop_sleep(&self) -> Duration {
+        let sleeps = self.containers.iter();
+        let sleeps = sleeps.map(|container| container.hooks.pre_stop_sleep());
         sleeps.max().unwrap_or_default()
     }
+}
+
+/// Every container of a spec with its role, in the order of the plan.
+pub fn containers(spec: &PodSpec) -> impl Iterator<Item = (Cow<'_, Container>, Role)> {
+    let init = spec.init_containers.iter().flatten();
+    let init = init.map(|each| (Cow::Borrowed(each), init_role(each)));
+    let main = spec.containers.iter();
+    let main = main.map(|each| (Cow::Borrowed(each), Role::Main));
+    let ephemeral = spec.ephemeral_containers.iter().flatten();
+    let ephemeral = ephemeral.map(|each| (Cow::Owned(as_container(each)), Role::Ephemeral));
+    init.chain(main).chain(ephemeral)
 }
 
 fn refuse_unsupported(spec: &PodSpec) -> Result<(), Error> {
@@ -166,7 +181,7 @@ fn container_plan(container: &Container, role: Role) -> Result<ContainerPlan, Er
         pull_policy: pull_policy(container.image_pull_policy.as_deref(), &image),
         image,
         probes,
-        pre_stop: pre_stop(container)?,
+        hooks: Hooks::of(container)?,
     })
 }
 
@@ -180,25 +195,6 @@ fn pull_policy(text: Option<&str>, image: &ImageRef) -> PullPolicy {
             PullPolicy::Always
         }
         None | Some(_) => PullPolicy::IfNotPresent,
-    }
-}
-
-fn pre_stop(container: &Container) -> Result<Duration, Error> {
-    let Some(lifecycle) = &container.lifecycle else {
-        return Ok(Duration::ZERO);
-    };
-    let hook = || Error::Hook(container.name.clone());
-    if lifecycle.post_start.is_some() {
-        return Err(hook());
-    }
-    match &lifecycle.pre_stop {
-        None => Ok(Duration::ZERO),
-        Some(handler) => {
-            let sleep = handler.sleep.as_ref().ok_or_else(hook)?;
-            Ok(Duration::from_secs(
-                u64::try_from(sleep.seconds).unwrap_or_default(),
-            ))
-        }
     }
 }
 
@@ -245,8 +241,30 @@ pub(crate) mod tests {
             ]
         );
         assert_eq!(plan.restart_policy, RestartPolicy::Never);
-        assert_eq!(plan.pre_stop(), Duration::from_secs(2));
+        assert_eq!(plan.pre_stop_sleep(), Duration::from_secs(2));
         assert!((0.0..1.0).contains(&plan.jitter));
+    }
+
+    #[test]
+    fn hooks_and_ephemeral_containers_are_part_of_the_plan() {
+        let plan = PodPlan::of(&pod(&json!({
+            "containers": [{"name": "m", "image": "m", "lifecycle": {
+                "postStart": {"exec": {"command": ["touch", "/up"]}},
+                "preStop": {"httpGet": {"port": 80, "path": "/bye"}}}}],
+            "ephemeralContainers": [{"name": "d", "image": "toolbox", "command": ["sh"], "stdin": true}],
+        })))
+        .unwrap();
+        let command = vec!["touch".to_owned(), "/up".to_owned()];
+        let hooks = &plan.containers[0].hooks;
+        assert_eq!(
+            hooks.post_start,
+            Some(Hook::Ask(probes::Action::Exec { command }))
+        );
+        assert!(matches!(
+            hooks.pre_stop,
+            Some(Hook::Ask(probes::Action::HttpGet { port: 80, .. }))
+        ));
+        assert_eq!(plan.containers[1].role, Role::Ephemeral);
     }
 
     #[test]
@@ -259,6 +277,7 @@ pub(crate) mod tests {
             json!({"containers": [{"name": "m", "image": "docker.io/nginx"}]}),
             json!({"containers": [{"name": "m", "image": "m", "lifecycle": {"preStop": {"exec": {}}}}]}),
             json!({"containers": [{"name": "m", "image": "m", "livenessProbe": {"exec": {}}}]}),
+            json!({"containers": [{"name": "m", "image": "m", "lifecycle": {"postStart": {"tcpSocket": {"port": 1}}}}]}),
         ];
         for case in cases {
             assert!(PodPlan::of(&pod(&case)).is_err(), "{case}");

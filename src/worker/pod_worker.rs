@@ -9,7 +9,9 @@
 mod perform;
 mod start;
 mod volumes;
+mod watch;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,14 +21,14 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
 
 use super::checkpoint::Checkpoint;
 use super::context::{Context, PodView};
 use super::images::Image;
 use super::lifecycle::{Effect, Event, Lifecycle, Now, PodFailure, PullFailure, Saved, Stage};
 use super::objects::{self, Objects};
-use super::plan::PodPlan;
+use super::plan::{self, PodPlan};
 use super::status::{Observation, pod_status};
 use super::status_sender::{Update, Urgency};
 use super::volumes as volume_specs;
@@ -151,7 +153,7 @@ impl PodWorker {
     }
 
     /// Runs until nothing of the pod is left.
-    pub async fn run(mut self, mut desired: watch::Receiver<Desired>) {
+    pub async fn run(mut self, mut desired: channel::Receiver<Desired>) {
         let mut refresh = self.context.refresh.clone();
         loop {
             self.settle();
@@ -221,6 +223,7 @@ impl PodWorker {
         }
         self.pod = desired.pod;
         self.publish_view();
+        self.extend();
         let meta = &self.pod.metadata;
         let Some(deletion) = &meta.deletion_timestamp else {
             return;
@@ -235,6 +238,28 @@ impl PodWorker {
             self.has_deletion = true;
             let grace = left.min(whole);
             self.queue.push_back(Event::Delete { grace });
+        }
+    }
+
+    /// Takes ephemeral containers in that the spec has now.
+    fn extend(&mut self) {
+        let known = self.lifecycle.containers().len();
+        let Some(spec) = self.pod.spec.as_ref().filter(|_| known > 0) else {
+            return;
+        };
+        if plan::containers(spec).count() <= known {
+            return;
+        }
+        match PodPlan::of(&self.pod) {
+            Ok(plan) => {
+                self.images.resize(plan.containers.len(), None);
+                self.handles.resize(plan.containers.len(), None);
+                self.queue.push_back(Event::Extended(Arc::new(plan)));
+            }
+            Err(error) => {
+                let message = chain(&error).to_string();
+                self.record(true, "UnsupportedPod", message, None);
+            }
         }
     }
 
@@ -325,6 +350,7 @@ impl PodWorker {
         context.statuses.forget(&self.id.uid);
         context.checkpoints.remove(&self.id.uid);
         context.addresses.release(&self.id.uid);
+        context.taps.remove_pod(&self.id.uid);
         let PodId {
             namespace,
             name,
@@ -333,10 +359,10 @@ impl PodWorker {
         context.logs.remove_pod(namespace, name, uid);
     }
 
-    fn container(&self, index: usize) -> Option<&Container> {
+    fn container(&self, index: usize) -> Option<Cow<'_, Container>> {
         let spec = self.pod.spec.as_ref()?;
-        let init = spec.init_containers.iter().flatten();
-        init.chain(&spec.containers).nth(index)
+        let (container, _) = plan::containers(spec).nth(index)?;
+        Some(container)
     }
 
     fn has_files(&self) -> bool {

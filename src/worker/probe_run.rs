@@ -1,4 +1,5 @@
-//! Asking a probe's question: a request to the pod's handler, or a connection to its port.
+//! Asking a probe's or a hook's question: a request to the pod's handler, a connection to its port,
+//! or a command beside the container.
 //!
 //! A handler is called directly; a program that listens by itself is asked over its virtual socket.
 //! Redirects are not followed: 200–399 is healthy, as in Kubernetes.
@@ -10,25 +11,56 @@ use http::{Request, header};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 
-use super::probes::{Action, Spec};
+use super::context::Context;
+use super::exec::{self, Command};
+use super::probes::Action;
 use crate::errors::chain;
 use crate::runtime::PodSandbox;
 use crate::runtime::http::Body;
 
+/// Who is asked: a container of a pod.
+pub struct Asked {
+    pub sandbox: Arc<PodSandbox>,
+    pub container: String,
+    /// The name of its image.
+    pub image: String,
+}
+
 /// Asks; the error is what the event says.
-pub async fn ask(sandbox: Arc<PodSandbox>, spec: Spec) -> Result<(), String> {
+pub async fn ask(
+    context: Arc<Context>,
+    asked: Asked,
+    action: Action,
+    within: Duration,
+) -> Result<(), String> {
+    let Asked {
+        sandbox,
+        container,
+        image,
+    } = asked;
     let asking = async {
-        match &spec.action {
-            Action::TcpSocket { port } => connect(&sandbox, *port),
+        match action {
+            Action::TcpSocket { port } => connect(&sandbox, port),
             Action::HttpGet {
                 path,
                 port,
                 headers,
-            } => get(&sandbox, *port, path, headers).await,
+            } => get(&sandbox, port, &path, &headers).await,
+            Action::Exec { command } => {
+                let command = Command {
+                    container,
+                    image,
+                    words: command,
+                    stdin: false,
+                    tty: false,
+                    is_counted: false,
+                };
+                exec::check(&context, &sandbox, command).await
+            }
         }
     };
-    let asked = tokio::time::timeout(spec.timeout, asking).await;
-    asked.unwrap_or_else(|_| Err(format!("no answer within {}", seconds(spec.timeout))))
+    let asked = tokio::time::timeout(within, asking).await;
+    asked.unwrap_or_else(|_| Err(format!("no answer within {}", seconds(within))))
 }
 
 fn seconds(length: Duration) -> String {
@@ -36,10 +68,10 @@ fn seconds(length: Duration) -> String {
 }
 
 fn connect(sandbox: &PodSandbox, port: u16) -> Result<(), String> {
-    if sandbox.http_handler(port).is_some() {
+    if sandbox.handler_inside(port).is_some() {
         return Ok(());
     }
-    match sandbox.dial(port) {
+    match sandbox.dial_inside(port) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("dial tcp {}:{port}: {error}", sandbox.spec().ip)),
     }
@@ -61,7 +93,7 @@ async fn get(
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    let status = if let Some(handler) = sandbox.http_handler(port) {
+    let status = if let Some(handler) = sandbox.handler_inside(port) {
         let request = request
             .body(Body::empty())
             .map_err(|error| error.to_string())?;
@@ -70,7 +102,7 @@ async fn get(
             .map_err(|error| chain(&error).to_string())?
             .status()
     } else {
-        let connection = sandbox.dial(port).map_err(|error| {
+        let connection = sandbox.dial_inside(port).map_err(|error| {
             format!("Get \"http://{}:{port}{path}\": {error}", sandbox.spec().ip)
         })?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await;

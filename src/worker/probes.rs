@@ -8,10 +8,14 @@
 //!
 //! There is no timer in here and no task per probe: the pod's worker sleeps until [`Probes::next`].
 
+mod action;
+
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Container, Probe};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+pub use action::{Action, Error};
+pub(super) use action::{exec_action, http_action};
 
 /// Which of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,19 +34,6 @@ impl Kind {
             Self::Liveness => "Liveness",
         }
     }
-}
-
-/// What is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    HttpGet {
-        path: String,
-        port: u16,
-        headers: Vec<(String, String)>,
-    },
-    TcpSocket {
-        port: u16,
-    },
 }
 
 /// A probe as written, with Kubernetes' defaults filled in.
@@ -64,25 +55,6 @@ pub struct Specs {
     pub startup: Option<Spec>,
     pub readiness: Option<Spec>,
     pub liveness: Option<Spec>,
-}
-
-/// Why a probe cannot be run here.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    #[error("{0} probe: `exec` has no meaning for a WASI module; use httpGet or tcpSocket")]
-    Exec(&'static str),
-    #[error("{0} probe: `grpc` is not implemented; use httpGet or tcpSocket")]
-    Grpc(&'static str),
-    #[error(
-        "{0} probe: `httpGet.host` is not implemented; the probe always goes to the pod itself"
-    )]
-    Host(&'static str),
-    #[error("{0} probe: `scheme: HTTPS` is not implemented")]
-    Https(&'static str),
-    #[error("{0} probe: names no action")]
-    Empty(&'static str),
-    #[error("{0} probe: the container has no port named `{1}`")]
-    Port(&'static str, String),
 }
 
 impl Specs {
@@ -125,8 +97,13 @@ fn spec(kind: Kind, probe: &Probe, container: &Container) -> Result<Spec, Error>
         let value = value.and_then(|value| u32::try_from(value).ok());
         value.filter(|value| *value > 0).unwrap_or(default)
     };
+    let what = match kind {
+        Kind::Startup => "Startup probe",
+        Kind::Readiness => "Readiness probe",
+        Kind::Liveness => "Liveness probe",
+    };
     Ok(Spec {
-        action: action(kind.as_str(), probe, container)?,
+        action: action::action(what, probe, container)?,
         initial_delay: seconds(probe.initial_delay_seconds, 0, 0),
         period: seconds(probe.period_seconds, 10, 1),
         timeout: seconds(probe.timeout_seconds, 1, 1),
@@ -137,67 +114,6 @@ fn spec(kind: Kind, probe: &Probe, container: &Container) -> Result<Spec, Error>
             .and_then(|value| u64::try_from(value).ok())
             .map(Duration::from_secs),
     })
-}
-
-fn action(kind: &'static str, probe: &Probe, container: &Container) -> Result<Action, Error> {
-    if probe.exec.is_some() {
-        return Err(Error::Exec(kind));
-    }
-    if probe.grpc.is_some() {
-        return Err(Error::Grpc(kind));
-    }
-    if let Some(tcp) = &probe.tcp_socket {
-        let port = port(kind, &tcp.port, container)?;
-        return match tcp.host.as_deref() {
-            None | Some("" | "127.0.0.1" | "localhost") => Ok(Action::TcpSocket { port }),
-            Some(_) => Err(Error::Host(kind)),
-        };
-    }
-    let http = probe.http_get.as_ref().ok_or(Error::Empty(kind))?;
-    if !matches!(
-        http.host.as_deref(),
-        None | Some("" | "127.0.0.1" | "localhost")
-    ) {
-        return Err(Error::Host(kind));
-    }
-    if http
-        .scheme
-        .as_deref()
-        .is_some_and(|scheme| scheme == "HTTPS")
-    {
-        return Err(Error::Https(kind));
-    }
-    let path = http.path.as_deref().unwrap_or("/");
-    Ok(Action::HttpGet {
-        path: if path.starts_with('/') {
-            path.to_owned()
-        } else {
-            format!("/{path}")
-        },
-        port: port(kind, &http.port, container)?,
-        headers: http
-            .http_headers
-            .iter()
-            .flatten()
-            .map(|header| (header.name.clone(), header.value.clone()))
-            .collect(),
-    })
-}
-
-fn port(kind: &'static str, port: &IntOrString, container: &Container) -> Result<u16, Error> {
-    let named = |name: &str| {
-        let ports = container.ports.iter().flatten();
-        let found = ports
-            .filter(|port| port.name.as_deref() == Some(name))
-            .find_map(|port| u16::try_from(port.container_port).ok());
-        found.ok_or_else(|| Error::Port(kind, name.to_owned()))
-    };
-    match port {
-        IntOrString::Int(number) => {
-            u16::try_from(*number).map_err(|_| Error::Port(kind, number.to_string()))
-        }
-        IntOrString::String(name) => name.parse().or_else(|_| named(name)),
-    }
 }
 
 /// What an answer changed.
@@ -426,12 +342,16 @@ mod tests {
             (1, 3)
         );
         assert_eq!(parsed.liveness.unwrap().period.as_secs(), 2);
+        let parsed = specs(json!({"startupProbe": {"exec": {"command": ["cat", "/ok"]}}}));
+        let command = vec!["cat".to_owned(), "/ok".to_owned()];
+        let startup = parsed.unwrap().startup.unwrap();
+        assert_eq!(startup.action, Action::Exec { command });
     }
 
     #[test]
     fn what_cannot_be_asked_is_refused_in_words() {
         let cases = [
-            json!({"livenessProbe": {"exec": {"command": ["x"]}}}),
+            json!({"livenessProbe": {"exec": {"command": []}}}),
             json!({"livenessProbe": {"grpc": {"port": 1}}}),
             json!({"livenessProbe": {"httpGet": {"port": 1, "host": "10.0.0.1"}}}),
             json!({"livenessProbe": {"httpGet": {"port": 1, "scheme": "HTTPS"}}}),

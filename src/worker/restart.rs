@@ -25,6 +25,8 @@ pub enum Role {
     /// An init container with `restartPolicy: Always`: starts in order, then stays.
     Sidecar,
     Main,
+    /// Put into a running pod to look into it; runs once and decides nothing.
+    Ephemeral,
 }
 
 /// What follows an exit.
@@ -45,7 +47,7 @@ pub fn decide(policy: RestartPolicy, role: Role, code: i32) -> Decision {
         (Role::Sidecar, _) | (Role::Main, RestartPolicy::Always) => true,
         (Role::Init, RestartPolicy::Always | RestartPolicy::OnFailure)
         | (Role::Main, RestartPolicy::OnFailure) => code != 0,
-        (Role::Init | Role::Main, RestartPolicy::Never) => false,
+        (Role::Init | Role::Main, RestartPolicy::Never) | (Role::Ephemeral, _) => false,
     };
     if again {
         Decision::Restart
@@ -92,6 +94,7 @@ mod tests {
             (Never, Role::Init, 1, Stay),
             (Never, Role::Sidecar, 0, Restart),
             (OnFailure, Role::Sidecar, 1, Restart),
+            (Always, Role::Ephemeral, 1, Stay),
         ];
         for (policy, role, code, expected) in cases {
             assert_eq!(

@@ -1,8 +1,10 @@
-//! The worker's own HTTPS API, asked by the API server: logs, pods, statistics, health.
+//! The worker's own HTTPS API, asked by the API server: logs, commands, pods, statistics, health.
 //!
 //! Every request but `/healthz` carries the cluster's wire secret as bearer token. On loopback the
 //! certificate is the worker's own; an address that others can reach needs one from the cluster's
 //! CA, which is not issued yet, so such an address is refused at start.
+
+mod commands;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +20,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use k8s_openapi::api::core::v1::Container;
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::Deserialize;
@@ -25,10 +28,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-use super::context::Context;
+use super::context::{Context, PodView};
 use super::logs::{LogId, Query};
-use super::stats;
 use super::wire::is_same;
+use super::{plan, stats};
 use crate::errors::chain;
 use crate::tasks::TaskGroup;
 
@@ -55,6 +58,7 @@ struct Shared {
     context: Arc<Context>,
     node: String,
     secret: Vec<u8>,
+    tasks: TaskGroup,
 }
 
 impl Server {
@@ -83,6 +87,7 @@ impl Server {
             context,
             node,
             secret,
+            tasks: tasks.clone(),
         }));
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let serve = |stream, _| {
@@ -110,10 +115,8 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, tasks: 
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD);
     let service = TowerToHyperService::new(router);
-    if let Err(error) = builder
-        .serve_connection(TokioIo::new(stream), service)
-        .await
-    {
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
         tracing::trace!(error = %chain(&*error), "worker API connection");
     }
 }
@@ -121,6 +124,11 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, tasks: 
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
+        .route("/exec/{namespace}/{pod}/{container}", get(commands::exec))
+        .route(
+            "/attach/{namespace}/{pod}/{container}",
+            get(commands::attach),
+        )
         .route("/pods", get(pods))
         .route("/stats/summary", get(summary))
         .layer(middleware::from_fn_with_state(
@@ -187,19 +195,10 @@ async fn logs(
         Ok(query) => query,
         Err(text) => return (StatusCode::BAD_REQUEST, text).into_response(),
     };
-    let Some(view) = shared.context.directory.find(&namespace, &name) else {
-        let text = format!("pod \"{name}\" is not on this worker");
-        return (StatusCode::NOT_FOUND, text).into_response();
+    let view = match find(&shared, &namespace, &name, &container) {
+        Ok((view, _)) => view,
+        Err(refusal) => return refusal.into_response(),
     };
-    let spec = view.pod.spec.as_ref();
-    let init = spec
-        .iter()
-        .flat_map(|spec| spec.init_containers.iter().flatten());
-    let mut names = spec.iter().flat_map(|spec| &spec.containers).chain(init);
-    if !names.any(|known| known.name == container) {
-        let text = format!("container {container} is not valid for pod {name}");
-        return (StatusCode::BAD_REQUEST, text).into_response();
-    }
     let id = LogId {
         namespace,
         pod: name,
@@ -216,6 +215,33 @@ async fn logs(
             ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
         }
         Err(error) => (StatusCode::BAD_REQUEST, chain(&error).to_string()).into_response(),
+    }
+}
+
+type Refusal = (StatusCode, String);
+
+/// The pod that is meant, and its container.
+fn find(
+    shared: &Shared,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+) -> Result<(PodView, Container), Refusal> {
+    let Some(view) = shared.context.directory.find(namespace, pod) else {
+        let text = format!("pod \"{pod}\" is not on this worker");
+        return Err((StatusCode::NOT_FOUND, text));
+    };
+    let spec = view.pod.spec.as_ref();
+    let mut known = spec.into_iter().flat_map(plan::containers);
+    let found = known.find(|(known, _)| known.name == container);
+    let found = found.map(|(found, _)| found.into_owned());
+    drop(known);
+    match found {
+        Some(found) => Ok((view, found)),
+        None => Err((
+            StatusCode::BAD_REQUEST,
+            format!("container {container} is not valid for pod {pod}"),
+        )),
     }
 }
 

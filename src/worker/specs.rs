@@ -13,6 +13,7 @@ use crate::runtime::spec::{
 
 /// What a pod without memory limits may use.
 pub const DEFAULT_MEMORY: u64 = 512 << 20;
+const DEFAULT_TERMINATION_LOG: &str = "/dev/termination-log";
 const INODES: u64 = 64 << 10;
 const SOCKETS: u32 = 4096;
 
@@ -94,6 +95,15 @@ pub fn container(
         cpu_shares: (requested.or(limited).unwrap_or(0) * 1024 / 1000).max(2),
         instance_reuse: reuse.unwrap_or(1).max(1),
         read_only_root: security.and_then(|it| it.read_only_root_filesystem) == Some(true),
+        stdin: container.stdin == Some(true),
+        tty: container.tty == Some(true),
+        termination_message_path: Some(
+            container
+                .termination_message_path
+                .clone()
+                .filter(|path| path.starts_with('/'))
+                .unwrap_or_else(|| DEFAULT_TERMINATION_LOG.to_owned()),
+        ),
     }
 }
 

@@ -44,12 +44,11 @@ pub fn pod_status(observed: &Observation<'_>, now: Timestamp) -> PodStatus {
         | Stage::Finished
         | Stage::Gone => None,
     };
-    let (init, main): (Vec<_>, Vec<_>) = container_statuses(observed)
-        .into_iter()
-        .partition(|(role, _)| *role != Role::Main);
-    let strip = |statuses: Vec<(Role, ContainerStatus)>| {
-        let statuses: Vec<_> = statuses.into_iter().map(|(_, status)| status).collect();
-        (!statuses.is_empty()).then_some(statuses)
+    let statuses = container_statuses(observed);
+    let of = |roles: &[Role]| {
+        let chosen = statuses.iter().filter(|(role, _)| roles.contains(role));
+        let chosen: Vec<_> = chosen.map(|(_, status)| status.clone()).collect();
+        (!chosen.is_empty()).then_some(chosen)
     };
     PodStatus {
         phase: Some(phase.as_str().to_owned()),
@@ -64,8 +63,9 @@ pub fn pod_status(observed: &Observation<'_>, now: Timestamp) -> PodStatus {
         pod_ips: observed.pod_ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
         start_time: Some(Time(lifecycle.started_at())),
         qos_class: Some(qos::class(observed.pod).to_owned()),
-        init_container_statuses: strip(init),
-        container_statuses: strip(main),
+        init_container_statuses: of(&[Role::Init, Role::Sidecar]),
+        container_statuses: of(&[Role::Main]),
+        ephemeral_container_statuses: of(&[Role::Ephemeral]),
         observed_generation: observed.pod.metadata.generation,
         ..PodStatus::default()
     }
@@ -135,7 +135,7 @@ fn conditions(observed: &Observation<'_>, phase: Phase, now: Timestamp) -> Vec<P
     let unfinished = name_if(&|role, run| match role {
         Role::Init => !(run.is_done() && has_succeeded(run)),
         Role::Sidecar => !run.was_started,
-        Role::Main => false,
+        Role::Main | Role::Ephemeral => false,
     });
     let is_terminal = phase.is_terminal();
     let is_initialized = lifecycle.is_initialized() || phase == Phase::Succeeded;
@@ -146,7 +146,10 @@ fn conditions(observed: &Observation<'_>, phase: Phase, now: Timestamp) -> Vec<P
         "ContainersNotInitialized",
         &incomplete,
     );
-    let unready = name_if(&|role, run| role != Role::Init && !run.is_ready());
+    let unready = name_if(&|role, run| match role {
+        Role::Sidecar | Role::Main => !run.is_ready(),
+        Role::Init | Role::Ephemeral => false,
+    });
     let is_ready = unready.is_empty() && serves(observed);
     let (reason, message) = match phase {
         Phase::Succeeded => ("PodCompleted", String::new()),
@@ -210,6 +213,7 @@ fn container_statuses(observed: &Observation<'_>) -> Vec<(Role, ContainerStatus)
             let is_ready = match plan.role {
                 Role::Init => run.is_done() && has_succeeded(run),
                 Role::Sidecar | Role::Main => run.is_ready() && serves(observed),
+                Role::Ephemeral => false,
             };
             let status = ContainerStatus {
                 name: plan.name.clone(),
@@ -217,10 +221,7 @@ fn container_statuses(observed: &Observation<'_>) -> Vec<(Role, ContainerStatus)
                 image_id: run.image_id.clone().unwrap_or_default(),
                 container_id: current.or(last_known).map(id),
                 ready: is_ready,
-                started: Some(
-                    run.running()
-                        .is_some_and(|running| running.probes.is_started()),
-                ),
+                started: Some(run.running().is_some_and(|running| running.is_started())),
                 restart_count: i32::try_from(run.restart_count()).unwrap_or(i32::MAX),
                 state: Some(state(run, plan.role, lifecycle, &id)),
                 last_state: last_state(run).map(|last| terminated(last, &id)),
@@ -250,7 +251,7 @@ fn state(
         Role::Init | Role::Sidecar if run.is_idle() && !is_next(lifecycle, run) => {
             "PodInitializing"
         }
-        Role::Init | Role::Sidecar | Role::Main => "ContainerCreating",
+        Role::Init | Role::Sidecar | Role::Main | Role::Ephemeral => "ContainerCreating",
     };
     match &run.run {
         Run::Idle | Run::Pulling { attempts: 0 } | Run::Starting { attempts: 0, .. } => {

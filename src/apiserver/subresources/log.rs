@@ -6,7 +6,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use futures::StreamExt as _;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -51,7 +51,7 @@ pub(crate) async fn get(ctx: &Context) -> Result<Response, Error> {
     let answer = ctx
         .server
         .worker_api
-        .get(ctx.registry(), &node, &path)
+        .get(ctx.registry(), &node, &path, HeaderMap::new())
         .await?;
     if !answer.status().is_success() {
         return Err(refused(answer.status(), answer.into_body()).await);
@@ -90,7 +90,7 @@ fn forwarded(query: &Query) -> Result<String, Error> {
 }
 
 /// The container meant: the one that is named, or the only one.
-fn container(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<String, Error> {
+pub(super) fn container(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<String, Error> {
     let spec = pod.spec.clone().unwrap_or_default();
     let containers: Vec<String> = spec.containers.into_iter().map(|one| one.name).collect();
     let init: Vec<String> = spec
@@ -99,14 +99,21 @@ fn container(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<String, Erro
         .flatten()
         .map(|one| one.name)
         .collect();
+    let ephemeral: Vec<String> = spec
+        .ephemeral_containers
+        .into_iter()
+        .flatten()
+        .map(|one| one.name)
+        .collect();
+    let mut all = containers.iter().chain(&init).chain(&ephemeral);
     match wanted {
-        Some(wanted) if containers.iter().chain(&init).any(|one| one == wanted) => {
-            Ok(wanted.to_owned())
-        }
+        Some(wanted) if all.any(|one| one == wanted) => Ok(wanted.to_owned()),
         Some(wanted) => Err(Error::BadRequest(format!(
             "container {wanted} is not valid for pod {name}"
         ))),
-        None if containers.len() == 1 && init.is_empty() => Ok(containers[0].clone()),
+        None if containers.len() == 1 && init.is_empty() && ephemeral.is_empty() => {
+            Ok(containers[0].clone())
+        }
         None => {
             let init = if init.is_empty() {
                 String::new()
@@ -122,7 +129,7 @@ fn container(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<String, Erro
 }
 
 /// The worker's refusal, in its own words.
-async fn refused(status: StatusCode, body: hyper::body::Incoming) -> Error {
+pub(super) async fn refused(status: StatusCode, body: hyper::body::Incoming) -> Error {
     let text = match http_body_util::Limited::new(body, 4096).collect().await {
         Ok(collected) => String::from_utf8_lossy(&collected.to_bytes())
             .trim()

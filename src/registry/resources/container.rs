@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, Lifecycle, ResourceRequirements, SecurityContext, Volume,
+    Container, ContainerPort, ResourceRequirements, SecurityContext, Volume,
 };
 
 use super::super::field_error::Errors;
 use super::super::path::Path;
-use super::{env, port, probe, volume};
+use super::{env, lifecycle, port, probe, volume};
 use crate::api::image::ImageRef;
 use crate::api::{pod, quantity};
 
@@ -75,6 +75,8 @@ pub(super) enum Role {
     /// An init container that stays: `restartPolicy: Always`.
     Sidecar,
     Main,
+    /// Added to a running pod; what it may not have is judged in `ephemeral`.
+    Ephemeral,
 }
 
 impl Role {
@@ -137,17 +139,27 @@ pub(super) fn validate(
                 &at,
                 "may not be set for init containers without restartPolicy=Always",
             ),
+            Role::Ephemeral => {}
             Role::Sidecar | Role::Main => {
                 probe::validate(&at, found, name == "readinessProbe", errors);
             }
         }
     }
     if let Some(context) = &container.security_context {
-        validate_security(&path.field("securityContext"), context, errors);
+        validate_security(&path.field("securityContext"), context, role, errors);
     }
-    if let Some(lifecycle) = &container.lifecycle {
-        validate_lifecycle(&path.field("lifecycle"), lifecycle, errors);
+    if let Some(found) = &container.lifecycle {
+        let at = path.field("lifecycle");
+        match role {
+            Role::Init => errors.forbidden(
+                &at,
+                "may not be set for init containers without restartPolicy=Always",
+            ),
+            Role::Ephemeral => {}
+            Role::Sidecar | Role::Main => lifecycle::validate(&at, found, errors),
+        }
     }
+    validate_termination_message(path, container, errors);
     let restart_policy = container.restart_policy.as_deref();
     let restart_path = path.field("restartPolicy");
     match role {
@@ -155,39 +167,9 @@ pub(super) fn validate(
         Role::Main if restart_policy.is_some() => {
             errors.forbidden(&restart_path, "may not be set for non-init containers");
         }
-        Role::Main => {}
+        Role::Main | Role::Ephemeral => {}
     }
     validate_not_honoured(path, container, errors);
-}
-
-/// The one thing that can be done in a wasm container besides running it is to wait.
-fn validate_lifecycle(path: &Path<'_>, lifecycle: &Lifecycle, errors: &mut Errors) {
-    let hint = "only preStop.sleep can be done; let the program handle its start and stop";
-    errors.not_honoured(
-        &path.field("postStart"),
-        lifecycle.post_start.is_some(),
-        hint,
-    );
-    errors.not_honoured(
-        &path.field("stopSignal"),
-        lifecycle.stop_signal.is_some(),
-        "a wasm program has no signals; remove it",
-    );
-    let Some(hook) = &lifecycle.pre_stop else {
-        return;
-    };
-    let at = path.field("preStop");
-    for (field, present) in [
-        ("exec", hook.exec.is_some()),
-        ("httpGet", hook.http_get.is_some()),
-        ("tcpSocket", hook.tcp_socket.is_some()),
-    ] {
-        errors.not_honoured(&at.field(field), present, hint);
-    }
-    if let Some(sleep) = &hook.sleep {
-        let sleep_path = at.field("sleep");
-        errors.non_negative(&sleep_path.field("seconds"), Some(sleep.seconds));
-    }
 }
 
 fn validate_not_honoured(path: &Path<'_>, container: &Container, errors: &mut Errors) {
@@ -215,25 +197,20 @@ fn validate_not_honoured(path: &Path<'_>, container: &Container, errors: &mut Er
             .is_some_and(|d| !d.is_empty()),
         "there are no block devices; use volumeMounts",
     );
-    let interactive = "standard input is not connected; remove the field";
-    refuse("stdin", container.stdin == Some(true), interactive);
-    refuse("stdinOnce", container.stdin_once == Some(true), interactive);
-    refuse("tty", container.tty == Some(true), interactive);
-    refuse(
-        "terminationMessagePath",
-        container
-            .termination_message_path
-            .as_deref()
-            .is_some_and(|path| path != TERMINATION_LOG),
-        "remove it, or set it to /dev/termination-log",
-    );
-    refuse(
-        "terminationMessagePolicy",
-        container
-            .termination_message_policy
-            .as_deref()
-            .is_some_and(|policy| policy != "File"),
-        "remove it, or set it to File",
+}
+
+fn validate_termination_message(path: &Path<'_>, container: &Container, errors: &mut Errors) {
+    let at = path.field("terminationMessagePath");
+    if let Some(found) = container.termination_message_path.as_deref() {
+        let is_plain = found.starts_with('/') && found.split('/').all(|part| part != "..");
+        if !is_plain || found.ends_with('/') {
+            errors.invalid(&at, found, "must be the absolute path of a file");
+        }
+    }
+    errors.one_of(
+        &path.field("terminationMessagePolicy"),
+        container.termination_message_policy.as_deref(),
+        &["FallbackToLogsOnError", "File"],
     );
 }
 
@@ -320,11 +297,11 @@ fn validate_resources(path: &Path<'_>, resources: &ResourceRequirements, errors:
     }
 }
 
-fn validate_security(path: &Path<'_>, context: &SecurityContext, errors: &mut Errors) {
-    let added = context
-        .capabilities
-        .as_ref()
-        .is_some_and(|c| c.add.as_ref().is_some_and(|add| !add.is_empty()));
+fn validate_security(path: &Path<'_>, context: &SecurityContext, role: Role, errors: &mut Errors) {
+    let added = context.capabilities.as_ref().and_then(|c| c.add.as_ref());
+    // Debuggers' clients ask for it by default, and the pod's files are open to each other anyway.
+    let is_usual = |name: &String| role == Role::Ephemeral && name == "SYS_PTRACE";
+    let added = added.is_some_and(|add| !add.iter().all(is_usual));
     let capabilities = path.field("capabilities");
     errors.not_honoured(
         &capabilities.field("add"),

@@ -9,7 +9,7 @@ use super::super::filter::Selectable;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
 use super::pod_status_word::{self, Restarts};
-use super::{cell, pod_spec};
+use super::{cell, ephemeral, pod_spec};
 use crate::api::table::{self, Column};
 use crate::api::{pod, quantity};
 
@@ -60,6 +60,12 @@ impl Strategy for Pod {
         match &self.spec {
             Some(spec) => pod_spec::validate(&path, spec, errors),
             None => errors.required(&path, ""),
+        }
+    }
+
+    fn validate_create(&self, errors: &mut Errors) {
+        if let Some(spec) = &self.spec {
+            ephemeral::validate_create(&Path::Root.field("spec"), spec, errors);
         }
     }
 

@@ -12,7 +12,7 @@ use super::super::field_error::Errors;
 use super::super::meta;
 use super::super::path::Path;
 use super::container::{self, Role};
-use super::volume;
+use super::{ephemeral, volume};
 use crate::api::names;
 
 const DEFAULT_GRACE_SECONDS: i64 = 30;
@@ -33,6 +33,8 @@ pub(super) fn set_defaults(spec: &mut PodSpec) {
     let init = spec.init_containers.iter_mut().flatten();
     init.chain(&mut spec.containers)
         .for_each(container::set_defaults);
+    let ephemeral_containers = spec.ephemeral_containers.iter_mut().flatten();
+    ephemeral_containers.for_each(ephemeral::set_defaults);
     spec.volumes
         .iter_mut()
         .flatten()
@@ -51,6 +53,7 @@ pub(super) fn validate(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     let volumes = spec.volumes.as_deref().unwrap_or_default();
     volume::validate(&path.field("volumes"), volumes, errors);
     validate_containers(path, spec, errors);
+    ephemeral::validate(path, spec, errors);
     errors.one_of(
         &path.field("restartPolicy"),
         spec.restart_policy.as_deref(),
@@ -283,13 +286,6 @@ fn refuse_placement(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
 
 fn refuse_rest(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     for (field, present, hint) in [
-        (
-            "ephemeralContainers",
-            spec.ephemeral_containers
-                .as_ref()
-                .is_some_and(|c| !c.is_empty()),
-            "remove it",
-        ),
         (
             "dnsConfig",
             spec.dns_config.is_some(),

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use super::super::field_error::Errors;
 use super::super::meta;
 use super::super::path::Path;
-use super::pod_spec;
+use super::{ephemeral, pod_spec};
 
 pub(super) fn set_defaults(template: &mut PodTemplateSpec) {
     // A template's creation timestamp means nothing, and old clients send one.
@@ -32,6 +32,7 @@ pub(super) fn validate(path: &Path<'_>, template: &PodTemplateSpec, errors: &mut
         return;
     };
     pod_spec::validate(&at, spec, errors);
+    ephemeral::validate_create(&at, spec, errors);
     errors.one_of(
         &at.field("restartPolicy"),
         spec.restart_policy.as_deref(),

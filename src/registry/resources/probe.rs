@@ -1,8 +1,9 @@
 //! Probes: what wasmorch asks a container to learn whether it started, lives and is ready.
 //!
-//! A wasm container holds exactly one program, so there is nothing that an `exec` probe could run.
+//! An `exec` probe runs a command beside the container: one of the toolbox, a wasm file of the pod, or
+//! the container's own program once more.
 
-use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};
+use k8s_openapi::api::core::v1::{ExecAction, HTTPGetAction, Probe};
 
 use super::super::field_error::Errors;
 use super::super::path::Path;
@@ -32,15 +33,17 @@ pub(super) fn validate(
     errors: &mut Errors,
 ) {
     errors.not_honoured(
-        &path.field("exec"),
-        probe.exec.is_some(),
-        "a wasm container cannot run a second program; use httpGet or tcpSocket",
-    );
-    errors.not_honoured(
         &path.field("grpc"),
         probe.grpc.is_some(),
-        "use httpGet or tcpSocket",
+        "use httpGet, tcpSocket or exec",
     );
+    if let Some(action) = &probe.exec {
+        let at = path.field("exec");
+        validate_exec(&at, action, errors);
+        if probe.http_get.is_some() || probe.tcp_socket.is_some() {
+            errors.forbidden(&at, "may not specify more than 1 handler type");
+        }
+    }
     if let Some(seconds) = probe.termination_grace_period_seconds {
         let at = path.field("terminationGracePeriodSeconds");
         if may_succeed_often {
@@ -82,7 +85,13 @@ pub(super) fn validate(
     }
 }
 
-fn validate_http(path: &Path<'_>, action: &HTTPGetAction, errors: &mut Errors) {
+pub(super) fn validate_exec(path: &Path<'_>, action: &ExecAction, errors: &mut Errors) {
+    if action.command.as_ref().is_none_or(Vec::is_empty) {
+        errors.required(&path.field("command"), "");
+    }
+}
+
+pub(super) fn validate_http(path: &Path<'_>, action: &HTTPGetAction, errors: &mut Errors) {
     port::validate_reference(&path.field("port"), &action.port, errors);
     validate_host(path, action.host.as_deref(), errors);
     errors.one_of(&path.field("scheme"), action.scheme.as_deref(), &["HTTP"]);
@@ -129,6 +138,12 @@ mod tests {
             at,
             &json!({"httpGet": {"port": 80, "host": "localhost"}}),
             &[],
+        );
+        check(at, &json!({"exec": {"command": ["cat", "/ready"]}}), &[]);
+        check(
+            at,
+            &json!({"exec": {}}),
+            &[&format!("{path}.exec.command: Required value")],
         );
         check(
             at,

@@ -127,6 +127,21 @@ impl Root {
         Ok(())
     }
 
+    /// The same view once more, for further mounts that this one shall not have.
+    pub(super) fn copy(&self) -> Result<Self, Errno> {
+        let mut copy = Self {
+            base: self.base.clone(),
+            mounts: self.mounts.clone(),
+            preopens: self.preopens.clone(),
+            pinned: Vec::with_capacity(self.pinned.len()),
+        };
+        for inode in &self.pinned {
+            inode.pin()?;
+            copy.pinned.push(Arc::clone(inode));
+        }
+        Ok(copy)
+    }
+
     pub(super) fn add_preopen(&mut self, name: &str, place: Place, read_only: bool) {
         let access = Access {
             mutate: !read_only,

@@ -26,6 +26,8 @@ pub struct RootSpec<'a> {
     pub image: Option<&'a Layer>,
     /// The directories that the guest is given instead of `/` and `.`.
     pub preopens: Option<&'a [Preopen<'a>]>,
+    /// An empty file that nobody else sees, whatever the pod has at that path.
+    pub private_file: Option<&'a str>,
 }
 
 /// A directory that a guest is given under a name of its own.
@@ -56,8 +58,40 @@ impl PodFs {
         for mount in mounts {
             self.mount_volume(&mut root, mount)?;
         }
+        if let Some(path) = spec.private_file {
+            self.mount_private_file(&mut root, path)?;
+        }
         add_preopens(&mut root, spec)?;
         Ok(Arc::new(root))
+    }
+
+    /// A view like `root` with one more volume.
+    pub fn extended(&self, root: &Root, mount: &MountSpec) -> Result<Arc<Root>, Error> {
+        let copy = root.copy().map_err(|source| Error::Mount {
+            name: mount.volume.clone(),
+            path: mount.path.clone(),
+            source,
+        });
+        let mut copy = copy?;
+        self.mount_volume(&mut copy, mount)?;
+        Ok(Arc::new(copy))
+    }
+
+    fn mount_private_file(&self, root: &mut Root, path: &str) -> Result<(), Error> {
+        let filesystem = Filesystem::new(self.device(), self.quota.clone(), self.clock.clone());
+        let names = absolute(path)?;
+        let made = filesystem
+            .root()
+            .and_then(|directory| directory.create("file", New::File))
+            .and_then(|file| {
+                let point = make_point(root, names, Kind::File)?;
+                root.mount(&point, Source::Fixed(file), false)
+            });
+        made.map_err(|source| Error::Mount {
+            name: "a file of the container's own".to_owned(),
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Mounts each top-level entry of an image over the shared root.

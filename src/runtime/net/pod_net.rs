@@ -118,6 +118,23 @@ impl PodNet {
         self.deliver_from_outside(client, to)
     }
 
+    /// The same for the worker itself, which asks a pod's hooks also while it refuses others.
+    pub fn dial_inside(&self, port: u16) -> Result<Conn, Error> {
+        let to = SocketAddr::new(self.config.ip, port);
+        let client = Client {
+            local: SocketAddr::new(self.fabric.host_ip, 0),
+            shown: to,
+            budget: None,
+            options: Options::default(),
+        };
+        self.deliver(client, to)
+    }
+
+    /// Whether connections from outside the pod are refused.
+    pub fn is_refusing(&self) -> bool {
+        self.refuses_outside.load(Ordering::Relaxed)
+    }
+
     /// While set, connections from outside the pod are refused; those that exist go on. For pods
     /// that are being stopped.
     pub fn refuse_outside(&self, refuse: bool) {
@@ -262,7 +279,7 @@ impl PodNet {
         client: Client,
         to: SocketAddr,
     ) -> Result<Conn, Error> {
-        if self.refuses_outside.load(Ordering::Relaxed) {
+        if self.is_refusing() {
             return Err(Error::ConnectionRefused);
         }
         self.deliver(client, to)

@@ -42,7 +42,29 @@ pub struct Running {
     pub incarnation: u32,
     pub since: Timestamp,
     pub(super) since_instant: Instant,
-    pub probes: Probes,
+    /// Its `postStart` hook has not ended: it counts as started after that, and is not asked before.
+    pub(super) is_hooking: bool,
+    pub(super) probes: Probes,
+}
+
+impl Running {
+    /// Whether it is past its `postStart` hook and its startup probe.
+    pub fn is_started(&self) -> bool {
+        !self.is_hooking && self.probes.is_started()
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        !self.is_hooking && self.probes.is_ready()
+    }
+}
+
+/// How far a stop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopStep {
+    /// Its `preStop` hook is at work.
+    Hooking,
+    /// It was asked to stop, or killed.
+    Asked,
 }
 
 /// Where a container stands.
@@ -68,9 +90,11 @@ pub enum Run {
         failure: StartFailure,
     },
     Running(Running),
-    /// Told to stop because a probe failed; it will be judged by the restart policy.
+    /// On its way out: because a probe or its `postStart` hook failed, then the restart policy
+    /// judges it and `kill_at` is its own; or because the pod ends.
     Stopping {
         running: Running,
+        step: StopStep,
         kill_at: Option<Instant>,
     },
     CrashBackOff {
@@ -137,7 +161,7 @@ impl ContainerRun {
     /// Whether it may get traffic: running, and by its probes ready.
     pub fn is_ready(&self) -> bool {
         match &self.run {
-            Run::Running(running) => running.probes.is_ready(),
+            Run::Running(running) => running.is_ready(),
             Run::Idle
             | Run::Pulling { .. }
             | Run::PullBackOff { .. }
@@ -162,6 +186,7 @@ impl ContainerRun {
             Run::PullBackOff { until, .. }
             | Run::StartBackOff { until, .. }
             | Run::CrashBackOff { until } => Some(*until),
+            Run::Running(running) if running.is_hooking => None,
             Run::Running(running) => running.probes.next(),
             Run::Stopping { kill_at, .. } => *kill_at,
             Run::Idle | Run::Pulling { .. } | Run::Starting { .. } | Run::Done => None,

@@ -1,9 +1,10 @@
 //! The way out: drain, stop, kill, close, and then stay, be deleted or be forgotten.
 //!
 //! The endpoint leaves first. A deleted pod goes on serving while routers learn of it and while
-//! requests are in flight, at most for three quarters of its grace period; then its containers are
-//! asked to stop, at the grace period's end they are killed, and the sandbox closes when none runs
-//! any more.
+//! requests are in flight, at most for three quarters of its grace period; a `preStop.sleep` is part
+//! of that. Then nobody outside gets a new connection, the other `preStop` hooks run, and its
+//! containers are asked to stop (`hooks`), sidecars last. At the grace period's end whatever runs is
+//! killed, and the sandbox closes when nothing runs any more.
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub enum EndStep {
 pub struct Ending {
     pub then: Then,
     pub step: EndStep,
+    /// Whether it went on serving for a while before the stop.
+    pub has_drained: bool,
     /// The end of the grace period.
     pub kill_at: Instant,
 }
@@ -69,6 +72,7 @@ impl Lifecycle {
                 self.stage = Stage::Ending(Ending {
                     then,
                     step,
+                    has_drained: step == EndStep::Draining,
                     kill_at,
                 });
             }
@@ -81,14 +85,16 @@ impl Lifecycle {
         if then == Then::Finalize && !grace.is_zero() && is_serving {
             // The rest of the grace period belongs to the guests, to stop by themselves.
             let at_most = grace * 3 / 4;
-            let wanted = self.timing.drain_delay.max(self.plan.pre_stop());
+            let wanted = self.timing.drain_delay.max(self.plan.pre_stop_sleep());
             effects.push(Effect::Drain {
                 at_least: wanted.min(at_most),
                 at_most,
             });
             return EndStep::Draining;
         }
-        self.stop_all(effects);
+        if !self.containers.iter().all(ContainerRun::is_at_rest) {
+            effects.push(Effect::Refuse);
+        }
         EndStep::Stopping { killed: false }
     }
 
@@ -97,7 +103,7 @@ impl Lifecycle {
             && ending.step == EndStep::Draining
         {
             ending.step = EndStep::Stopping { killed: false };
-            self.stop_all(effects);
+            effects.push(Effect::Refuse);
             self.ending_on_time(now, effects);
         }
     }
@@ -132,17 +138,16 @@ impl Lifecycle {
         }
     }
 
-    /// A container whose start was under way when the end began.
+    /// A container whose start was under way when all were killed.
     pub(super) fn started_while_ending(&self, index: usize, effects: &mut Vec<Effect>) {
         match &self.stage {
-            Stage::Ending(ending) => effects.push(match ending.step {
+            Stage::Ending(ending) => match ending.step {
                 EndStep::Stopping { killed: true } | EndStep::Closing => {
-                    Effect::Kill { container: index }
+                    effects.push(Effect::Kill { container: index });
                 }
-                EndStep::Draining | EndStep::Stopping { killed: false } => {
-                    Effect::Stop { container: index }
-                }
-            }),
+                // It is stopped with the others.
+                EndStep::Draining | EndStep::Stopping { killed: false } => {}
+            },
             Stage::Preparing { .. } | Stage::Live | Stage::Finished | Stage::Gone => {}
         }
     }
@@ -171,16 +176,6 @@ impl Lifecycle {
             }
         }
     }
-
-    fn stop_all(&self, effects: &mut Vec<Effect>) {
-        for (index, container) in self.containers.iter().enumerate() {
-            if container.running().is_some() {
-                let message = format!("Stopping container {}", self.plan.containers[index].name);
-                effects.push(Effect::normal("Killing", message, index));
-                effects.push(Effect::Stop { container: index });
-            }
-        }
-    }
 }
 
 impl ContainerRun {
@@ -204,7 +199,7 @@ impl ContainerRun {
     }
 
     /// Whether nothing of it runs or is about to.
-    fn is_at_rest(&self) -> bool {
+    pub(super) fn is_at_rest(&self) -> bool {
         match &self.run {
             Run::Starting { .. } | Run::Running(_) | Run::Stopping { .. } => false,
             Run::Idle

@@ -1,9 +1,11 @@
 //! What the machine is told, and what it asks for in answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::StartFailure;
 use crate::runtime::spec::Exit;
+use crate::worker::plan::{HookKind, PodPlan};
 use crate::worker::probes::Kind;
 
 /// What happened.
@@ -34,6 +36,15 @@ pub enum Event {
         kind: Kind,
         result: Result<(), String>,
     },
+    /// A hook has ended; the error is what the event says.
+    Hooked {
+        container: usize,
+        incarnation: u32,
+        kind: HookKind,
+        result: Result<(), String>,
+    },
+    /// The spec has more ephemeral containers than before; all others are as they were.
+    Extended(Arc<PodPlan>),
     /// Deletion asked for, with this much grace from now.
     Delete {
         grace: Duration,
@@ -79,6 +90,13 @@ pub enum Effect {
         container: usize,
         kind: Kind,
     },
+    /// Do what the container's hook says; answered by [`Event::Hooked`].
+    Hook {
+        container: usize,
+        kind: HookKind,
+    },
+    /// Nobody outside the pod gets a new connection any more.
+    Refuse,
     /// Wait for requests in flight; answered by [`Event::Drained`].
     Drain {
         at_least: Duration,

@@ -80,6 +80,8 @@ impl Lifecycle {
                 let stays = |code| decide(plan.restart_policy, container.role, code);
                 let is_over = match container.role {
                     Role::Init | Role::Sidecar => saved.is_finished && past.is_done,
+                    // It was there to look at what is gone.
+                    Role::Ephemeral => past.starts > 0,
                     Role::Main => {
                         let killed = past.running_since.is_some();
                         past.is_done || killed && code.map(stays) == Some(Decision::Stay)

@@ -4,9 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Effect, Lifecycle, Now, PullFailure, Run, Running, Stage, StartFailure, Termination};
+use super::{
+    Effect, Lifecycle, Now, PodFailure, PullFailure, Run, Running, Stage, StartFailure, StopStep,
+    Termination, TerminationReason,
+};
 use crate::backoff::Backoff;
-use crate::runtime::spec::Exit;
+use crate::runtime::spec::{Exit, ExitReason};
 use crate::worker::probes::{Kind, Outcome, Probes};
 use crate::worker::restart::{Decision, decide};
 
@@ -78,29 +81,30 @@ impl Lifecycle {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let specs = &self.plan.containers[index].probes;
-        let container = &mut self.containers[index];
         let Run::Starting {
             incarnation: current,
             attempts,
-        } = container.run
+        } = self.containers[index].run
         else {
             return;
         };
         if current != incarnation {
             return;
         }
+        let is_hooking = result.is_ok() && self.begin_post_start(index, effects);
+        let container = &mut self.containers[index];
         match result {
             Ok(()) => {
                 container.starts = container.starts.saturating_add(1);
-                let probes = Probes::new(specs, now.instant);
-                container.was_started |= probes.is_started();
-                container.run = Run::Running(Running {
+                let running = Running {
                     incarnation,
                     since: now.wall,
                     since_instant: now.instant,
-                    probes,
-                });
+                    is_hooking,
+                    probes: Probes::new(&self.plan.containers[index].probes, now.instant),
+                };
+                container.was_started |= running.is_started();
+                container.run = Run::Running(running);
                 self.started_while_ending(index, effects);
             }
             Err(failure) => {
@@ -129,20 +133,22 @@ impl Lifecycle {
         effects: &mut Vec<Effect>,
     ) {
         let plan = &self.plan.containers[index];
-        let container = &mut self.containers[index];
-        let Some(running) = container.running() else {
+        let Some(running) = self.containers[index].running() else {
             return;
         };
         if running.incarnation != incarnation {
             return;
         }
         let ran_for = now.instant.saturating_duration_since(running.since_instant);
+        let started_at = running.since;
+        let (reason, message) = self.judged(index, &exit);
+        let container = &mut self.containers[index];
         let termination = Termination {
             incarnation,
             code: exit.code,
-            reason: exit.reason.into(),
-            message: exit.message,
-            started_at: running.since,
+            reason,
+            message,
+            started_at,
             finished_at: now.wall,
         };
         container.terminate(termination);
@@ -163,6 +169,29 @@ impl Lifecycle {
         };
     }
 
+    /// Reason and message of an end; a kill is explained by who wanted it.
+    fn judged(&self, index: usize, exit: &Exit) -> (TerminationReason, String) {
+        let is_deadline = |failure: &PodFailure| failure.reason == "DeadlineExceeded";
+        let reason = match exit.reason {
+            ExitReason::Killed if self.failure.as_ref().is_some_and(is_deadline) => {
+                TerminationReason::DeadlineExceeded
+            }
+            reason => reason.into(),
+        };
+        let is_stopping = matches!(self.containers[index].run, Run::Stopping { .. });
+        let message = match exit.reason {
+            ExitReason::Killed if exit.message.is_empty() && is_stopping => {
+                "killed: it did not stop within its grace period".to_owned()
+            }
+            ExitReason::Completed
+            | ExitReason::Error
+            | ExitReason::OomKilled
+            | ExitReason::DeadlineExceeded
+            | ExitReason::Killed => exit.message.clone(),
+        };
+        (reason, message)
+    }
+
     pub(super) fn on_probed(
         &mut self,
         (index, incarnation, kind): (usize, u32, Kind),
@@ -175,7 +204,7 @@ impl Lifecycle {
         let (Stage::Live, Run::Running(running)) = (&self.stage, &mut container.run) else {
             return;
         };
-        if running.incarnation != incarnation {
+        if running.incarnation != incarnation || running.is_hooking {
             return;
         }
         let was_ready = running.probes.is_ready();
@@ -193,14 +222,11 @@ impl Lifecycle {
             Outcome::Started => container.was_started = true,
             Outcome::Unhealthy => {
                 let grace = plan.probes.get(kind).and_then(|spec| spec.grace);
-                container.run = Run::Stopping {
-                    running: running.clone(),
-                    kill_at: Some(now.instant + grace.unwrap_or(self.plan.grace)),
-                };
+                let kill_at = now.instant + grace.unwrap_or(self.plan.grace);
                 let (name, probe) = (&plan.name, kind.as_str().to_lowercase());
                 let message = format!("Container {name} failed {probe} probe, will be restarted");
                 effects.push(Effect::normal("Killing", message, index));
-                effects.push(Effect::Stop { container: index });
+                self.stop_one(index, Some(kill_at), effects);
             }
         }
     }
@@ -218,15 +244,15 @@ impl Lifecycle {
                 let attempts = *attempts;
                 self.start(index, attempts, effects);
             }
-            Run::Running(running) => {
+            Run::Running(running) if !running.is_hooking => {
                 let due = running.probes.due(now.instant);
                 effects.extend(due.into_iter().map(|kind| Effect::Probe {
                     container: index,
                     kind,
                 }));
             }
-            Run::Stopping { kill_at, .. } if kill_at.is_some_and(is_due) => {
-                *kill_at = None;
+            Run::Stopping { kill_at, step, .. } if kill_at.is_some_and(is_due) => {
+                (*kill_at, *step) = (None, StopStep::Asked);
                 effects.push(Effect::Kill { container: index });
             }
             Run::Idle
@@ -234,6 +260,7 @@ impl Lifecycle {
             | Run::PullBackOff { .. }
             | Run::Starting { .. }
             | Run::StartBackOff { .. }
+            | Run::Running(_)
             | Run::Stopping { .. }
             | Run::CrashBackOff { .. }
             | Run::Done => {}

@@ -16,8 +16,6 @@ use crate::runtime::ContainerHandle;
 use crate::worker::events::Record;
 use crate::worker::images::Image;
 use crate::worker::lifecycle::{Effect, Event, PullFailure};
-use crate::worker::probe_run;
-use crate::worker::probes::Kind;
 
 const FINALIZE_RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 const FINALIZE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +40,12 @@ impl PodWorker {
             Effect::Stop { container } => self.with_handle(container, ContainerHandle::stop),
             Effect::Kill { container } => self.with_handle(container, ContainerHandle::kill),
             Effect::Probe { container, kind } => self.probe(container, kind),
+            Effect::Hook { container, kind } => self.hook(container, kind),
+            Effect::Refuse => {
+                if let Some(sandbox) = &self.sandbox {
+                    sandbox.refuse_outside();
+                }
+            }
             Effect::Drain { at_least, at_most } => self.drain(at_least, at_most),
             Effect::CloseSandbox => self.close(),
             Effect::Finalize => self.finalize(),
@@ -99,28 +103,6 @@ impl PodWorker {
             Err(failure) => Err(failure),
         };
         self.queue.push_back(Event::Pulled { container, result });
-    }
-
-    fn probe(&mut self, container: usize, kind: Kind) {
-        let plan = &self.lifecycle.plan().containers[container];
-        let running = self.lifecycle.containers()[container].running();
-        let (Some(spec), Some(running)) = (plan.probes.get(kind).cloned(), running) else {
-            return;
-        };
-        let Some(sandbox) = self.sandbox.clone() else {
-            return;
-        };
-        let incarnation = running.incarnation;
-        let asking = async move {
-            let result = probe_run::ask(sandbox, spec).await;
-            Done::Event(Event::Probed {
-                container,
-                incarnation,
-                kind,
-                result,
-            })
-        };
-        self.work.push(asking.boxed());
     }
 
     /// Routers get their time; then it is over as soon as no request is in flight.
@@ -205,6 +187,7 @@ impl PodWorker {
                 match plan.role {
                     Role::Main => format!("spec.containers{{{}}}", plan.name),
                     Role::Init | Role::Sidecar => format!("spec.initContainers{{{}}}", plan.name),
+                    Role::Ephemeral => format!("spec.ephemeralContainers{{{}}}", plan.name),
                 }
             });
         self.context.events.record(Record {
@@ -216,20 +199,6 @@ impl PodWorker {
             uid: self.id.uid.clone(),
             field_path,
         });
-    }
-
-    pub(super) fn handle(&mut self, container: usize, incarnation: u32, handle: ContainerHandle) {
-        let waiting = handle.clone();
-        self.handles[container] = Some(handle);
-        let ending = async move {
-            let exit = waiting.wait().await;
-            Done::Event(Event::Exited {
-                container,
-                incarnation,
-                exit,
-            })
-        };
-        self.work.push(ending.boxed());
     }
 
     pub(super) fn sandbox(&self) -> Option<Arc<crate::runtime::PodSandbox>> {

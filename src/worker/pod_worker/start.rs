@@ -7,9 +7,9 @@ use futures::FutureExt as _;
 use super::{Done, PodWorker};
 use crate::errors::chain;
 use crate::worker::env;
+use crate::worker::exec::Tap;
 use crate::worker::fields::Subject;
 use crate::worker::lifecycle::{Event, StartFailure};
-use crate::worker::logs::LogId;
 use crate::worker::objects::{self, Objects, References};
 use crate::worker::specs;
 
@@ -18,7 +18,7 @@ impl PodWorker {
     pub(super) fn start(&mut self, container: usize, incarnation: u32) {
         let mut references = References::new();
         if let Some(spec) = self.container(container) {
-            env::references(spec, &mut references);
+            env::references(&spec, &mut references);
         }
         let needs_services = self.wants_service_links() && !self.context.network.is_synced();
         if references.is_empty() && !needs_services {
@@ -94,20 +94,15 @@ impl PodWorker {
         } else {
             Vec::new()
         };
-        let env = env::build(container, &subject, objects, &services).map_err(|it| config(&it))?;
+        let env = env::build(&container, &subject, objects, &services).map_err(|it| config(&it))?;
         let module = &self.lifecycle.plan().containers[index].image.name;
-        let spec = specs::container(&self.pod, container, module, env);
-        let log = self.context.logs.open(
-            &LogId {
-                namespace: self.id.namespace.clone(),
-                pod: self.id.name.clone(),
-                uid: self.id.uid.clone(),
-                container: container.name.clone(),
-            },
-            incarnation,
-        );
-        let started = sandbox.start(spec, image.artifact, log);
+        let spec = specs::container(&self.pod, &container, module, env);
+        let log = self.context.logs.open(&self.log_id(index), incarnation);
+        let tap = Tap::new(log);
+        let name = container.name.clone();
+        let started = sandbox.start(spec, image.artifact, Arc::clone(&tap) as _);
         let handle = started.map_err(|error| StartFailure::Run(chain(&error).to_string()))?;
+        self.context.taps.put(&self.id.uid, &name, tap);
         self.handle(index, incarnation, handle);
         Ok(())
     }

@@ -126,16 +126,15 @@ async fn what_a_container_is_not_given_is_refused_in_words() {
         ),
         (
             "lifecycle",
-            json!({"preStop": {"exec": {}}}),
-            ".preStop.exec",
+            json!({"preStop": {"tcpSocket": {"port": 1}}}),
+            ".preStop.tcpSocket",
         ),
         ("restartPolicy", json!("Always"), ""),
-        ("tty", json!(true), ""),
         ("image", json!("docker.io/library/nginx"), ""),
         (
             "livenessProbe",
-            json!({"exec": {"command": ["x"]}}),
-            ".exec",
+            json!({"exec": {"command": []}}),
+            ".exec.command",
         ),
         ("livenessProbe", json!({"grpc": {"port": 1}}), ".grpc"),
         (

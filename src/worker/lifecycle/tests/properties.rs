@@ -43,7 +43,7 @@ proptest! {
     fn nothing_bad_ever_happens(policy in prop_oneof![Just("Always"), Just("OnFailure"), Just("Never")], actions in actions()) {
         let mut world = World::new(json!({"restartPolicy": policy, "terminationGracePeriodSeconds": 5,
             "initContainers": [{"name": "i", "image": "i"}],
-            "containers": [{"name": "m", "image": "m", "livenessProbe": {"tcpSocket": {"port": 1}, "failureThreshold": 1}}, {"name": "n", "image": "n"}]}));
+            "containers": [{"name": "m", "image": "m", "livenessProbe": {"tcpSocket": {"port": 1}, "failureThreshold": 1}}, {"name": "n", "image": "n", "lifecycle": {"postStart": {"exec": {"command": ["a"]}}, "preStop": {"exec": {"command": ["b"]}}}}]}));
         let mut starts = [0; 3];
         let mut was_finished = false;
         for action in actions {

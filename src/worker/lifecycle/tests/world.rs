@@ -97,7 +97,19 @@ impl World {
                     assert!(self.running.is_empty(), "closed over running containers");
                     Event::Closed
                 }
+                Effect::Hook { container, kind } => {
+                    let Some(incarnation) = self.running.get(&container) else {
+                        continue;
+                    };
+                    Event::Hooked {
+                        container,
+                        incarnation: *incarnation,
+                        kind,
+                        result: Ok(()),
+                    }
+                }
                 Effect::Stop { .. }
+                | Effect::Refuse
                 | Effect::Probe { .. }
                 | Effect::Finalize
                 | Effect::Forget

@@ -1,0 +1,57 @@
+//! Programs that no Module holds: the built-in toolbox, and files out of a pod.
+
+use std::sync::{Arc, LazyLock};
+
+use super::{Image, Images, failure};
+use crate::api::image::Digest;
+use crate::errors::chain;
+use crate::ids;
+use crate::runtime::Artifact;
+use crate::worker::lifecycle::PullFailure;
+
+/// The image name that means the toolbox where the namespace has no Module of that name.
+pub(super) const TOOLBOX: &str = "toolbox";
+
+static WASM: &[u8] = include_bytes!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/guest-examples/prebuilt/toolbox.wasm"
+));
+static DIGEST: LazyLock<Digest> = LazyLock::new(|| Digest::of(WASM));
+
+impl Images {
+    /// The toolbox, compiled when it is first asked for.
+    pub async fn toolbox(&self) -> Result<Image, PullFailure> {
+        let digest = DIGEST.clone();
+        if let Some(artifact) = self.0.in_use(&digest) {
+            return Ok(Image::new(TOOLBOX, digest, artifact, false));
+        }
+        let artifact = self.load_as(&digest, WASM).await?;
+        Ok(Image::new(TOOLBOX, digest, artifact, false))
+    }
+
+    /// A program from its bytes. Compiled once per content, like any other.
+    pub async fn load_bytes(&self, bytes: &[u8]) -> Result<Arc<Artifact>, PullFailure> {
+        self.load_as(&Digest::of(bytes), bytes).await
+    }
+
+    async fn load_as(&self, digest: &Digest, bytes: &[u8]) -> Result<Arc<Artifact>, PullFailure> {
+        // The bytes are needed for the compiler alone, so they do not stay.
+        let name = format!("{}.{}.tmp", digest.hex(), ids::name_suffix());
+        let path = self.0.directory.join(name);
+        let written = if self.0.runtime.cached(digest) {
+            Ok(())
+        } else {
+            tokio::fs::write(&path, bytes).await
+        };
+        let loaded = match written {
+            Ok(()) => {
+                let loaded = self.0.runtime.load(digest, &path).await;
+                loaded.map_err(|error| failure(chain(&error).to_string()))
+            }
+            Err(error) => Err(failure(format!("write {}: {error}", path.display()))),
+        };
+        // It may never have been written.
+        let _ = tokio::fs::remove_file(&path).await;
+        loaded
+    }
+}

@@ -1,0 +1,199 @@
+//! `/exec` and `/attach`: a WebSocket to a command, or to a container's own program.
+//!
+//! What is wrong with the request is said before the upgrade; what goes wrong afterwards is said on
+//! the error channel (`exec::channels`). The API server has checked who asks.
+
+use std::sync::Arc;
+
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::{Refusal, Shared, find};
+use crate::api::image::ImageRef;
+use crate::runtime::PodSandbox;
+use crate::worker::context::PodView;
+use crate::worker::exec::{self, Command, Options};
+
+/// A message of a client; keyboards are slower and files are cut by the client.
+const MAX_MESSAGE: usize = 1 << 20;
+/// The words of a command line together, as Linux has it.
+const MAX_WORDS: usize = 128 << 10;
+
+/// The query of both.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    words: Vec<String>,
+    options: Options,
+}
+
+impl Asked {
+    fn parse(query: &str) -> Result<Self, Refusal> {
+        let mut asked = Self::default();
+        let mut length = 0;
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let is_set = matches!(&*value, "true" | "1");
+            match &*name {
+                "command" => {
+                    length += value.len();
+                    asked.words.push(value.into_owned());
+                }
+                "stdin" => asked.options.stdin = is_set,
+                "stdout" => asked.options.stdout = is_set,
+                "stderr" => asked.options.stderr = is_set,
+                "tty" => asked.options.tty = is_set,
+                _ => {}
+            }
+        }
+        if length > MAX_WORDS {
+            let text = format!("a command line has at most {MAX_WORDS} bytes");
+            return Err((StatusCode::BAD_REQUEST, text));
+        }
+        Ok(asked)
+    }
+}
+
+type Names = Path<(String, String, String)>;
+
+pub(super) async fn exec(
+    State(shared): State<Arc<Shared>>,
+    Path((namespace, pod, container)): Names,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let prepared = || {
+        let asked = Asked::parse(query.as_deref().unwrap_or_default())?;
+        if asked.words.is_empty() {
+            let text = "you must specify at least one command for the container";
+            return Err((StatusCode::BAD_REQUEST, text.to_owned()));
+        }
+        let (view, found) = find(&shared, &namespace, &pod, &container)?;
+        let sandbox = running(&view, &container)?;
+        let image = found.image.as_deref().unwrap_or_default();
+        let image = image.parse::<ImageRef>().map(|image| image.name);
+        let command = Command {
+            container: container.clone(),
+            image: image.unwrap_or_default(),
+            words: asked.words,
+            stdin: asked.options.stdin,
+            tty: asked.options.tty,
+            is_counted: true,
+        };
+        Ok((sandbox, command, asked.options))
+    };
+    let (sandbox, command, options) = match prepared() {
+        Ok(prepared) => prepared,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let context = Arc::clone(&shared.context);
+    serve(&shared, upgrade, &headers, move |socket| {
+        Box::pin(exec::exec(context, sandbox, command, options, socket))
+    })
+}
+
+pub(super) async fn attach(
+    State(shared): State<Arc<Shared>>,
+    Path((namespace, pod, container)): Names,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let prepared = || {
+        let mut options = Asked::parse(query.as_deref().unwrap_or_default())?.options;
+        let (view, found) = find(&shared, &namespace, &pod, &container)?;
+        let sandbox = running(&view, &container)?;
+        let uid = view.pod.metadata.uid.clone().unwrap_or_default();
+        let tap = shared.context.taps.find(&uid, &container);
+        let handle = sandbox.container_named(&container);
+        let (Some(tap), Some(handle)) = (tap, handle) else {
+            return Err(not_running(&container));
+        };
+        if options.stdin && handle.stdin().is_none() {
+            let text = format!(
+                "container {container} keeps no standard input open: it needs `stdin: true` and a command, not a handler"
+            );
+            return Err((StatusCode::BAD_REQUEST, text));
+        }
+        options.tty &= found.tty == Some(true);
+        Ok((handle, tap, options, found.stdin_once == Some(true)))
+    };
+    let (handle, tap, options, is_once) = match prepared() {
+        Ok(prepared) => prepared,
+        Err(refusal) => return refusal.into_response(),
+    };
+    serve(&shared, upgrade, &headers, move |socket| {
+        Box::pin(exec::attach(handle, tap, options, is_once, socket))
+    })
+}
+
+fn not_running(container: &str) -> Refusal {
+    let text = format!("container {container} is not running");
+    (StatusCode::BAD_REQUEST, text)
+}
+
+fn running(view: &PodView, container: &str) -> Result<Arc<PodSandbox>, Refusal> {
+    let sandbox = view.sandbox.clone().ok_or_else(|| not_running(container))?;
+    match sandbox.container_named(container) {
+        Some(handle) if handle.exit().is_none() => Ok(sandbox),
+        Some(_) | None => Err(not_running(container)),
+    }
+}
+
+type Session = BoxFuture<'static, ()>;
+
+/// Answers the upgrade and lets a task of the worker serve the socket.
+fn serve(
+    shared: &Shared,
+    upgrade: WebSocketUpgrade,
+    headers: &HeaderMap,
+    session: impl FnOnce(WebSocket) -> Session + Send + 'static,
+) -> Response {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let offers: Vec<&str> = offers.filter_map(|value| value.to_str().ok()).collect();
+    let Some(protocol) = exec::protocol(&offers.join(",")) else {
+        let known = exec::PROTOCOLS.join(" and ");
+        let text = format!("only {known} are spoken here");
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    };
+    let (sender, receiver) = oneshot::channel();
+    let stopping = shared.tasks.cancelled();
+    shared.tasks.spawn_contained("remote command", async move {
+        if let Ok(socket) = receiver.await {
+            tokio::select! {
+                () = session(socket) => {}
+                () = stopping.cancelled() => {}
+            }
+        }
+    });
+    upgrade
+        .protocols([protocol])
+        .max_message_size(MAX_MESSAGE)
+        .on_upgrade(|socket| async {
+            // A receiver that is gone means that the worker stops; the socket closes with it.
+            let _ = sender.send(socket);
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_as_kubernetes_writes_them() {
+        let asked = Asked::parse("command=sh&command=-c&command=a+%26%26+b&stdout=true&tty=1");
+        let asked = asked.unwrap();
+        assert_eq!(asked.words, ["sh", "-c", "a && b"]);
+        let options = Options {
+            stdout: true,
+            tty: true,
+            ..Options::default()
+        };
+        assert_eq!(asked.options, options);
+        let long = format!("command={}", "x".repeat(MAX_WORDS + 1));
+        assert!(Asked::parse(&long).is_err());
+    }
+}
