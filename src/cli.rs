@@ -12,9 +12,11 @@ mod bench;
 mod config;
 mod console;
 mod cordon;
+mod debug;
 mod delete;
 mod describe;
 mod discovery;
+mod exec;
 mod failure;
 mod get;
 mod global;
@@ -27,6 +29,7 @@ mod merge;
 pub mod operator;
 mod output;
 mod push;
+mod remote;
 mod rollout;
 mod run;
 mod scale;
@@ -34,6 +37,7 @@ mod session;
 mod style;
 mod table;
 mod target;
+mod terminal;
 mod wait;
 
 use std::process::ExitCode;
@@ -78,6 +82,9 @@ enum Command {
     Delete(delete::Args),
     Scale(scale::Args),
     Logs(logs::Args),
+    Exec(exec::ExecArgs),
+    Attach(exec::AttachArgs),
+    Debug(debug::Args),
     #[command(subcommand)]
     Rollout(rollout::Verb),
     Cordon(cordon::Args),
@@ -146,6 +153,9 @@ impl Cli {
             Command::Delete(args) => delete::run(&Session::open(global).await?, args).await,
             Command::Scale(args) => scale::run(&Session::open(global).await?, args).await,
             Command::Logs(args) => logs::run(&Session::open(global).await?, args).await,
+            Command::Exec(args) => exec::exec(&Session::open(global).await?, args).await,
+            Command::Attach(args) => exec::attach(&Session::open(global).await?, args).await,
+            Command::Debug(args) => debug::run(&Session::open(global).await?, args).await,
             Command::Rollout(verb) => rollout::run(&Session::open(global).await?, verb).await,
             Command::Cordon(args) => cordon::run(&Session::open(global).await?, args, true).await,
             Command::Uncordon(args) => {
@@ -220,6 +230,14 @@ mod tests {
         check("wasmorch scale deploy/a", false);
         check("wasmorch logs -f deploy/a --tail 10 --since 5m", true);
         check("wasmorch logs a --since soon", false);
+        check("wasmorch exec -it a -c b -- ls -l", true);
+        check("wasmorch exec a", false);
+        check("wasmorch attach -it a", true);
+        check(
+            "wasmorch debug -it a --image toolbox --target b -- sh",
+            true,
+        );
+        check("wasmorch debug a", true);
         check("wasmorch rollout undo deploy/a --to-revision 2", true);
         check("wasmorch rollout status deployment a", true);
         check(

@@ -71,33 +71,37 @@ pub fn pod_status(observed: &Observation<'_>, now: Timestamp) -> PodStatus {
     }
 }
 
-/// The phase, by Kubernetes' rules.
+/// The phase, by Kubernetes' rules. A pod has ended when nothing of it runs any more, its sidecars
+/// included.
 pub fn phase(lifecycle: &Lifecycle) -> Phase {
-    if lifecycle.failure().is_some() {
-        return Phase::Failed;
-    }
     let roles = lifecycle.plan().containers.iter().map(|plan| plan.role);
     let all: Vec<_> = roles.zip(lifecycle.containers()).collect();
     let main = || all.iter().filter(|(role, _)| *role == Role::Main);
-    if main().all(|(_, container)| container.is_done()) {
-        let succeeded = main().all(|(_, run)| run.last.as_ref().is_some_and(|last| last.code == 0));
-        return if succeeded {
-            Phase::Succeeded
-        } else {
-            Phase::Failed
-        };
-    }
+    let runs = all.iter().any(|(_, run)| run.running().is_some());
+    let has_begun = |run: &ContainerRun| run.running().is_some() || run.last.is_some();
     let init_failed = all
         .iter()
         .any(|(role, run)| *role == Role::Init && run.is_done() && !has_succeeded(run));
-    if init_failed {
-        return Phase::Failed;
-    }
-    let has_begun = |run: &ContainerRun| run.running().is_some() || run.last.is_some();
-    if lifecycle.is_initialized() && main().all(|(_, container)| has_begun(container)) {
-        Phase::Running
+    let ended = if lifecycle.failure().is_some() || init_failed {
+        Some(Phase::Failed)
+    } else if main().all(|(_, container)| container.is_done()) {
+        let succeeded = main().all(|(_, run)| has_succeeded(run));
+        Some(if succeeded {
+            Phase::Succeeded
+        } else {
+            Phase::Failed
+        })
     } else {
-        Phase::Pending
+        None
+    };
+    match ended {
+        Some(ended) if !runs => ended,
+        Some(_) | None
+            if lifecycle.is_initialized() && main().all(|(_, container)| has_begun(container)) =>
+        {
+            Phase::Running
+        }
+        Some(_) | None => Phase::Pending,
     }
 }
 

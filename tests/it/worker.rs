@@ -2,8 +2,11 @@
 //! a join token, and everything seen through the API as a user sees it.
 
 mod burst;
+mod commands;
 mod harness;
 mod images;
+mod lifecycles;
 mod pods;
+mod remote;
 mod restarts;
 mod volumes;

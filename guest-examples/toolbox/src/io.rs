@@ -9,8 +9,8 @@ pub struct Io {
     pub stdout: Box<dyn Write>,
     /// The shell's directory; empty is wherever the program was started.
     pub directory: PathBuf,
-    /// Nobody reads what is written any more.
-    pub is_broken: bool,
+    /// Why nothing more can be written.
+    pub broken: Option<String>,
 }
 
 impl Io {
@@ -19,7 +19,7 @@ impl Io {
             stdin: Box::new(std::io::stdin()),
             stdout: Box::new(std::io::stdout()),
             directory: PathBuf::new(),
-            is_broken: false,
+            broken: None,
         }
     }
 
@@ -28,16 +28,21 @@ impl Io {
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
-        self.is_broken |= self.stdout.write_all(bytes).is_err();
+        if self.broken.is_none() {
+            self.broken = self.stdout.write_all(bytes).err().as_ref().map(words);
+        }
     }
 
     pub fn flush(&mut self) {
-        self.is_broken |= self.stdout.flush().is_err();
+        if self.broken.is_none() {
+            self.broken = self.stdout.flush().err().as_ref().map(words);
+        }
     }
 
     pub fn complain(&mut self, message: &str) {
         self.flush();
-        eprintln!("{message}");
+        // There is nobody to tell when this fails.
+        let _ = writeln!(std::io::stderr(), "{message}");
     }
 
     /// A path as the shell's directory makes it.
@@ -70,7 +75,7 @@ impl Io {
                     self.write(&buffer[..count]);
                     self.flush();
                     total += count as u64;
-                    if self.is_broken {
+                    if self.broken.is_some() {
                         return Ok(total);
                     }
                 }

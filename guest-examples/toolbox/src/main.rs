@@ -13,8 +13,6 @@ mod net;
 mod shell;
 mod text;
 
-use std::process::ExitCode;
-
 use io::Io;
 
 /// What a command got wrong, told on standard error.
@@ -60,7 +58,7 @@ const APPLETS: &[(&str, Applet)] = &[
 /// What a shell answers when there is no such command.
 const NOT_FOUND: i32 = 127;
 
-fn main() -> ExitCode {
+fn main() {
     let mut args: Vec<String> = std::env::args().collect();
     let mut io = Io::standard();
     if args.is_empty() {
@@ -75,7 +73,8 @@ fn main() -> ExitCode {
         None => run(&mut io, &["sh".to_owned()]),
     };
     io.flush();
-    std::process::exit(code)
+    // The standard library's exit knows success and failure only.
+    wasip2::cli::exit::exit_with_code(code as u8);
 }
 
 /// Runs a command by its words; what goes wrong is told and becomes a code.
@@ -93,10 +92,18 @@ fn run(io: &mut Io, words: &[String]) -> i32 {
         io.complain(&format!("{command}: not found (try `toolbox`)"));
         return NOT_FOUND;
     };
-    match applet(io, args) {
+    let code = match applet(io, args) {
         Ok(code) => code,
         Err(message) => {
             io.complain(&format!("{command}: {message}"));
+            1
+        }
+    };
+    io.flush();
+    match io.broken.take() {
+        None => code,
+        Some(error) => {
+            io.complain(&format!("{command}: write: {error}"));
             1
         }
     }

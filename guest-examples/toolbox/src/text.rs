@@ -71,7 +71,7 @@ pub fn head(io: &mut Io, args: &[String]) -> Result {
     for _ in 0..count {
         line.clear();
         let read = from.read_until(b'\n', &mut line);
-        if read.map_err(|error| words(&error))? == 0 || io.is_broken {
+        if read.map_err(|error| words(&error))? == 0 || io.broken.is_some() {
             break;
         }
         io.write(&line);
