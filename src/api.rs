@@ -15,3 +15,4 @@ pub mod pod;
 pub mod quantity;
 pub mod selector;
 pub mod table;
+pub mod unseen;
