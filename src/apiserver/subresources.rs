@@ -31,9 +31,11 @@ pub(crate) async fn serve(
         return Err(Error::UnknownPath);
     }
     match (name, ctx.info.verb) {
-        ("status", Verb::Get) => handlers::get::get(ctx),
-        ("status" | "finalize", Verb::Update) => handlers::update::update(ctx, body).await,
-        ("status", Verb::Patch) => handlers::patch::patch(ctx, body).await,
+        ("status" | "ephemeralcontainers", Verb::Get) => handlers::get::get(ctx),
+        ("status" | "finalize" | "ephemeralcontainers", Verb::Update) => {
+            handlers::update::update(ctx, body).await
+        }
+        ("status" | "ephemeralcontainers", Verb::Patch) => handlers::patch::patch(ctx, body).await,
         ("scale", Verb::Get) => scale::get(ctx),
         ("scale", Verb::Update) => scale::update(ctx, body).await,
         ("scale", Verb::Patch) => scale::patch(ctx, body).await,
@@ -41,9 +43,6 @@ pub(crate) async fn serve(
         ("eviction", Verb::Create) => eviction::create(ctx, body).await,
         ("log", Verb::Get) => log::get(ctx).await,
         ("exec" | "attach", Verb::Get | Verb::Create) => exec::connect(ctx, name, parts).await,
-        ("ephemeralcontainers", Verb::Get) => handlers::get::get(ctx),
-        ("ephemeralcontainers", Verb::Update) => handlers::update::update(ctx, body).await,
-        ("ephemeralcontainers", Verb::Patch) => handlers::patch::patch(ctx, body).await,
         ("content", Verb::Get) => modules::download(ctx).await,
         ("content", Verb::Create | Verb::Update) => modules::push(ctx, body).await,
         (

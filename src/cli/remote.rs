@@ -135,7 +135,10 @@ async fn connect(session: &Session, path: &str) -> Result<Socket> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), MAX_REFUSAL);
-        let body = body.collect().await.map(|body| body.to_bytes());
+        let body = body
+            .collect()
+            .await
+            .map(http_body_util::Collected::to_bytes);
         let refusal = body
             .ok()
             .and_then(|body| serde_json::from_slice::<Status>(&body).ok());
@@ -184,27 +187,31 @@ fn write(stream: &mut impl std::io::Write, bytes: &[u8]) -> Result {
     }
 }
 
-/// Standard input, then silence; ends when the other side does not hear it.
+/// Standard input, then silence: the other side ends the session.
 async fn speak(mut sink: SplitSink<Socket, Message>, has_input: bool) {
+    if has_input {
+        pass_on(&mut sink).await;
+    }
+    // Dropping this half would close the connection.
+    std::future::pending::<()>().await;
+}
+
+async fn pass_on(sink: &mut SplitSink<Socket, Message>) {
     let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; 16 << 10];
-    while has_input {
+    loop {
         let read = stdin.read(&mut buffer).await.unwrap_or(0);
         let message = if read == 0 {
             vec![CLOSE, STDIN]
         } else {
             [&[STDIN], &buffer[..read]].concat()
         };
-        if sink.send(Message::Binary(message.into())).await.is_err() {
-            // The status may still be on its way.
-            break;
-        }
-        if read == 0 {
-            break;
+        let sent = sink.send(Message::Binary(message.into())).await;
+        // The status may still be on its way to us.
+        if sent.is_err() || read == 0 {
+            return;
         }
     }
-    // Dropping this half would close the connection.
-    std::future::pending().await
 }
 
 fn exit_code(status: &Value) -> Result<u8> {

@@ -145,7 +145,7 @@ impl Lifecycle {
                 container,
                 incarnation,
                 exit,
-            } => self.on_exited((container, incarnation), exit, now, &mut effects),
+            } => self.on_exited((container, incarnation), &exit, now, &mut effects),
             Event::Probed {
                 container,
                 incarnation,

@@ -13,7 +13,9 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::lifecycle::{ContainerRun, Lifecycle, Run, Stage, Termination, TerminationReason};
+use super::lifecycle::{
+    ContainerRun, Lifecycle, Run, Running, Stage, Termination, TerminationReason,
+};
 use super::qos;
 use super::restart::Role;
 use crate::api::condition::{self, Status};
@@ -225,7 +227,7 @@ fn container_statuses(observed: &Observation<'_>) -> Vec<(Role, ContainerStatus)
                 image_id: run.image_id.clone().unwrap_or_default(),
                 container_id: current.or(last_known).map(id),
                 ready: is_ready,
-                started: Some(run.running().is_some_and(|running| running.is_started())),
+                started: Some(run.running().is_some_and(Running::is_started)),
                 restart_count: i32::try_from(run.restart_count()).unwrap_or(i32::MAX),
                 state: Some(state(run, plan.role, lifecycle, &id)),
                 last_state: last_state(run).map(|last| terminated(last, &id)),

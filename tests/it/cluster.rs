@@ -185,6 +185,12 @@ impl Cluster {
 
     /// The real kubectl; `None` where there is none.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Option<String> {
+        let output = self.try_kubectl(arguments)?;
+        Some(succeeded("kubectl", arguments, &output))
+    }
+
+    /// The same, however it ends.
+    pub(crate) fn try_kubectl(&self, arguments: &[&str]) -> Option<std::process::Output> {
         let kubectl = std::env::var_os("WASMORCH_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into());
         let output = Command::new(kubectl)
             .arg("--kubeconfig")
@@ -194,7 +200,7 @@ impl Cluster {
             .args(arguments)
             .output();
         match output {
-            Ok(output) => Some(succeeded("kubectl", arguments, &output)),
+            Ok(output) => Some(output),
             Err(error)
                 if error.kind() == std::io::ErrorKind::NotFound
                     && std::env::var_os("CI").is_none() =>

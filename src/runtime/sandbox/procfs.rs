@@ -53,7 +53,8 @@ pub(super) fn files(
     for (at, (container, args)) in processes.iter().enumerate() {
         let pid = at + 1;
         files.push(file(format!("{pid}/comm"), format!("{container}\n")));
-        let line: String = args.iter().map(|word| format!("{word}\0")).collect();
+        let mut line = args.join("\0");
+        line.push('\0');
         files.push(file(format!("{pid}/cmdline"), line));
     }
     files

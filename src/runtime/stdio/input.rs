@@ -246,7 +246,7 @@ mod tests {
             assert!(!stdin.send(b"late").await);
         };
         let mut received = Vec::new();
-        let (_, result) = tokio::join!(sending, stream.read_to_end(&mut received));
+        let ((), result) = tokio::join!(sending, stream.read_to_end(&mut received));
         assert_eq!((result.unwrap(), received.len()), (sent.len(), sent.len()));
     }
 

@@ -28,8 +28,8 @@ pub fn protocol(offers: &str) -> Option<&'static str> {
 pub(super) enum Said<'a> {
     Input(&'a [u8]),
     EndOfInput,
-    /// The size of its window, which nothing here asks for.
-    Resize,
+    /// Like the size of its window, which nothing here asks for.
+    Nothing,
     Nonsense,
 }
 
@@ -37,10 +37,9 @@ pub(super) enum Said<'a> {
 pub(super) fn read(message: &[u8]) -> Said<'_> {
     match message {
         [STDIN, bytes @ ..] => Said::Input(bytes),
-        [RESIZE, ..] => Said::Resize,
         [CLOSE, STDIN] => Said::EndOfInput,
         // Closing other channels means nothing, nor does an empty message.
-        [CLOSE, ..] | [] => Said::Resize,
+        [RESIZE | CLOSE, ..] | [] => Said::Nothing,
         _ => Said::Nonsense,
     }
 }
@@ -110,7 +109,7 @@ mod tests {
     fn messages_name_their_channel() {
         assert_eq!(read(b"\x00ls\n"), Said::Input(b"ls\n"));
         assert_eq!(read(&[255, 0]), Said::EndOfInput);
-        assert_eq!(read(b"\x04{\"Width\":80}"), Said::Resize);
+        assert_eq!(read(b"\x04{\"Width\":80}"), Said::Nothing);
         assert_eq!(read(b"\x01x"), Said::Nonsense);
         assert_eq!(output(LogStream::Stderr, b"x"), b"\x02x");
         assert_eq!(ended(3)["details"]["causes"][0]["message"], "3");

@@ -160,7 +160,7 @@ async fn listen(
                 stdin.send(bytes).await;
             }
             (Said::EndOfInput, Some(stdin)) => stdin.close(),
-            (Said::Input(_) | Said::EndOfInput, None) | (Said::Resize, _) => {}
+            (Said::Input(_) | Said::EndOfInput, None) | (Said::Nothing, _) => {}
             (Said::Nonsense, _) => break,
         }
     }

@@ -128,7 +128,7 @@ impl Lifecycle {
     pub(super) fn on_exited(
         &mut self,
         (index, incarnation): (usize, u32),
-        exit: Exit,
+        exit: &Exit,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
@@ -141,7 +141,7 @@ impl Lifecycle {
         }
         let ran_for = now.instant.saturating_duration_since(running.since_instant);
         let started_at = running.since;
-        let (reason, message) = self.judged(index, &exit);
+        let (reason, message) = self.judged(index, exit);
         let container = &mut self.containers[index];
         let termination = Termination {
             incarnation,

@@ -11,6 +11,10 @@ fn terminated(pod: &Pod) -> Option<ContainerStateTerminated> {
     statuses.first()?.state.as_ref()?.terminated.clone()
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "cases read better without `&`"
+)]
 fn sleeping(more: Value) -> Value {
     let mut container =
         json!({"name": "main", "image": "toolbox", "command": ["sleep", "infinity"]});
