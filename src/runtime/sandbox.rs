@@ -6,10 +6,10 @@
 
 mod exec;
 mod procfs;
+mod reach;
 mod term_file;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -30,7 +30,7 @@ use super::host::{Environment, Launch};
 use super::http::outgoing::Client;
 use super::http::{Handler, HandlerConfig, Port};
 use super::limits::Memory;
-use super::net::{Conn, Incarnation, PodNet, PodNetConfig};
+use super::net::{Incarnation, PodNet, PodNetConfig};
 use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
 use super::stdio::Stdin;
 use super::{Error, Shared};
@@ -293,51 +293,6 @@ impl PodSandbox {
     /// Reads a file of the pod's shared root, for termination messages.
     pub fn read_file(&self, path: &str, limit: usize) -> Result<Vec<u8>, super::fs::errno::Errno> {
         self.root.read_file(path, limit)
-    }
-
-    /// From now on nobody outside the pod gets a new connection or a request answered.
-    pub fn refuse_outside(&self) {
-        self.net.refuse_outside(true);
-    }
-
-    /// A byte stream for the worker's own questions, also while others are refused.
-    pub fn dial_inside(&self, port: u16) -> io::Result<Conn> {
-        Ok(self.net.dial_inside(port)?)
-    }
-
-    /// A byte stream to whoever listens on the pod's address and `port`.
-    pub fn dial(&self, port: u16) -> io::Result<Conn> {
-        Ok(self.net.dial(port)?)
-    }
-
-    /// The handler that answers on that port, to be called without bytes on a wire; none for
-    /// callers outside a pod that refuses them.
-    pub fn http_handler(&self, port: u16) -> Option<Arc<Handler>> {
-        let handler = self.handler_inside(port);
-        handler.filter(|_| !self.net.is_refusing())
-    }
-
-    pub(super) fn handler(&self, port: u16) -> Option<Arc<Handler>> {
-        self.http_handler(port)
-    }
-
-    /// The handler on that port for the worker's own questions.
-    pub fn handler_inside(&self, port: u16) -> Option<Arc<Handler>> {
-        self.handlers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&port)
-            .cloned()
-    }
-
-    /// Where something listens.
-    pub fn listening(&self) -> Vec<(SocketAddr, Protocol)> {
-        self.net.listening()
-    }
-
-    /// The pod's network, for whoever needs more than [`PodSandbox::dial`].
-    pub fn net(&self) -> &Arc<PodNet> {
-        &self.net
     }
 
     /// What it uses now.

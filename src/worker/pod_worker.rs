@@ -241,28 +241,6 @@ impl PodWorker {
         }
     }
 
-    /// Takes ephemeral containers in that the spec has now.
-    fn extend(&mut self) {
-        let known = self.lifecycle.containers().len();
-        let Some(spec) = self.pod.spec.as_ref().filter(|_| known > 0) else {
-            return;
-        };
-        if plan::containers(spec).count() <= known {
-            return;
-        }
-        match PodPlan::of(&self.pod) {
-            Ok(plan) => {
-                self.images.resize(plan.containers.len(), None);
-                self.handles.resize(plan.containers.len(), None);
-                self.queue.push_back(Event::Extended(Arc::new(plan)));
-            }
-            Err(error) => {
-                let message = chain(&error).to_string();
-                self.record(true, "UnsupportedPod", message, None);
-            }
-        }
-    }
-
     fn finish(&mut self, done: Done) {
         match done {
             Done::Event(event) => self.queue.push_back(event),

@@ -11,6 +11,7 @@ use crate::worker::exec::Tap;
 use crate::worker::fields::Subject;
 use crate::worker::lifecycle::{Event, StartFailure};
 use crate::worker::objects::{self, Objects, References};
+use crate::worker::plan::{self, PodPlan};
 use crate::worker::specs;
 
 impl PodWorker {
@@ -63,6 +64,28 @@ impl PodWorker {
             incarnation,
             result,
         });
+    }
+
+    /// Takes ephemeral containers in that the spec has now.
+    pub(super) fn extend(&mut self) {
+        let known = self.lifecycle.containers().len();
+        let Some(spec) = self.pod.spec.as_ref().filter(|_| known > 0) else {
+            return;
+        };
+        if plan::containers(spec).count() <= known {
+            return;
+        }
+        match PodPlan::of(&self.pod) {
+            Ok(plan) => {
+                self.images.resize(plan.containers.len(), None);
+                self.handles.resize(plan.containers.len(), None);
+                self.queue.push_back(Event::Extended(Arc::new(plan)));
+            }
+            Err(error) => {
+                let message = chain(&error).to_string();
+                self.record(true, "UnsupportedPod", message, None);
+            }
+        }
     }
 
     fn try_start(
