@@ -113,6 +113,9 @@ impl PodSandbox {
         artifact: Arc<Artifact>,
         log: Arc<dyn LogSink>,
     ) -> Result<ContainerHandle, Error> {
+        if spec.shows_proc {
+            self.refresh_proc()?;
+        }
         let mut containers = self.containers();
         if self.closed.is_cancelled() {
             return Err(Error::Closed);
@@ -136,8 +139,10 @@ impl PodSandbox {
     ) -> Result<ContainerHandle, Error> {
         let incarnation = Incarnation::new();
         let container = Arc::new(self.container(&spec));
+        let mut mounts = spec.mounts.clone();
+        mounts.extend(spec.shows_proc.then(procfs::mount));
         let root = self.fs.root(&RootSpec {
-            mounts: &spec.mounts,
+            mounts: &mounts,
             read_only: spec.read_only_root,
             working_dir: spec.working_dir.as_deref(),
             private_file: spec.termination_message_path.as_deref(),

@@ -86,6 +86,8 @@ pub struct ContainerSpec {
     pub stdin: bool,
     /// Whether the program shall take its streams for a terminal.
     pub tty: bool,
+    /// Whether it looks into the pod and so sees `/proc`.
+    pub shows_proc: bool,
     /// The file that the container alone sees there, and whose contents are told with its exit.
     pub termination_message_path: Option<String>,
 }

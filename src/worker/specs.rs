@@ -97,6 +97,7 @@ pub fn container(
         read_only_root: security.and_then(|it| it.read_only_root_filesystem) == Some(true),
         stdin: container.stdin == Some(true),
         tty: container.tty == Some(true),
+        shows_proc: is_ephemeral(pod, &container.name),
         termination_message_path: Some(
             container
                 .termination_message_path
@@ -105,6 +106,12 @@ pub fn container(
                 .unwrap_or_else(|| DEFAULT_TERMINATION_LOG.to_owned()),
         ),
     }
+}
+
+fn is_ephemeral(pod: &Pod, name: &str) -> bool {
+    let spec = pod.spec.iter();
+    let mut all = spec.flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    all.any(|ephemeral| ephemeral.name == name)
 }
 
 fn mounts(container: &Container, env: &[(String, String)]) -> Vec<MountSpec> {

@@ -53,9 +53,12 @@ impl PodSandbox {
         let place = spec.is_counted.then(|| self.place()).transpose()?;
         let incarnation = Incarnation::new();
         let command = Arc::new(self.command(&spec, &scene, &beside));
-        self.fs
-            .update_volume(procfs::VOLUME, &procfs::files(self, &self.processes()))?;
-        let root = self.fs.extended(&scene.root, &procfs::mount())?;
+        self.refresh_proc()?;
+        let root = if scene.spec.shows_proc {
+            Arc::clone(&scene.root)
+        } else {
+            self.fs.extended(&scene.root, &procfs::mount())?
+        };
         let mut env = scene.spec.env.clone();
         env.retain(|(name, _)| !spec.env.iter().any(|(added, _)| added == name));
         env.extend(spec.env);
@@ -148,6 +151,12 @@ impl PodSandbox {
             term_file: Box::new(|| {}),
             exit: tokio::sync::watch::Sender::new(None),
         }
+    }
+
+    /// Shows in `/proc` what is there now.
+    pub(super) fn refresh_proc(&self) -> Result<(), Error> {
+        let files = procfs::files(self, &self.processes());
+        Ok(self.fs.update_volume(procfs::VOLUME, &files)?)
     }
 
     /// What runs, for `ps`: container and command line.

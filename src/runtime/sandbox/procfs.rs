@@ -1,8 +1,8 @@
 //! `/proc` for commands that look into a pod: its programs and its sockets, in Linux' formats so
 //! that tools which know them work.
 //!
-//! It is a projected volume, made anew when a command begins, and mounted for commands alone: a
-//! container sees an empty directory at most. The name has a colon, so no volume of a pod can have
+//! It is a projected volume, made anew when a command begins, and mounted for commands and
+//! ephemeral containers alone: others see an empty directory at most. The name has a colon, so no volume of a pod can have
 //! it. Connections are not listed, only who listens.
 
 use std::fmt::Write as _;

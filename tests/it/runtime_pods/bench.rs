@@ -120,6 +120,7 @@ pub(super) fn container(name: &str, args: &[&str]) -> ContainerSpec {
         cpu_limit_millis: None,
         stdin: false,
         tty: false,
+        shows_proc: false,
         termination_message_path: None,
         cpu_shares: 100,
         instance_reuse: 1,
