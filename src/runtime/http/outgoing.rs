@@ -33,7 +33,6 @@ use repeat::Repeat;
 use target::Target;
 
 use super::pool::Pool;
-use super::unread::Offered;
 use super::{Body, Handler};
 use crate::api::unseen::{self, Unseen};
 use crate::runtime::net::{self, ClusterNetwork, Owner, PodNet, Route};
@@ -106,14 +105,15 @@ impl Client {
         options: RequestOptions,
         hops: u32,
     ) -> Sent {
-        if request.uri().scheme() == Some(&Scheme::HTTPS) {
+        let authority = request.uri().authority().cloned();
+        let scheme = request.uri().scheme().cloned();
+        let mut repeat = Repeat::new(request, self.tasks.clone());
+        if scheme == Some(Scheme::HTTPS) {
             let words = "https is not supported: services of the cluster speak http";
             return Err(WasiHttpError::InternalError(Some(words.to_owned())));
         }
-        let authority = request.uri().authority().cloned();
         let authority = authority.ok_or(WasiHttpError::HttpRequestUriInvalid)?;
         let waits = Waits::from(options);
-        let mut repeat = Repeat::new(request);
         let mut patience = unseen::patience();
         let mut use_kept = true;
         loop {
@@ -226,7 +226,7 @@ impl Client {
     }
 
     async fn call(&self, handler: &Arc<Handler>, request: http::Request<WasiBody>) -> Attempt {
-        let request = request.map(|body| Offered::body(body, self.tasks.clone()));
+        let request = request.map(Body::wasi);
         match handler.call(request).await {
             Ok(response) => Attempt::Done(Ok(response.map(Body::into_wasi))),
             Err(error) => {
