@@ -33,7 +33,6 @@ use repeat::Repeat;
 use target::Target;
 
 use super::pool::Pool;
-use super::unread::Offered;
 use super::{Body, Handler};
 use crate::api::unseen::{self, Unseen};
 use crate::runtime::net::{self, ClusterNetwork, Owner, PodNet, Route};
@@ -106,14 +105,15 @@ impl Client {
         options: RequestOptions,
         hops: u32,
     ) -> Sent {
-        if request.uri().scheme() == Some(&Scheme::HTTPS) {
+        let authority = request.uri().authority().cloned();
+        let scheme = request.uri().scheme().cloned();
+        let mut repeat = Repeat::new(request, self.tasks.clone());
+        if scheme == Some(Scheme::HTTPS) {
             let words = "https is not supported: services of the cluster speak http";
             return Err(WasiHttpError::InternalError(Some(words.to_owned())));
         }
-        let authority = request.uri().authority().cloned();
         let authority = authority.ok_or(WasiHttpError::HttpRequestUriInvalid)?;
         let waits = Waits::from(options);
-        let mut repeat = Repeat::new(request);
         let mut patience = unseen::patience();
         let mut use_kept = true;
         loop {
@@ -146,6 +146,7 @@ impl Client {
                 Ok(Some(target)) => target,
                 Ok(None) => continue,
                 Err(error) => {
+                    tracing::debug!(%address, %error, "a guest's request has no way");
                     round = Round::Over(Err(error));
                     continue;
                 }
@@ -160,7 +161,9 @@ impl Client {
                     if answer.is_ok() && matches!(target, Target::Outside(_)) {
                         return Round::Over(answer);
                     }
-                    tried.push(target.address());
+                    let to = target.address();
+                    tracing::debug!(%to, ?why, ?answer, "no guest has seen a guest's request");
+                    tried.push(to);
                     // Nobody routes to oneself by a table.
                     let is_gone = why == Unseen::Gone && !self.is_own(address.ip());
                     round = if is_gone {
@@ -171,11 +174,13 @@ impl Client {
                 }
                 Attempt::Broken { error, was_kept } => {
                     if !repeat.is_idempotent() {
+                        tracing::debug!(to = %target.address(), %error, was_kept, "a guest's request broke off");
                         return Round::Over(Err(error));
                     }
                     if !was_kept {
                         tried.push(target.address());
                     }
+                    tracing::debug!(to = %target.address(), %error, was_kept, "a guest's request broke off");
                     round = Round::Over(Err(error));
                 }
             }
@@ -221,7 +226,7 @@ impl Client {
     }
 
     async fn call(&self, handler: &Arc<Handler>, request: http::Request<WasiBody>) -> Attempt {
-        let request = request.map(|body| Offered::body(body, self.tasks.clone()));
+        let request = request.map(Body::wasi);
         match handler.call(request).await {
             Ok(response) => Attempt::Done(Ok(response.map(Body::into_wasi))),
             Err(error) => {

@@ -9,13 +9,14 @@
 //!
 //! HTTP/2 resets one stream and needs none of this.
 //!
-//! Between two guests of one worker there is no connection, and nothing that takes what the callee
-//! does not read: the caller's stream would break although it has its answer. There the rest is
-//! read by a task ([`Offered`]).
+//! A guest that calls has the same trouble from its side: whoever takes its body may be done with it
+//! early (the callee does not read it, the length says that there is nothing, nobody can be asked),
+//! and then the guest's stream breaks under its hands, perhaps before it has looked for its answer. So
+//! what is left of a guest's body is read, by a task if it is not there yet ([`Offered`]).
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -144,16 +145,18 @@ impl Drop for Lent {
     }
 }
 
-/// A guest's body that is called with, not sent.
+/// A guest's body on its way out.
 pub(super) struct Offered {
     body: Option<WasiBody>,
     tasks: TaskGroup,
 }
 
 impl Offered {
-    pub(super) fn body(body: WasiBody, tasks: TaskGroup) -> Body {
-        let body = Some(body);
-        Body::wasi(Self { body, tasks }.boxed_unsync())
+    pub(super) fn new(body: WasiBody, tasks: TaskGroup) -> Self {
+        Self {
+            body: Some(body),
+            tasks,
+        }
     }
 }
 
@@ -189,9 +192,14 @@ impl http_body::Body for Offered {
 
 impl Drop for Offered {
     fn drop(&mut self) {
-        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else {
+        let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) else {
             return;
         };
+        // Most often the guest has said all, and nobody has asked it whether that was all.
+        let mut nobody = Context::from_waker(Waker::noop());
+        if let Poll::Ready(None | Some(Err(_))) = Pin::new(&mut body).poll_frame(&mut nobody) {
+            return;
+        }
         // At the very end of the process there may be nobody left to run it.
         if Handle::try_current().is_ok() {
             self.tasks.spawn_contained("rest of a request", skip(body));
@@ -271,7 +279,7 @@ mod tests {
         let frames = futures::stream::poll_fn(move |cx| receiver.poll_recv(cx));
         let frames = futures::StreamExt::map(frames, Ok::<_, WasiHttpError>);
         let body = http_body_util::StreamBody::new(frames).boxed_unsync();
-        drop(Offered::body(body, TaskGroup::new()));
+        drop(Offered::new(body, TaskGroup::new()));
         for _ in 0..10 {
             let frame = Frame::data(Bytes::from_static(b"x"));
             sender.send(frame).await.unwrap();

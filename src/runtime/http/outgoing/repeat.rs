@@ -5,17 +5,19 @@ use http_body_util::BodyExt as _;
 use wasmtime_wasi_http::{Error as WasiHttpError, WasiBody};
 
 use crate::replay::{self, Replay};
+use crate::runtime::http::unread::Offered;
+use crate::tasks::TaskGroup;
 
 /// A request that can be sent more than once.
 pub(super) struct Repeat {
     pub(super) head: http::request::Parts,
-    body: Replay<WasiBody>,
+    body: Replay<Offered>,
 }
 
 impl Repeat {
-    pub(super) fn new(request: http::Request<WasiBody>) -> Self {
+    pub(super) fn new(request: http::Request<WasiBody>, tasks: TaskGroup) -> Self {
         let (head, body) = request.into_parts();
-        let body = Replay::new(body);
+        let body = Replay::new(Offered::new(body, tasks));
         Self { head, body }
     }
 

@@ -203,6 +203,25 @@ async fn a_table_that_is_behind_is_not_its_callers_failure() {
     }
 }
 
+/// Guests write their empty body after the request is under way, and some look at what became of
+/// that before they look for the answer.
+#[tokio::test]
+async fn a_body_may_be_said_after_the_answer_or_the_failure() {
+    let bench = bench();
+    for uri in ["http://shop/", "http://nowhere/", "https://shop/"] {
+        let (said, body) = futures::channel::mpsc::unbounded();
+        let body = http_body_util::StreamBody::new(body).boxed_unsync();
+        let request = http::Request::get(uri).header("content-length", "0");
+        let request = request.body(body).unwrap();
+        let _ = bench
+            .client
+            .send(request, RequestOptions::default(), 1)
+            .await;
+        let late = said.unbounded_send(Ok(http_body::Frame::data(Bytes::new())));
+        assert!(late.is_ok(), "{uri}: nobody listens any more");
+    }
+}
+
 #[tokio::test]
 async fn services_are_reached_by_name_over_a_kept_connection() {
     let bench = bench();
