@@ -45,6 +45,7 @@ pub use self::container::{ContainerHandle, ContainerStats};
 pub use self::sandbox::{PodSandbox, SandboxStats};
 
 use self::engine::Engines;
+use self::fs::HostVolumes;
 use self::guests::Guests;
 use self::load::Loader;
 use self::net::{ClusterNetwork, Fabric, FabricConfig};
@@ -147,6 +148,7 @@ struct Shared {
     fabric: Arc<Fabric>,
     network: Arc<dyn ClusterNetwork>,
     pods: Arc<Pods>,
+    host_volumes: HostVolumes,
     clock: Clock,
 }
 
@@ -187,6 +189,7 @@ impl Runtime {
             fabric,
             network,
             pods: Arc::default(),
+            host_volumes: HostVolumes::default(),
             clock: Clock::system(),
         })))
     }

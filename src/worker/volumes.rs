@@ -14,7 +14,9 @@ use k8s_openapi::api::core::v1::{
 use super::fields::{self, Subject};
 use super::objects::{Data, Kind, Objects, References};
 use crate::api::quantity;
-use crate::runtime::spec::{ProjectedFile, VolumeSource, VolumeSpec};
+use crate::runtime::spec::{
+    HostDirectory, HostDirectoryType, ProjectedFile, VolumeSource, VolumeSpec,
+};
 
 /// Why a volume cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -152,17 +154,38 @@ fn host_directory(
 ) -> Result<VolumeSource, Error> {
     let path = Path::new(&host_path.path);
     let is_plain = path.components().all(|part| part != Component::ParentDir);
-    if is_plain && allowed.iter().any(|root| path.starts_with(root)) {
-        Ok(VolumeSource::HostDir {
-            path: path.to_owned(),
-            read_only: false,
-        })
-    } else {
-        Err(Error::HostPath {
+    let allowing = allowed.iter().find_map(|root| {
+        let below = path.strip_prefix(root).ok()?;
+        Some((root.clone(), below.to_owned()))
+    });
+    let Some((root, path)) = allowing.filter(|_| is_plain) else {
+        return Err(Error::HostPath {
             volume: volume.name.clone(),
             path: host_path.path.clone(),
-        })
-    }
+        });
+    };
+    let expected = match host_path.type_.as_deref() {
+        None | Some("") => HostDirectoryType::Any,
+        Some("Directory") => HostDirectoryType::Directory,
+        Some("DirectoryOrCreate") => HostDirectoryType::DirectoryOrCreate,
+        Some("File") => HostDirectoryType::File,
+        Some("FileOrCreate") => HostDirectoryType::FileOrCreate,
+        Some(_) => {
+            return Err(Error::Unsupported {
+                volume: volume.name.clone(),
+                what: "a hostPath of a type other than Directory, DirectoryOrCreate, File and FileOrCreate",
+            });
+        }
+    };
+    Ok(VolumeSource::HostDir {
+        directory: HostDirectory {
+            root,
+            path,
+            expected,
+            capacity: None,
+        },
+        read_only: false,
+    })
 }
 
 fn projected_files(
