@@ -30,6 +30,7 @@ pub mod lifecycle;
 pub mod logs;
 pub mod network;
 pub mod node;
+pub mod object_changes;
 pub mod objects;
 pub mod plan;
 pub mod pod_worker;
@@ -304,6 +305,7 @@ impl Worker {
         let (client, clock, config) = (&self.client, &self.clock, &self.config);
         let remembered = self.checkpoints.iter();
         let remembered = remembered.filter_map(|(uid, it)| Some((uid.clone(), it.ip?)));
+        let objects = objects::ObjectCache::new(client.clone(), clock.clone());
         let images = config.data_dir.join("images");
         let images = images::Images::new(client.clone(), self.runtime.clone(), images);
         Ok(Arc::new(Context {
@@ -311,7 +313,12 @@ impl Worker {
             client: client.clone(),
             runtime: self.runtime.clone(),
             images: images.map_err(Error::Images)?,
-            objects: objects::ObjectCache::new(client.clone(), clock.clone()),
+            object_changes: object_changes::ObjectChanges::new(
+                client.clone(),
+                objects.clone(),
+                self.organs.child(),
+            ),
+            objects,
             network: Arc::clone(&self.network),
             addresses: AddressPool::new(remembered.collect()),
             logs: Logs::new(

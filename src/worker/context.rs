@@ -18,6 +18,7 @@ use super::images::Images;
 use super::lifecycle::Timing;
 use super::logs::Logs;
 use super::network::Network;
+use super::object_changes::ObjectChanges;
 use super::objects::ObjectCache;
 use super::status_sender::StatusSender;
 use crate::clock::Clock;
@@ -30,6 +31,7 @@ pub struct Context {
     pub runtime: Runtime,
     pub images: Images,
     pub objects: ObjectCache,
+    pub object_changes: ObjectChanges,
     pub network: Arc<Network>,
     pub addresses: AddressPool,
     pub logs: Logs,

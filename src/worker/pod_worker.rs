@@ -26,6 +26,7 @@ use super::claims::Claims;
 use super::context::{Context, PodView};
 use super::images::Image;
 use super::lifecycle::{Effect, Event, Lifecycle, Now, PodFailure, PullFailure, Saved, Stage};
+use super::object_changes::Following;
 use super::objects::{self, Objects};
 use super::plan::PodPlan;
 use super::status::{Observation, pod_status};
@@ -79,7 +80,11 @@ pub struct PodWorker {
     handles: Vec<Option<ContainerHandle>>,
     /// The files that volumes hold now.
     files: Vec<(String, Vec<ProjectedFile>)>,
+    /// The objects that the files come from.
+    following: Option<Following>,
     is_refreshing: bool,
+    /// Something changed while it was being compared.
+    is_stale: bool,
     has_deletion: bool,
     is_forgotten: bool,
     is_leaving: bool,
@@ -125,7 +130,9 @@ impl PodWorker {
             images: vec![None; count],
             handles: vec![None; count],
             files: Vec::new(),
+            following: None,
             is_refreshing: false,
+            is_stale: false,
             has_deletion: false,
             is_forgotten: false,
             is_leaving: false,
@@ -179,6 +186,7 @@ impl PodWorker {
                 }
                 () = sleep => self.queue.push_back(Event::Tick),
                 Ok(()) = refresh.changed(), if self.has_files() => self.refresh(),
+                () = changed(&mut self.following) => self.refresh(),
             }
         }
         self.leave();
@@ -220,8 +228,11 @@ impl PodWorker {
             self.queue.push_back(Event::Removed);
             return;
         }
-        self.pod = desired.pod;
+        let before = std::mem::replace(&mut self.pod, desired.pod);
         self.publish_view();
+        if self.has_files() && is_described_otherwise(&before, &self.pod) {
+            self.refresh();
+        }
         let meta = &self.pod.metadata;
         let Some(deletion) = &meta.deletion_timestamp else {
             return;
@@ -341,8 +352,22 @@ impl PodWorker {
     }
 
     fn has_files(&self) -> bool {
-        !self.files.is_empty() && !self.is_refreshing && self.sandbox.is_some()
+        !self.files.is_empty() && self.sandbox.is_some()
     }
+}
+
+/// Resolves when an object that the pod shows has changed.
+async fn changed(following: &mut Option<Following>) {
+    match following {
+        Some(following) => following.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether downward API volumes may show something else now.
+fn is_described_otherwise(before: &Pod, after: &Pod) -> bool {
+    let (before, after) = (&before.metadata, &after.metadata);
+    before.labels != after.labels || before.annotations != after.annotations
 }
 
 fn now(context: &Context) -> Now {

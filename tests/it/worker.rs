@@ -2,8 +2,10 @@
 //! a join token, and everything seen through the API as a user sees it.
 
 mod burst;
+mod file_guest;
 mod harness;
 mod images;
 mod pods;
 mod restarts;
+mod storage;
 mod volumes;

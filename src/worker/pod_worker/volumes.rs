@@ -23,6 +23,13 @@ impl PodWorker {
         }
         let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));
         let namespace = self.id.namespace.clone();
+        // Followed before they are fetched, so that no change falls in between.
+        if self.following.is_none() && !references.is_empty() {
+            let following = context
+                .object_changes
+                .follow(&namespace, references.clone());
+            self.following = Some(following);
+        }
         let preparing = async move {
             context.addresses.ready().await;
             let objects = context.objects.get(&namespace, &references).await;
@@ -46,6 +53,9 @@ impl PodWorker {
         let event = match self.try_create_sandbox(found) {
             Ok(()) => {
                 self.publish_view();
+                if std::mem::take(&mut self.is_stale) {
+                    self.refresh();
+                }
                 Event::SandboxReady
             }
             Err((reason, message)) => Event::SandboxFailed { reason, message },
@@ -89,10 +99,21 @@ impl PodWorker {
         Ok(())
     }
 
-    /// Fetches the objects of the volumes again.
+    /// Compares the volumes with their objects, which are fetched again.
     pub(super) fn refresh(&mut self) {
-        self.is_refreshing = true;
+        // What is being fetched now may be of before the change.
+        if self.is_refreshing || self.sandbox.is_none() {
+            self.is_stale = true;
+            return;
+        }
+        if self.files.is_empty() {
+            return;
+        }
         let references = volume_specs::references(&self.pod);
+        if references.is_empty() {
+            return self.replace_files(Ok(Objects::default()));
+        }
+        self.is_refreshing = true;
         let context = Arc::clone(&self.context);
         let namespace = self.id.namespace.clone();
         let fetching =
@@ -100,10 +121,17 @@ impl PodWorker {
         self.work.push(fetching.boxed());
     }
 
-    /// Replaces the files of volumes whose objects changed; an object that went away changes
-    /// nothing, as in Kubernetes.
     pub(super) fn refreshed(&mut self, objects: Result<Objects, objects::Error>) {
         self.is_refreshing = false;
+        self.replace_files(objects);
+        if std::mem::take(&mut self.is_stale) {
+            self.refresh();
+        }
+    }
+
+    /// Replaces the files of volumes whose objects changed; an object that went away changes
+    /// nothing, as in Kubernetes.
+    fn replace_files(&mut self, objects: Result<Objects, objects::Error>) {
         let (Some(sandbox), Some(ip), Ok(objects)) = (self.sandbox(), self.ip, objects) else {
             return;
         };
