@@ -7,6 +7,7 @@
 pub mod annotations;
 pub mod condition;
 pub mod image;
+pub mod image_files;
 pub mod module;
 pub mod names;
 pub mod object;

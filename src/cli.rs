@@ -18,6 +18,7 @@ mod discovery;
 mod failure;
 mod get;
 mod global;
+mod image_files;
 mod info;
 mod jsonpath;
 mod label;

@@ -23,6 +23,7 @@ pub mod fs;
 mod guests;
 mod host;
 pub mod http;
+mod image_files;
 mod limits;
 mod load;
 pub mod net;

@@ -134,7 +134,7 @@ impl PodSandbox {
             mounts: &spec.mounts,
             read_only: spec.read_only_root,
             working_dir: spec.working_dir.as_deref(),
-            image: None,
+            image: artifact.files(),
             preopens: None,
         })?;
         let listeners = if artifact.accepts() {

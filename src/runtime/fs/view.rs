@@ -83,8 +83,7 @@ impl PodFs {
                 Kind::File | Kind::Symlink => Kind::File,
             };
             let point = make_point(root, [&*entry.name], kind).map_err(failed)?;
-            root.mount(&point, Source::Fixed(inode), false)
-                .map_err(failed)?;
+            root.mount_root(&point, inode).map_err(failed)?;
         }
         Ok(())
     }
@@ -232,7 +231,7 @@ fn find_or_make(root: &Root, path: &str, kind: Kind) -> Result<Place, Errno> {
         }
         // The root may be read-only to the container; a volume that is read-only is so to us too.
         let mount = named.parent.mount;
-        if mount.read_only && mount.number != 0 {
+        if mount.read_only && !mount.is_root {
             return Err(Errno::ReadOnly);
         }
         match named.parent.inode.create(&named.name, new) {

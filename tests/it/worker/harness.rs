@@ -155,6 +155,26 @@ impl World {
         assert!(status.is_success(), "{}", response.text().await.unwrap());
     }
 
+    /// The same with the files of its image, as a form.
+    pub(super) async fn push_with_files(
+        &self,
+        name: &str,
+        wasm: Vec<u8>,
+        files: Vec<u8>,
+    ) -> (u16, String) {
+        let url = format!(
+            "{}/apis/wasmorch.dev/v1/namespaces/default/modules/{name}/content?tag=latest",
+            self.http
+        );
+        // The order that needs the archive to wait.
+        let form = reqwest::multipart::Form::new()
+            .part("files", reqwest::multipart::Part::bytes(files))
+            .part("module", reqwest::multipart::Part::bytes(wasm));
+        let request = reqwest::Client::new().put(url).bearer_auth(&self.token);
+        let response = request.multipart(form).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
     /// A module that answers HTTP.
     pub(super) async fn push_hello(&self) {
         let path = concat!(

@@ -233,6 +233,66 @@ async fn a_directory_of_the_host_where_the_operator_allows_it() {
     within(is_there).await;
 }
 
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, contents) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(contents.len() as u64);
+        let contents = contents.as_bytes();
+        archive.append_data(&mut header, path, contents).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_brings_its_files() {
+    let world = World::start().await;
+    let _one = world.worker("one").await;
+    let files = archive(&[("etc/greeting", "hello"), ("usr/share/empty", "")]);
+    let reader = awaits("/etc/greeting", "hello");
+    let (status, body) = world
+        .push_with_files("reader", reader.clone(), files.clone())
+        .await;
+    assert_eq!(status, 201, "{body}");
+    let module: Value = serde_json::from_str(&body).unwrap();
+    let version = &module["spec"]["versions"][0];
+    assert_eq!(version["files"], json!({"entries": 2, "size": 5}));
+    // The same again is the same digest; other files are another.
+    let (_, again) = world.push_with_files("reader", reader.clone(), files).await;
+    let again: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!(again["spec"]["versions"].as_array().unwrap().len(), 1);
+
+    // What a container writes over them is its own, also when it starts again.
+    let (status, body) = world
+        .push_with_files(
+            "writer",
+            appends("/etc/greeting", "!"),
+            archive(&[("etc/greeting", "hello")]),
+        )
+        .await;
+    assert_eq!(status, 201, "{body}");
+    let empty = json!({"emptyDir": {}});
+    for (pod, image) in [("w1", "writer"), ("r1", "reader"), ("r2", "reader")] {
+        assert_eq!(world.run(pod, image, &empty).await.0, 0, "{pod}");
+    }
+    let mut spec = once("writer", &empty);
+    spec["containers"][0]["securityContext"] = json!({"readOnlyRootFilesystem": true});
+    world.create("read-only", spec).await;
+    let pod = world
+        .until("read-only", |pod| exit_code(pod).is_some())
+        .await;
+    assert_eq!(exit_code(&pod), Some(169), "EROFS is 69");
+
+    let (status, body) = world
+        .push_with_files("bad", reader, archive(&[("run/x", "")]))
+        .await;
+    assert_eq!(status, 422, "{body}");
+    assert!(
+        body.contains("W0112") && body.contains("belong to the pod"),
+        "{body}"
+    );
+}
+
 /// The refresh tick is an hour away: what the guests see, the watches brought.
 #[tokio::test(flavor = "multi_thread")]
 async fn running_guests_see_what_changes() {
