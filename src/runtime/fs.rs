@@ -45,6 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use self::errno::Errno;
 use self::inode::Inode;
@@ -66,6 +67,8 @@ pub struct PodFs {
     root: Arc<Inode>,
     volumes: HashMap<String, Volume>,
     quota: Quota,
+    /// The pod's storage or inodes refused something.
+    full: Arc<Notify>,
     clock: Clock,
     next_device: AtomicU64,
 }
@@ -149,10 +152,11 @@ impl PodFs {
         hosts: &HostVolumes,
         clock: Clock,
     ) -> Result<Arc<Self>, Error> {
+        let full = Arc::new(Notify::new());
         let quota = Quota {
-            contents: Budget::within(memory, limits.storage_bytes),
+            contents: Budget::watched(limits.storage_bytes, Some(memory), &full),
             bookkeeping: Arc::clone(memory),
-            inodes: Budget::new(limits.inodes),
+            inodes: Budget::watched(limits.inodes, None, &full),
         };
         let filesystem = Filesystem::new(1, quota.clone(), clock.clone());
         let root = filesystem.root().map_err(Error::Root)?;
@@ -162,6 +166,7 @@ impl PodFs {
             root,
             volumes: HashMap::new(),
             quota,
+            full,
             clock,
             next_device: AtomicU64::new(2),
         };
@@ -186,6 +191,11 @@ impl PodFs {
         }
     }
 
+    /// Resolves when the pod has asked for more storage or inodes than it may have.
+    pub async fn full(&self) {
+        self.full.notified().await;
+    }
+
     pub fn usage(&self) -> Usage {
         Usage {
             bytes: self.quota.contents.used(),
@@ -195,8 +205,15 @@ impl PodFs {
 
     fn make_volume(&self, volume: &VolumeSpec, hosts: &HostVolumes) -> Result<Volume, Error> {
         match &volume.source {
-            VolumeSource::Empty { size_limit } => {
-                let quota = self.quota.limited(*size_limit);
+            VolumeSource::Empty {
+                size_limit,
+                is_memory,
+            } => {
+                let quota = if *is_memory {
+                    self.quota.in_memory(*size_limit)
+                } else {
+                    self.quota.limited(*size_limit)
+                };
                 let filesystem = Filesystem::new(self.device(), quota, self.clock.clone());
                 let root = filesystem.root().map_err(|source| Error::Volume {
                     volume: volume.name.clone(),

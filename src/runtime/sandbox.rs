@@ -27,6 +27,7 @@ use super::limits::Memory;
 use super::net::{Conn, Incarnation, PodNet, PodNetConfig};
 use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
 use super::{Error, Shared};
+use crate::api::quantity::readable_bytes;
 
 /// The port of a handler that declares none.
 const DEFAULT_HANDLER_PORT: u16 = 8080;
@@ -264,6 +265,23 @@ impl PodSandbox {
     )]
     pub fn update_volume(&self, name: &str, files: Vec<ProjectedFile>) -> Result<(), Error> {
         Ok(self.fs.update_volume(name, &files)?)
+    }
+
+    /// Resolves when the pod's files have asked for more than it may have; says what it has and
+    /// what it may have.
+    pub async fn storage_full(&self) -> String {
+        self.fs.full().await;
+        let (usage, limits) = (self.fs.usage(), &self.spec.limits);
+        let (memory, readable) = (self.budget.used(), readable_bytes);
+        format!(
+            "writes were refused: files have {} of {} and {} of {} inodes, the pod {} of {} memory",
+            readable(usage.bytes),
+            readable(limits.storage_bytes),
+            usage.inodes,
+            limits.inodes,
+            readable(memory),
+            readable(limits.memory_bytes),
+        )
     }
 
     /// Reads a file of the pod's shared root, for termination messages.

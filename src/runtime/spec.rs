@@ -41,7 +41,11 @@ pub struct VolumeSpec {
 #[derive(Clone, Debug)]
 pub enum VolumeSource {
     /// Empty, writable, shared by the pod's containers.
-    Empty { size_limit: Option<u64> },
+    Empty {
+        size_limit: Option<u64>,
+        /// Asked for as memory: counts against that alone, not against the pod's storage.
+        is_memory: bool,
+    },
     /// Read-only files (ConfigMap, Secret, downward API); replaced atomically by `PodSandbox::update_volume`.
     Files(Vec<ProjectedFile>),
     /// A directory or file of the host that the operator allows.

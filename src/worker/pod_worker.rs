@@ -13,7 +13,7 @@ mod volumes;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -21,6 +21,7 @@ use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch;
 
+use self::volumes::{changed, full, is_described_otherwise};
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
 use super::context::{Context, PodView};
@@ -85,6 +86,8 @@ pub struct PodWorker {
     is_refreshing: bool,
     /// Something changed while it was being compared.
     is_stale: bool,
+    /// When it was last said that the pod's storage is full.
+    storage_told: Option<Instant>,
     has_deletion: bool,
     is_forgotten: bool,
     is_leaving: bool,
@@ -133,6 +136,7 @@ impl PodWorker {
             following: None,
             is_refreshing: false,
             is_stale: false,
+            storage_told: None,
             has_deletion: false,
             is_forgotten: false,
             is_leaving: false,
@@ -187,6 +191,10 @@ impl PodWorker {
                 () = sleep => self.queue.push_back(Event::Tick),
                 Ok(()) = refresh.changed(), if self.has_files() => self.refresh(),
                 () = changed(&mut self.following) => self.refresh(),
+                message = full(self.sandbox.as_ref(), self.storage_told) => {
+                    self.storage_told = Some(self.context.clock.monotonic());
+                    self.record(true, "StorageFull", message, None);
+                }
             }
         }
         self.leave();
@@ -354,20 +362,6 @@ impl PodWorker {
     fn has_files(&self) -> bool {
         !self.files.is_empty() && self.sandbox.is_some()
     }
-}
-
-/// Resolves when an object that the pod shows has changed.
-async fn changed(following: &mut Option<Following>) {
-    match following {
-        Some(following) => following.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Whether downward API volumes may show something else now.
-fn is_described_otherwise(before: &Pod, after: &Pod) -> bool {
-    let (before, after) = (&before.metadata, &after.metadata);
-    before.labels != after.labels || before.annotations != after.annotations
 }
 
 fn now(context: &Context) -> Now {

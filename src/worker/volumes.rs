@@ -130,6 +130,7 @@ fn source(
         let size_limit = empty.size_limit.as_ref().map(quantity::units_or_zero);
         return Ok(VolumeSource::Empty {
             size_limit: size_limit.filter(|limit| *limit > 0),
+            is_memory: empty.medium.as_deref() == Some("Memory"),
         });
     }
     if let Some(host_path) = &volume.host_path {

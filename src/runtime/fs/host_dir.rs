@@ -23,7 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{
+    AtFlags, FallocateFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
+};
 use rustix::io::ReadWriteFlags;
 
 pub use volumes::HostVolumes;
@@ -236,6 +238,27 @@ impl HostNode {
             Ok(()) => before.saturating_sub(len),
             Err(_) => growth,
         });
+        done
+    }
+
+    pub fn allocate(&self, filesystem: &Filesystem, offset: u64, length: u64) -> Result<(), Errno> {
+        let data = self.data()?;
+        let allocate = || {
+            let flags = FallocateFlags::empty();
+            rustix::fs::fallocate(data, flags, offset, length).map_err(write_errno)
+        };
+        if !filesystem.is_limited_host() {
+            return allocate();
+        }
+        let _size = self.size();
+        let end = offset.checked_add(length).ok_or(Errno::FileTooLarge)?;
+        let growth = end.saturating_sub(self.len()?);
+        let budget = filesystem.contents();
+        budget.charge(growth).map_err(|_| Errno::NoSpace)?;
+        let done = allocate();
+        if done.is_err() {
+            budget.forgive(growth);
+        }
         done
     }
 

@@ -159,6 +159,18 @@ impl Inode {
         Ok(())
     }
 
+    /// Reserves room for a range, and lengthens the file to hold it.
+    pub fn allocate(&self, offset: u64, length: u64) -> Result<(), Errno> {
+        match &self.body {
+            Body::Host(node) => return node.allocate(&self.filesystem, offset, length),
+            Body::File(_) | Body::Directory(_) | Body::Symlink(_) => {
+                self.contents()?.allocate(offset, length)?;
+            }
+        }
+        self.mark_written(1);
+        Ok(())
+    }
+
     pub fn set_times(&self, accessed: NewTime, modified: NewTime) -> Result<(), Errno> {
         if let Body::Host(node) = &self.body {
             return node.set_times(accessed, modified);

@@ -266,6 +266,24 @@ fn appends_and_holes() {
 }
 
 #[test]
+fn room_is_reserved() {
+    check_everywhere(
+        "open f a crw => ok
+         pwrite f 0 hello => 5
+         allocate f 2 1 => ok
+         fstat f => file size=5 links=1
+         allocate f 3 7 => ok
+         fstat f => file size=10 links=1
+         read f => hello00000
+         allocate f 0 0 => Invalid
+         allocate f 0 99999999999 => NoSpace
+         fstat f => file size=10 links=1
+         open r a r => ok
+         allocate r 0 1 => BadDescriptor",
+    );
+}
+
+#[test]
 fn inodes_run_out_too() {
     let mut container = plain();
     for number in 2..1000 {

@@ -41,7 +41,10 @@ pub(super) fn limits() -> PodLimits {
 pub(super) fn empty(name: &str, size_limit: Option<u64>) -> VolumeSpec {
     VolumeSpec {
         name: name.to_owned(),
-        source: VolumeSource::Empty { size_limit },
+        source: VolumeSource::Empty {
+            size_limit,
+            is_memory: false,
+        },
     }
 }
 
@@ -169,6 +172,9 @@ impl Container {
             ["fill", name, size] => self.open[name]
                 .write_at(0, &[&vec![1; size.parse().unwrap()]])
                 .map(|count| count.to_string()),
+            ["allocate", name, offset, len] => self.open[name]
+                .allocate(offset.parse().unwrap(), len.parse().unwrap())
+                .map(done),
             ["truncate", name, len] => self.open[name].set_len(len.parse().unwrap()).map(done),
             ["fstat", name] => self.open[name].stat().map(describe),
             ["in", name, "write", path] => self.open[name]

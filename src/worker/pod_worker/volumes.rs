@@ -1,17 +1,24 @@
 //! The pod's sandbox and its volumes: made once, and kept like the objects they come from.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{Done, PodWorker, volume_specs};
 use crate::api::storage;
 use crate::errors::chain;
+use crate::runtime::PodSandbox;
 use crate::worker::claims::{self, Claims};
 use crate::worker::fields::Subject;
 use crate::worker::lifecycle::{Event, Stage};
+use crate::worker::object_changes::Following;
 use crate::worker::objects::{self, Objects};
 use crate::worker::specs;
+
+/// Between two words about the same pod's full storage.
+const STORAGE_WORD: Duration = Duration::from_secs(30);
 
 impl PodWorker {
     /// Makes the sandbox at once if nothing has to be waited for.
@@ -157,4 +164,29 @@ impl PodWorker {
         }
         self.files = latest;
     }
+}
+
+/// Resolves when an object that the pod shows has changed.
+pub(super) async fn changed(following: &mut Option<Following>) {
+    match following {
+        Some(following) => following.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the pod's storage is full, at most once in a while: a guest may try for ever.
+pub(super) async fn full(sandbox: Option<&Arc<PodSandbox>>, told: Option<Instant>) -> String {
+    let Some(sandbox) = sandbox else {
+        return std::future::pending().await;
+    };
+    if let Some(told) = told {
+        tokio::time::sleep_until((told + STORAGE_WORD).into()).await;
+    }
+    sandbox.storage_full().await
+}
+
+/// Whether downward API volumes may show something else now.
+pub(super) fn is_described_otherwise(before: &Pod, after: &Pod) -> bool {
+    let (before, after) = (&before.metadata, &after.metadata);
+    before.labels != after.labels || before.annotations != after.annotations
 }

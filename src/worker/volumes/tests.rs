@@ -81,12 +81,23 @@ fn directories() {
     assert!(matches!(
         build_one(json!({"name": "v", "emptyDir": {"sizeLimit": "1Mi"}})).unwrap(),
         VolumeSource::Empty {
-            size_limit: Some(1_048_576)
+            size_limit: Some(1_048_576),
+            is_memory: false,
         }
     ));
     assert!(matches!(
         build_one(json!({"name": "v", "emptyDir": {}})).unwrap(),
-        VolumeSource::Empty { size_limit: None }
+        VolumeSource::Empty {
+            size_limit: None,
+            is_memory: false,
+        }
+    ));
+    assert!(matches!(
+        build_one(json!({"name": "v", "emptyDir": {"medium": "Memory"}})).unwrap(),
+        VolumeSource::Empty {
+            is_memory: true,
+            ..
+        }
     ));
     assert!(matches!(
         build_one(json!({"name": "v", "hostPath": {"path": "/srv/data/x"}})).unwrap(),

@@ -52,6 +52,26 @@ impl World {
         put(&self.claims(), claim).await;
     }
 
+    /// Waits for an event of that reason with these words.
+    async fn event(&self, reason: &str, words: &str) {
+        let events: Api<Event> = Api::default_namespaced(self.client.clone());
+        let is_meant = |event: &Event| {
+            let message = event.message.as_deref().unwrap_or_default();
+            event.reason.as_deref() == Some(reason) && message.contains(words)
+        };
+        let waiting = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                tick.tick().await;
+                let found = events.list(&ListParams::default()).await.unwrap();
+                if found.items.iter().any(is_meant) {
+                    break;
+                }
+            }
+        };
+        within(waiting).await;
+    }
+
     /// Runs a program once and tells its exit code and its node.
     async fn run(&self, name: &str, image: &str, volume: &Value) -> (i32, String) {
         self.create(name, once(image, volume)).await;
@@ -215,22 +235,7 @@ async fn a_directory_of_the_host_where_the_operator_allows_it() {
         .await;
     let message = pod.status.unwrap().message.unwrap();
     assert!(message.contains("--allow-host-path"), "{message}");
-    let events: Api<Event> = Api::default_namespaced(world.client.clone());
-    let is_there = async {
-        let mut tick = tokio::time::interval(Duration::from_millis(20));
-        loop {
-            tick.tick().await;
-            let found = events.list(&ListParams::default()).await.unwrap();
-            if found
-                .items
-                .iter()
-                .any(|event| event.reason.as_deref() == Some("FailedMount"))
-            {
-                break;
-            }
-        }
-    };
-    within(is_there).await;
+    world.event("FailedMount", "--allow-host-path").await;
 }
 
 fn archive(files: &[(&str, &str)]) -> Vec<u8> {
@@ -291,6 +296,24 @@ async fn an_image_brings_its_files() {
         body.contains("W0112") && body.contains("belong to the pod"),
         "{body}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_storage_is_an_error_to_the_guest_and_an_event_to_the_user() {
+    let world = World::start().await;
+    let _one = world.worker("one").await;
+    world
+        .push("writer", appends("/data/log", &"x".repeat(100)))
+        .await;
+    let limits = json!({"limits": {"ephemeral-storage": "10", "memory": "64Mi"}});
+    for (name, medium, code) in [("disk", "", 151), ("memory", "Memory", 0)] {
+        let mut spec = once("writer", &json!({"emptyDir": {"medium": medium}}));
+        spec["containers"][0]["resources"] = limits.clone();
+        world.create(name, spec).await;
+        let pod = world.until(name, |pod| exit_code(pod).is_some()).await;
+        assert_eq!(exit_code(&pod), Some(code), "{name}");
+    }
+    world.event("StorageFull", "of 10 B").await;
 }
 
 /// The refresh tick is an hour away: what the guests see, the watches brought.
