@@ -17,3 +17,4 @@ pub mod quantity;
 pub mod selector;
 pub mod storage;
 pub mod table;
+pub mod unseen;
