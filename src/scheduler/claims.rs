@@ -15,7 +15,7 @@ use crate::api::storage;
 use crate::registry::{Api, Caller, Error, Registry};
 
 pub(super) struct Claims {
-    claims: Api<PersistentVolumeClaim>,
+    api: Api<PersistentVolumeClaim>,
     volumes: Api<PersistentVolume>,
     classes: Api<StorageClass>,
     nodes: Api<Node>,
@@ -38,7 +38,7 @@ impl Claims {
     pub(super) fn new(registry: &Registry) -> Self {
         let caller = || Caller::system(super::COMPONENT);
         Self {
-            claims: registry.api(caller()),
+            api: registry.api(caller()),
             volumes: registry.api(caller()),
             classes: registry.api(caller()),
             nodes: registry.api(caller()),
@@ -50,7 +50,7 @@ impl Claims {
     pub(super) fn reach(&self, info: &PodInfo) -> Result<Reach, Error> {
         let (mut groups, mut unbound) = (Vec::new(), Vec::new());
         for name in storage::claims_of(&info.pod) {
-            let Some(claim) = self.claims.try_get(&info.namespace, name)? else {
+            let Some(claim) = self.api.try_get(&info.namespace, name)? else {
                 return Ok(Reach::Wait(format!(
                     "persistentvolumeclaim {name:?} not found"
                 )));
@@ -115,7 +115,7 @@ impl Claims {
             let annotations = updated.metadata.annotations.get_or_insert_default();
             annotations.insert(storage::SELECTED_NODE.to_owned(), node.to_owned());
             let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
-            self.claims.update(namespace, &updated).await?;
+            self.api.update(namespace, &updated).await?;
         }
         Ok(())
     }

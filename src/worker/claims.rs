@@ -35,7 +35,7 @@ pub struct Claimed {
     pub directory: HostDirectory,
     pub read_only: bool,
     /// Keeps what opening found out until the sandbox takes it.
-    _open: Option<OpenDirectory>,
+    open: Option<OpenDirectory>,
 }
 
 /// The claims of one pod, by name.
@@ -178,7 +178,7 @@ fn directory(
             capacity,
         },
         read_only: modes.clone().count() > 0 && modes.clone().all(|mode| mode == "ReadOnlyMany"),
-        _open: None,
+        open: None,
     })
 }
 
@@ -212,7 +212,7 @@ async fn open(
             source,
         })
     });
-    claimed._open = Some(opening.await.map_err(|_| Error::Ending)??);
+    claimed.open = Some(opening.await.map_err(|_| Error::Ending)??);
     Ok(claimed)
 }
 
@@ -225,6 +225,7 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"name": "data", "uid": "u1"}})).unwrap()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
     fn volume(change: Value) -> PersistentVolume {
         let mut base = json!({"metadata": {"name": "v"}, "spec": {"capacity": {"storage": "1Ki"},
             "accessModes": ["ReadWriteOnce"], "claimRef": {"name": "data", "uid": "u1"}}});
@@ -253,7 +254,7 @@ mod tests {
 
     #[test]
     fn volumes_have_their_place() {
-        let good = [
+        let good = vec![
             (provisioned("pvc-1", "dev-1"), "/data/volumes/pvc-1", false),
             (
                 volume(json!({"spec": {"local": {"path": "/srv/a"}}})),
@@ -271,7 +272,7 @@ mod tests {
         for (volume, path, read_only) in good {
             assert_eq!(check(&volume), Ok((path.to_owned(), read_only)));
         }
-        let bad = [
+        let bad = vec![
             (
                 provisioned("pvc-1", "dev-2"),
                 "persistentvolume \"v\" is a directory of node \"dev-2\"",

@@ -358,10 +358,6 @@ impl PodWorker {
         let init = spec.init_containers.iter().flatten();
         init.chain(&spec.containers).nth(index)
     }
-
-    fn has_files(&self) -> bool {
-        !self.files.is_empty() && self.sandbox.is_some()
-    }
 }
 
 fn now(context: &Context) -> Now {

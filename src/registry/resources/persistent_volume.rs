@@ -229,7 +229,7 @@ mod tests {
             spec
         };
         let check = |source: Value, expected: &[&str]| {
-            check::<PersistentVolume>("/spec", &spec(source), expected)
+            check::<PersistentVolume>("/spec", &spec(source), expected);
         };
         check(json!({"hostPath": {"path": "/srv"}}), &[]);
         check(

@@ -253,7 +253,7 @@ mod tests {
         // Others take the rest; what was allocated can still be written.
         budget.charge(budget.available()).unwrap();
         assert_eq!(
-            contents.write_at(5, &[7; CHUNK as usize]),
+            contents.write_at(5, &vec![7; CHUNK as usize]),
             Ok(CHUNK as usize)
         );
         let used = budget.used();

@@ -14,19 +14,19 @@
 //! descriptors, which is why a volume may have only [`MAX_OPEN`] at a time.
 
 mod entries;
+mod filesystem;
 mod volumes;
+mod write;
 
 use std::collections::HashMap;
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{
-    AtFlags, FallocateFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
-};
-use rustix::io::ReadWriteFlags;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::io::Errno as Os;
 
 pub use volumes::HostVolumes;
 
@@ -46,7 +46,7 @@ pub struct Host {
     open: Mutex<HashMap<u64, Weak<Inode>>>,
     descriptors: Arc<Budget>,
     /// Growth is counted only where there is a limit.
-    pub(super) is_limited: bool,
+    is_limited: bool,
 }
 
 /// Something in a directory of the host.
@@ -150,118 +150,6 @@ impl HostNode {
         rustix::io::preadv(self.data()?, &mut buffers, offset).map_err(errno)
     }
 
-    pub fn write_at(
-        &self,
-        filesystem: &Filesystem,
-        offset: u64,
-        buffers: &[&[u8]],
-    ) -> Result<usize, Errno> {
-        let data = self.data()?;
-        let write = |length: usize| {
-            let slices = slices(buffers, length);
-            rustix::io::pwritev(data, &slices, offset).map_err(write_errno)
-        };
-        let wanted = total(buffers);
-        if !filesystem.is_limited_host() || wanted == 0 {
-            return write(wanted);
-        }
-        let _size = self.size();
-        self.write_charged(filesystem, offset, wanted, write)
-    }
-
-    /// Writes at the end, in one step also for whoever else has the file open, and says where the
-    /// end was afterwards.
-    pub fn append(
-        &self,
-        filesystem: &Filesystem,
-        buffers: &[&[u8]],
-    ) -> Result<(usize, u64), Errno> {
-        let data = self.data()?;
-        let write = |length: usize| {
-            let slices = slices(buffers, length);
-            rustix::io::pwritev2(data, &slices, 0, ReadWriteFlags::APPEND).map_err(write_errno)
-        };
-        let wanted = total(buffers);
-        let _size = self.size();
-        let count = if filesystem.is_limited_host() && wanted > 0 {
-            self.write_charged(filesystem, self.len()?, wanted, write)?
-        } else {
-            write(wanted)?
-        };
-        Ok((count, self.len()?))
-    }
-
-    /// Charges the growth before it happens, as far as the quota goes, and what did not happen back.
-    fn write_charged(
-        &self,
-        filesystem: &Filesystem,
-        offset: u64,
-        wanted: usize,
-        write: impl Fn(usize) -> Result<usize, Errno>,
-    ) -> Result<usize, Errno> {
-        let budget = filesystem.contents();
-        let before = self.len()?;
-        let growth = |count: usize| {
-            let end = offset.saturating_add(count as u64);
-            end.saturating_sub(before)
-        };
-        let mut allowed = wanted;
-        if budget.charge(growth(allowed)).is_err() {
-            let room = before
-                .saturating_add(budget.available())
-                .saturating_sub(offset);
-            allowed = usize::try_from(room).unwrap_or(usize::MAX).min(wanted);
-            if allowed == 0 || budget.charge(growth(allowed)).is_err() {
-                return Err(Errno::NoSpace);
-            }
-        }
-        let written = write(allowed);
-        let count = *written.as_ref().unwrap_or(&0);
-        let happened = if count == 0 { 0 } else { growth(count) };
-        budget.forgive(growth(allowed) - happened);
-        written
-    }
-
-    pub fn set_len(&self, filesystem: &Filesystem, len: u64) -> Result<(), Errno> {
-        let data = self.data()?;
-        let truncate = || rustix::fs::ftruncate(data, len).map_err(write_errno);
-        if !filesystem.is_limited_host() {
-            return truncate();
-        }
-        let _size = self.size();
-        let before = self.len()?;
-        let budget = filesystem.contents();
-        let growth = len.saturating_sub(before);
-        budget.charge(growth).map_err(|_| Errno::NoSpace)?;
-        let done = truncate();
-        budget.forgive(match done {
-            Ok(()) => before.saturating_sub(len),
-            Err(_) => growth,
-        });
-        done
-    }
-
-    pub fn allocate(&self, filesystem: &Filesystem, offset: u64, length: u64) -> Result<(), Errno> {
-        let data = self.data()?;
-        let allocate = || {
-            let flags = FallocateFlags::empty();
-            rustix::fs::fallocate(data, flags, offset, length).map_err(write_errno)
-        };
-        if !filesystem.is_limited_host() {
-            return allocate();
-        }
-        let _size = self.size();
-        let end = offset.checked_add(length).ok_or(Errno::FileTooLarge)?;
-        let growth = end.saturating_sub(self.len()?);
-        let budget = filesystem.contents();
-        budget.charge(growth).map_err(|_| Errno::NoSpace)?;
-        let done = allocate();
-        if done.is_err() {
-            budget.forgive(growth);
-        }
-        done
-    }
-
     pub fn set_times(&self, accessed: NewTime, modified: NewTime) -> Result<(), Errno> {
         let times = Timestamps {
             last_access: new_time(accessed)?,
@@ -311,7 +199,6 @@ impl HostNode {
         if let Some(data) = self.data.get() {
             return Ok(data);
         }
-        use rustix::io::Errno as Os;
         let opened = match self.reopen(OFlags::RDWR) {
             Err(Os::ACCESS | Os::ROFS | Os::TXTBSY | Os::PERM) => self.reopen(OFlags::RDONLY),
             opened => opened,
@@ -328,7 +215,7 @@ impl HostNode {
     }
 
     /// The same inode, not the same name: names may have moved.
-    fn reopen(&self, flags: OFlags) -> Result<OwnedFd, rustix::io::Errno> {
+    fn reopen(&self, flags: OFlags) -> Result<OwnedFd, Os> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         rustix::fs::open(self.proc_path(), flags, Mode::empty())
     }
@@ -340,25 +227,6 @@ impl HostNode {
     fn size(&self) -> MutexGuard<'_, ()> {
         self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn total(buffers: &[&[u8]]) -> usize {
-    buffers.iter().map(|buffer| buffer.len()).sum()
-}
-
-/// The first `length` bytes of the buffers.
-fn slices<'a>(buffers: &[&'a [u8]], mut length: usize) -> Vec<IoSlice<'a>> {
-    let mut slices = Vec::with_capacity(buffers.len());
-    for buffer in buffers {
-        let count = buffer.len().min(length);
-        slices.push(IoSlice::new(&buffer[..count]));
-        length -= count;
-        // What one call takes at most; the caller sees a short write.
-        if length == 0 || slices.len() == 1024 {
-            break;
-        }
-    }
-    slices
 }
 
 fn time(seconds: i64, nanos: u64) -> SystemTime {
@@ -389,17 +257,8 @@ fn new_time(time: NewTime) -> Result<Timespec, Errno> {
     }
 }
 
-/// A descriptor that could not be opened for writing.
-fn write_errno(error: rustix::io::Errno) -> Errno {
-    match error {
-        rustix::io::Errno::BADF => Errno::Access,
-        error => errno(error),
-    }
-}
-
 /// The kernel's word in ours.
-fn errno(error: rustix::io::Errno) -> Errno {
-    use rustix::io::Errno as Os;
+fn errno(error: Os) -> Errno {
     match error {
         Os::ACCESS => Errno::Access,
         Os::BADF => Errno::BadDescriptor,

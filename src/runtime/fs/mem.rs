@@ -18,25 +18,24 @@ use bytes::Bytes;
 use super::contents::Contents;
 use super::directory::{Directory, Entry};
 use super::errno::Errno;
-use super::host_dir::{Host, HostNode};
+use super::host_dir::Host;
 use super::inode::{Body, Inode, Kind, Times, read, write};
 use super::layer::{Layer, LayerDirectory, LayerNode};
 use super::quota::{Charge, INODE_BYTES, Quota};
 use crate::clock::Clock;
-use crate::runtime::budget::Budget;
 
 /// What all inodes of one filesystem share.
 #[derive(Debug)]
 pub struct Filesystem {
     pub(super) device: u64,
-    quota: Quota,
-    clock: Clock,
+    pub(super) quota: Quota,
+    pub(super) clock: Clock,
     /// The times of files that came with an image.
-    origin: SystemTime,
-    next_inode: AtomicU64,
-    tree: Mutex<()>,
+    pub(super) origin: SystemTime,
+    pub(super) next_inode: AtomicU64,
+    pub(super) tree: Mutex<()>,
     /// Of a filesystem on a directory of the host.
-    host: Option<Host>,
+    pub(super) host: Option<Host>,
 }
 
 /// What to make.
@@ -63,46 +62,6 @@ impl Filesystem {
             tree: Mutex::default(),
             host: None,
         })
-    }
-
-    /// A filesystem whose inodes are those of a directory of the host.
-    pub(super) fn on_host(device: u64, quota: Quota, clock: Clock, host: Host) -> Arc<Self> {
-        let origin = clock.now().into();
-        Arc::new(Self {
-            device,
-            quota,
-            clock,
-            origin,
-            next_inode: AtomicU64::new(1),
-            tree: Mutex::default(),
-            host: Some(host),
-        })
-    }
-
-    pub(super) fn host(&self) -> Result<&Host, Errno> {
-        self.host.as_ref().ok_or(Errno::Unsupported)
-    }
-
-    pub(super) fn is_limited_host(&self) -> bool {
-        self.host.as_ref().is_some_and(|host| host.is_limited)
-    }
-
-    pub(super) fn contents(&self) -> &Budget {
-        &self.quota.contents
-    }
-
-    pub(super) fn inodes(&self) -> &Budget {
-        &self.quota.inodes
-    }
-
-    pub(super) fn host_inode(self: &Arc<Self>, number: u64, node: HostNode) -> Arc<Inode> {
-        self.numbered(number, Body::Host(node), 1, Vec::new(), self.origin)
-    }
-
-    pub(super) fn forget(&self, number: u64) {
-        if let Some(host) = &self.host {
-            host.forget(number);
-        }
     }
 
     /// The root directory of an empty filesystem. To be called once.
@@ -143,7 +102,7 @@ impl Filesystem {
         self.numbered(number, body, links, charges, time)
     }
 
-    fn numbered(
+    pub(super) fn numbered(
         self: &Arc<Self>,
         number: u64,
         body: Body,

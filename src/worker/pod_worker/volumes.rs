@@ -106,6 +106,10 @@ impl PodWorker {
         Ok(())
     }
 
+    pub(super) fn has_files(&self) -> bool {
+        !self.files.is_empty() && self.sandbox.is_some()
+    }
+
     /// Compares the volumes with their objects, which are fetched again.
     pub(super) fn refresh(&mut self) {
         // What is being fetched now may be of before the change.

@@ -131,7 +131,9 @@ async fn a_claim_outlives_pods_and_workers() {
     let params = DeleteParams::default();
     world.claims().delete("data", &params).await.unwrap();
     let gone = |volume: Option<&PersistentVolume>| volume.is_none();
-    within(await_condition(volumes, &name, gone)).await.unwrap();
+    within(Box::pin(await_condition(volumes, &name, gone)))
+        .await
+        .unwrap();
     assert!(!directory.exists());
     let left = world.claims().list(&ListParams::default()).await.unwrap();
     assert!(left.items.is_empty());
@@ -204,7 +206,7 @@ async fn a_pod_waits_for_its_claim_and_a_retained_volume_for_its_operator() {
         let status = volume.and_then(|volume| volume.status.as_ref());
         status.and_then(|status| status.phase.as_deref()) == Some("Released")
     };
-    within(await_condition(volumes, "mine", is_released))
+    within(Box::pin(await_condition(volumes, "mine", is_released)))
         .await
         .unwrap();
     assert!(host.path().join("mine/log").exists());
@@ -321,7 +323,7 @@ async fn full_storage_is_an_error_to_the_guest_and_an_event_to_the_user() {
 async fn running_guests_see_what_changes() {
     let world = World::start().await;
     let mut config = world.config("one");
-    config.volume_refresh = Duration::from_secs(3600);
+    config.volume_refresh = Duration::from_hours(1);
     let _one = world.worker_with(config).await;
     world.push("awaits", awaits("/data/key", "two")).await;
     let maps: Api<ConfigMap> = Api::default_namespaced(world.client.clone());

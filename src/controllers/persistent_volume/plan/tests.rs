@@ -1,5 +1,7 @@
 //! Claims and volumes from birth to end, step by step, and what is said to whom must act.
 
+#![expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

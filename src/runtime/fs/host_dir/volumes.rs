@@ -120,7 +120,7 @@ fn resolve(directory: &HostDirectory) -> Result<OwnedFd, Os> {
     let names = names(&directory.path)?;
     match (below(&root, &names), directory.expected) {
         (Err(Os::NOENT), HostDirectoryType::DirectoryOrCreate | HostDirectoryType::Any) => {
-            make_directories(&root, &names)?
+            make_directories(&root, &names)?;
         }
         (Err(Os::NOENT), HostDirectoryType::FileOrCreate) => make_file(&root, &names)?,
         (found, _) => return found,
