@@ -134,7 +134,7 @@ fn what_is_wrong_is_said() {
         ),
         (
             json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}),
-            "persistentVolumeClaim is not implemented",
+            "was not found out about",
         ),
         (
             json!({"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}),
