@@ -7,6 +7,7 @@
 pub mod annotations;
 pub mod condition;
 pub mod image;
+pub mod image_files;
 pub mod module;
 pub mod names;
 pub mod object;
@@ -14,5 +15,6 @@ pub mod owner;
 pub mod pod;
 pub mod quantity;
 pub mod selector;
+pub mod storage;
 pub mod table;
 pub mod unseen;

@@ -31,6 +31,7 @@ mod openapi;
 
 mod blob_collector;
 mod handlers;
+mod module_form;
 mod modules;
 mod subresources;
 mod uploads;

@@ -20,6 +20,7 @@ mod exec;
 mod failure;
 mod get;
 mod global;
+mod image_files;
 mod info;
 mod jsonpath;
 mod label;

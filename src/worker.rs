@@ -17,6 +17,7 @@ pub mod address_pool;
 pub mod addresses;
 pub mod checkpoint;
 pub mod claim;
+pub mod claims;
 pub mod context;
 pub mod env;
 pub mod events;
@@ -30,6 +31,7 @@ pub mod lifecycle;
 pub mod logs;
 pub mod network;
 pub mod node;
+pub mod object_changes;
 pub mod objects;
 pub mod plan;
 pub mod pod_worker;
@@ -43,6 +45,7 @@ pub mod specs;
 pub mod stats;
 pub mod status;
 pub mod status_sender;
+mod volume_ends;
 pub mod volumes;
 pub mod wire;
 
@@ -58,6 +61,7 @@ use kube::Client;
 use self::address_pool::AddressPool;
 use self::checkpoint::Checkpoint;
 use self::claim::Claim;
+use self::claims::Places;
 use self::context::{Context, Directory};
 use self::feeds::{either, follow_cidr, refresh_ticks, wire_secret};
 use self::fence::Fence;
@@ -262,6 +266,7 @@ impl Worker {
         self.network
             .start(self.client.clone(), secret, &self.organs);
         follow_cidr(&self.network, &context, &self.organs);
+        volume_ends::start(self.client.clone(), context.places.clone(), &self.organs);
         let running = {
             let (agent, cancelled) = (Arc::clone(&agent), self.organs.cancelled());
             async move { Box::pin(agent.run(cancelled)).await }
@@ -289,10 +294,19 @@ impl Worker {
         }
     }
 
+    fn places(&self) -> Places {
+        Places {
+            node: self.config.node.clone(),
+            volumes: self.config.data_dir.join("volumes"),
+            allowed: self.config.allowed_host_paths.clone(),
+        }
+    }
+
     fn context(&self, facts: &Facts) -> Result<Arc<Context>, Error> {
         let (client, clock, config) = (&self.client, &self.clock, &self.config);
         let remembered = self.checkpoints.iter();
         let remembered = remembered.filter_map(|(uid, it)| Some((uid.clone(), it.ip?)));
+        let objects = objects::ObjectCache::new(client.clone(), clock.clone());
         let images = config.data_dir.join("images");
         let images = images::Images::new(client.clone(), self.runtime.clone(), images);
         Ok(Arc::new(Context {
@@ -300,7 +314,12 @@ impl Worker {
             client: client.clone(),
             runtime: self.runtime.clone(),
             images: images.map_err(Error::Images)?,
-            objects: objects::ObjectCache::new(client.clone(), clock.clone()),
+            object_changes: object_changes::ObjectChanges::new(
+                client.clone(),
+                objects.clone(),
+                self.organs.child(),
+            ),
+            objects,
             network: Arc::clone(&self.network),
             addresses: AddressPool::new(remembered.collect()),
             logs: Logs::new(
@@ -324,7 +343,7 @@ impl Worker {
             taps: exec::Taps::default(),
             host_ip: config.address,
             allocatable: facts.capacity(),
-            allowed_host_paths: config.allowed_host_paths.clone(),
+            places: self.places(),
             timing: Timing {
                 drain_delay: config.drain_delay,
             },

@@ -59,9 +59,22 @@ pub struct ModuleVersion {
     /// Exported interfaces or functions, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exports: Vec<String>,
+    /// The read-only files that it brings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<ModuleFiles>,
     /// When it was pushed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pushed_at: Option<Time>,
+}
+
+/// The files of a version; they are in its bytes and count in its size.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleFiles {
+    /// Files, directories and links.
+    pub entries: u64,
+    /// Bytes of the files together.
+    pub size: u64,
 }
 
 impl ModuleSpec {

@@ -1,4 +1,5 @@
-//! `modules/{name}/content`: pushing and fetching the bytes of a module.
+//! `modules/{name}/content`: pushing and fetching the bytes of a module. The body is the wasm, or a
+//! form of the wasm and the files that the image brings (`module_form`).
 //!
 //! A push streams the body to disk, inspects it, places the blob and then records the version in
 //! the `Module` object; the record is the commit. Until then a lease holds the blob, and a failure
@@ -18,12 +19,12 @@ use crate::api::image::{self, Digest};
 use crate::api::module::{Module, ModuleSpec, ModuleVersion};
 use crate::api::names;
 use crate::modules::blobs::Inspected;
-use crate::modules::{Blobs, Refusal};
+use crate::modules::{Blobs, Refusal, Upload};
 use crate::registry::{self, Written};
 
 use super::error::Error;
 use super::handlers::Context;
-use super::{body, respond};
+use super::{body, module_form, respond};
 
 /// A sender that sends nothing for so long is cut.
 pub(crate) const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,7 +44,11 @@ pub(crate) async fn push(ctx: &Context, body: Body) -> Result<Response, Error> {
     let file = format!("{name}.wasm");
     let blobs = &ctx.server.blobs;
     refuse(&file, blobs.check_announced(body::announced(&ctx.headers)))?;
-    let inspected = receive(blobs, &file, body.into_data_stream()).await?;
+    let inspected = if module_form::is_form(&ctx.headers) {
+        module_form::receive(blobs, &file, &ctx.headers, body).await?
+    } else {
+        receive(blobs, &file, body.into_data_stream()).await?
+    };
     let mut version = inspected
         .inspection
         .version(inspected.digest.as_str(), inspected.size);
@@ -85,6 +90,16 @@ where
     E: std::fmt::Display,
 {
     let mut upload = blobs.upload().await?;
+    write(&mut upload, file, chunks).await?;
+    refuse(file, upload.finish().await?)
+}
+
+/// Streams bytes to disk.
+pub(super) async fn write<S, E>(upload: &mut Upload, file: &str, chunks: S) -> Result<(), Error>
+where
+    S: futures::Stream<Item = Result<bytes::Bytes, E>>,
+    E: std::fmt::Display,
+{
     let mut chunks = std::pin::pin!(chunks);
     loop {
         let next = tokio::time::timeout(CHUNK_TIMEOUT, chunks.next())
@@ -97,10 +112,9 @@ where
             Some(Err(error)) => {
                 return Err(Error::BadRequest(format!("the upload broke off: {error}")));
             }
-            None => break,
+            None => return Ok(()),
         }
     }
-    refuse(file, upload.finish().await?)
 }
 
 async fn record(

@@ -169,7 +169,8 @@ fn describe_refusal(file: &str, refusal: &Refusal) -> Failure {
         | Refusal::Threads
         | Refusal::Invalid { .. }
         | Refusal::NothingToRun { .. }
-        | Refusal::NotYetComponent { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
+        | Refusal::NotYetComponent { .. }
+        | Refusal::Files { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
     };
     let mut causes =
         vec![json!({"reason": refusal.code(), "message": refusal.what(file), "field": file})];

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::console;
 use super::failure::{Failure, Result};
+use super::image_files;
 use super::session::{Session, query};
 use crate::api::module::{GROUP, ModuleVersion, VERSION};
 use crate::api::names::is_dns_label;
@@ -20,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   wasmorch push hello.wasm
   wasmorch push target/wasm32-wasip2/release/hello.wasm --name hello -t v2
+  wasmorch push site.wasm --files public:/srv/site
 ";
 
 /// Push a wasm file to the cluster
@@ -35,6 +37,10 @@ pub(super) struct Args {
     /// The module's name; the file's by default
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Files that the image brings, read-only beside the program: a directory (or a file) and where it
+    /// is in the image, `/` if not given; may be repeated
+    #[arg(long, value_name = "DIR[:PATH]")]
+    files: Vec<String>,
 }
 
 /// A module as the server knows it after a push.
@@ -48,7 +54,7 @@ pub(super) async fn run(session: &Session, args: Args) -> Result {
         Some(name) => name,
         None => name_of(&args.file)?,
     };
-    let pushed = push(session, &args.file, &name, &args.tag).await?;
+    let pushed = push(session, (&args.file, &args.files), &name, &args.tag).await?;
     console::print(&pushed.line())?;
     if console::is_interactive() {
         console::note(&format!(
@@ -77,13 +83,19 @@ impl Pushed {
     }
 }
 
-pub(super) async fn push(session: &Session, file: &Path, name: &str, tag: &str) -> Result<Pushed> {
+pub(super) async fn push(
+    session: &Session,
+    (file, files): (&Path, &[String]),
+    name: &str,
+    tag: &str,
+) -> Result<Pushed> {
     check_name(name)?;
-    let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    let mut bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
     if let Some(what) = not_wasm(&bytes) {
         let text = format!("{} is not WebAssembly: {what}", file.display());
         return Err(Failure::failed("W0104", text));
     }
+    image_files::append(&mut bytes, files)?;
     let size = readable_bytes(bytes.len() as u64);
     console::progress(&format!("pushing {} ({size}) …", file.display()));
     let pushed = push_bytes(session, bytes, name, tag).await;

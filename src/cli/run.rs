@@ -54,6 +54,10 @@ pub(super) struct Args {
     /// The tag to move to it
     #[arg(short, long, value_name = "TAG", default_value = "latest")]
     tag: String,
+    /// Files that the image brings, read-only beside the program: a directory (or a file) and where it
+    /// is in the image, `/` if not given; may be repeated
+    #[arg(long, value_name = "DIR[:PATH]")]
+    files: Vec<String>,
     /// Wait until it is ready
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     wait: bool,
@@ -72,7 +76,7 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
 pub(super) async fn run(session: &Session, args: Args) -> Result {
     let clock = Clock::system();
     let catalog = Catalog::read(session).await?;
-    let pushed = push(session, &args.file, &args.name, &args.tag).await?;
+    let pushed = push(session, (&args.file, &args.files), &args.name, &args.tag).await?;
     console::print(&pushed.line())?;
     let start = clock.monotonic();
     for object in objects(&args, &pushed)? {

@@ -91,6 +91,11 @@ impl Blobs {
         self.0.max_size
     }
 
+    /// Where files wait that are on their way in.
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
     /// Refuses a file by its announced size, before a byte of it is read.
     pub fn check_announced(&self, size: Option<u64>) -> Result<(), Refusal> {
         match size {

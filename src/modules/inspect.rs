@@ -7,12 +7,14 @@
 //! callers bound the size, and run this on a blocking thread.
 
 use std::collections::BTreeSet;
+use std::io::Cursor;
 
 use wasmparser::{
     Encoding, ExternalKind, MemoryType, Parser, Payload, TypeRef, Validator, WasmFeatures,
 };
 
-use crate::api::module::ModuleVersion;
+use crate::api::image_files;
+use crate::api::module::{ModuleFiles, ModuleVersion};
 
 use super::interfaces::{Interface, Wasi, check_import};
 use super::refusal::{Impostor, MissingImport, Refusal};
@@ -43,6 +45,8 @@ pub struct Inspection {
     pub wasi: Option<Wasi>,
     pub imports: Vec<String>,
     pub exports: Vec<String>,
+    /// The files that the image brings.
+    pub files: Option<ModuleFiles>,
 }
 
 impl Inspection {
@@ -64,6 +68,7 @@ impl Inspection {
             wasi: self.wasi.map(Wasi::as_str).unwrap_or_default().to_owned(),
             imports: self.imports.clone(),
             exports: self.exports.clone(),
+            files: self.files.clone(),
             pushed_at: None,
         }
     }
@@ -80,7 +85,27 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
     if let Err(error) = types {
         return Err(invalid(&error));
     }
-    surface.conclude()
+    let files = files(bytes)?;
+    let inspection = surface.conclude()?;
+    Ok(Inspection {
+        files,
+        ..inspection
+    })
+}
+
+/// What the image brings beside its program; an archive that a worker would refuse is refused here.
+fn files(bytes: &[u8]) -> Result<Option<ModuleFiles>, Refusal> {
+    let refuse = |error: &image_files::Error| Refusal::Files {
+        message: crate::errors::chain(error).to_string(),
+    };
+    let found = image_files::find(&mut Cursor::new(bytes)).map_err(|error| refuse(&error))?;
+    let Some(range) = found else { return Ok(None) };
+    let archive = &bytes[range.start as usize..range.end as usize];
+    let read = image_files::read(archive).map_err(|error| refuse(&error))?;
+    Ok(Some(ModuleFiles {
+        entries: read.entries.len() as u64,
+        size: read.bytes,
+    }))
 }
 
 /// The proposals that wasmtime 48 enables with this crate's features: no `threads`.
@@ -251,6 +276,7 @@ impl Surface {
             wasi,
             imports: self.imports.into_iter().collect(),
             exports: self.exports.into_iter().collect(),
+            files: None,
         })
     }
 

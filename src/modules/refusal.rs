@@ -27,6 +27,8 @@ pub enum Refusal {
     NothingToRun { exports: Vec<String> },
     /// A core module that only its own toolchain's next step turns into a component.
     NotYetComponent { import: String },
+    /// The files that it brings cannot be an image's.
+    Files { message: String },
 }
 
 /// One import that nobody provides.
@@ -68,6 +70,7 @@ impl Refusal {
             Self::Invalid { .. } => "W0109",
             Self::NothingToRun { .. } => "W0110",
             Self::NotYetComponent { .. } => "W0111",
+            Self::Files { .. } => "W0112",
         }
     }
 
@@ -105,6 +108,7 @@ impl Refusal {
             Self::NotYetComponent { .. } => {
                 format!("{file} is a core module that was not yet made a component")
             }
+            Self::Files { .. } => format!("{file} brings files that a pod cannot have"),
         }
     }
 
@@ -138,6 +142,7 @@ impl Refusal {
             Self::NotYetComponent { import } => {
                 format!("it imports `{import}`, which only a component can import")
             }
+            Self::Files { message } => message.clone(),
         }
     }
 
@@ -175,6 +180,9 @@ impl Refusal {
             Self::NotYetComponent { .. } => format!(
                 "wasm-tools component new {file} -o app.wasm, or build with --target wasm32-wasip2"
             ),
+            Self::Files { .. } => {
+                "tar -C <dir> -cf files.tar . (plain files, directories and symbolic links, uncompressed)".to_owned()
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 //! in, and any number of containers share it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use wasmtime::component::{Component, Linker, types::ComponentItem};
 use wasmtime::{Engine, Module};
@@ -12,6 +13,7 @@ use wasmtime_wasi::{p2, p3};
 
 use super::cache::Cached;
 use super::component::Program;
+use super::fs::Layer;
 use super::host::Host;
 use super::{compile, component, wasi};
 use crate::api::image::Digest;
@@ -21,6 +23,7 @@ pub struct Artifact {
     digest: Digest,
     entry: Entry,
     engine: Engine,
+    files: Option<Arc<Layer>>,
 }
 
 /// What a program does.
@@ -120,7 +123,18 @@ impl Artifact {
             digest,
             entry,
             engine,
+            files: None,
         })
+    }
+
+    /// The same with the files that the image brings.
+    pub(super) fn with_files(self, files: Option<Arc<Layer>>) -> Self {
+        Self { files, ..self }
+    }
+
+    /// The files that the image brings, if it does.
+    pub fn files(&self) -> Option<&Layer> {
+        self.files.as_deref()
     }
 }
 

@@ -7,12 +7,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::Notify;
+
 /// A counted amount with a ceiling; shared by reference.
 #[derive(Debug)]
 pub struct Budget {
     used: AtomicU64,
     max: u64,
     parent: Option<Arc<Budget>>,
+    /// Told of each refusal.
+    refused: Option<Arc<Notify>>,
 }
 
 /// The ceiling that refused a charge.
@@ -34,6 +38,18 @@ impl Budget {
             used: AtomicU64::new(0),
             max,
             parent: None,
+            refused: None,
+        })
+    }
+
+    /// A budget of `max` units, inside `parent` if there is one, that tells when it refuses. Many
+    /// refusals that nobody has listened to yet are one.
+    pub fn watched(max: u64, parent: Option<&Arc<Self>>, refused: &Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicU64::new(0),
+            max,
+            parent: parent.map(Arc::clone),
+            refused: Some(Arc::clone(refused)),
         })
     }
 
@@ -43,11 +59,22 @@ impl Budget {
             used: AtomicU64::new(0),
             max,
             parent: Some(Arc::clone(parent)),
+            refused: None,
         })
     }
 
     /// Takes `amount`, or nothing.
     pub fn charge(&self, amount: u64) -> Result<(), Exceeded> {
+        let charged = self.try_charge(amount);
+        if charged.is_err()
+            && let Some(refused) = &self.refused
+        {
+            refused.notify_one();
+        }
+        charged
+    }
+
+    fn try_charge(&self, amount: u64) -> Result<(), Exceeded> {
         let fits = |used: u64| used.checked_add(amount).filter(|total| *total <= self.max);
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
@@ -70,6 +97,28 @@ impl Budget {
         self.used.fetch_sub(amount, Ordering::Relaxed);
         if let Some(parent) = &self.parent {
             parent.release(amount);
+        }
+    }
+
+    /// Counts `amount` that is there already, past the ceiling if need be.
+    pub fn overdraw(&self, amount: u64) {
+        let add = |used: u64| Some(used.saturating_add(amount));
+        let _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        if let Some(parent) = &self.parent {
+            parent.overdraw(amount);
+        }
+    }
+
+    /// Gives `amount` back as far as it was charged; for what others may change behind our back.
+    pub fn forgive(&self, amount: u64) {
+        let less = |used: u64| Some(used.saturating_sub(amount));
+        let _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if let Some(parent) = &self.parent {
+            parent.forgive(amount);
         }
     }
 

@@ -40,10 +40,12 @@ mod script;
 mod view_tests;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use self::errno::Errno;
 use self::inode::Inode;
@@ -54,6 +56,7 @@ use crate::runtime::budget::Budget;
 use crate::runtime::spec::{PodLimits, ProjectedFile, VolumeSource, VolumeSpec};
 
 pub use self::descriptor::{Access, Descriptor};
+pub use self::host_dir::HostVolumes;
 pub use self::layer::{Layer, LayerBuilder};
 pub use self::mount::Root;
 pub use self::view::{Preopen, RootSpec};
@@ -64,6 +67,8 @@ pub struct PodFs {
     root: Arc<Inode>,
     volumes: HashMap<String, Volume>,
     quota: Quota,
+    /// The pod's storage or inodes refused something.
+    full: Arc<Notify>,
     clock: Clock,
     next_device: AtomicU64,
 }
@@ -72,6 +77,17 @@ pub struct PodFs {
 enum Volume {
     Empty(Arc<Inode>),
     Projected(Arc<ArcSwap<Inode>>),
+    Host { root: Arc<Inode>, read_only: bool },
+}
+
+impl Volume {
+    fn is_read_only(&self) -> bool {
+        match self {
+            Self::Empty(_) => false,
+            Self::Projected(_) => true,
+            Self::Host { read_only, .. } => *read_only,
+        }
+    }
 }
 
 /// What the pod's files take.
@@ -92,8 +108,13 @@ pub enum Error {
         #[source]
         source: Errno,
     },
-    #[error("volume `{volume}` is a directory of the host, which this worker does not offer")]
-    HostDirectory { volume: String },
+    #[error("open {} for volume `{volume}`", path.display())]
+    HostDirectory {
+        volume: String,
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
     #[error("there is no volume `{0}`")]
     NoSuchVolume(String),
     #[error("volume `{0}` has no files that could be replaced")]
@@ -128,12 +149,14 @@ impl PodFs {
         limits: &PodLimits,
         memory: &Arc<Budget>,
         volumes: &[VolumeSpec],
+        hosts: &HostVolumes,
         clock: Clock,
     ) -> Result<Arc<Self>, Error> {
+        let full = Arc::new(Notify::new());
         let quota = Quota {
-            contents: Budget::within(memory, limits.storage_bytes),
+            contents: Budget::watched(limits.storage_bytes, Some(memory), &full),
             bookkeeping: Arc::clone(memory),
-            inodes: Budget::new(limits.inodes),
+            inodes: Budget::watched(limits.inodes, None, &full),
         };
         let filesystem = Filesystem::new(1, quota.clone(), clock.clone());
         let root = filesystem.root().map_err(Error::Root)?;
@@ -143,11 +166,12 @@ impl PodFs {
             root,
             volumes: HashMap::new(),
             quota,
+            full,
             clock,
             next_device: AtomicU64::new(2),
         };
         for volume in volumes {
-            let made = pod.make_volume(volume)?;
+            let made = pod.make_volume(volume, hosts)?;
             pod.volumes.insert(volume.name.clone(), made);
         }
         Ok(Arc::new(pod))
@@ -160,9 +184,16 @@ impl PodFs {
                 current.store(self.project(name, files)?);
                 Ok(())
             }
-            Some(Volume::Empty(_)) => Err(Error::NotProjected(name.to_owned())),
+            Some(Volume::Empty(_) | Volume::Host { .. }) => {
+                Err(Error::NotProjected(name.to_owned()))
+            }
             None => Err(Error::NoSuchVolume(name.to_owned())),
         }
+    }
+
+    /// Resolves when the pod has asked for more storage or inodes than it may have.
+    pub async fn full(&self) {
+        self.full.notified().await;
     }
 
     pub fn usage(&self) -> Usage {
@@ -172,10 +203,17 @@ impl PodFs {
         }
     }
 
-    fn make_volume(&self, volume: &VolumeSpec) -> Result<Volume, Error> {
+    fn make_volume(&self, volume: &VolumeSpec, hosts: &HostVolumes) -> Result<Volume, Error> {
         match &volume.source {
-            VolumeSource::Empty { size_limit } => {
-                let quota = self.quota.limited(*size_limit);
+            VolumeSource::Empty {
+                size_limit,
+                is_memory,
+            } => {
+                let quota = if *is_memory {
+                    self.quota.in_memory(*size_limit)
+                } else {
+                    self.quota.limited(*size_limit)
+                };
                 let filesystem = Filesystem::new(self.device(), quota, self.clock.clone());
                 let root = filesystem.root().map_err(|source| Error::Volume {
                     volume: volume.name.clone(),
@@ -187,9 +225,21 @@ impl PodFs {
                 let root = self.project(&volume.name, files)?;
                 Ok(Volume::Projected(Arc::new(ArcSwap::new(root))))
             }
-            VolumeSource::HostDir { .. } => Err(Error::HostDirectory {
-                volume: volume.name.clone(),
-            }),
+            VolumeSource::HostDir {
+                directory,
+                read_only,
+            } => {
+                let opened = hosts.open(directory, &self.clock);
+                let root = opened.map_err(|source| Error::HostDirectory {
+                    volume: volume.name.clone(),
+                    path: directory.root.join(&directory.path),
+                    source,
+                })?;
+                Ok(Volume::Host {
+                    root,
+                    read_only: *read_only,
+                })
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use super::cache::{Cache, Cached};
 use super::compile::{CompileLimits, Compiler};
 use super::component::Program;
 use super::engine::{Engines, Flavor};
-use super::{Tuning, compile};
+use super::{Tuning, compile, image_files};
 use crate::api::image::Digest;
 
 /// Unused artifacts kept in memory; they are mapped files and cost little.
@@ -117,6 +117,17 @@ impl Inner {
     }
 
     async fn load(self: &Arc<Self>, digest: &Digest, wasm: &Path) -> Result<Artifact, Error> {
+        let artifact = self.load_program(digest, wasm).await?;
+        let path = wasm.to_owned();
+        let files = blocking(move || image_files::load(&path)).await?;
+        Ok(artifact.with_files(files))
+    }
+
+    async fn load_program(
+        self: &Arc<Self>,
+        digest: &Digest,
+        wasm: &Path,
+    ) -> Result<Artifact, Error> {
         let (inner, wanted) = (Arc::clone(self), digest.clone());
         if let Some(artifact) = blocking(move || inner.load_cached(&wanted)).await? {
             return Ok(artifact);

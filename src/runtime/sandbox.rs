@@ -34,6 +34,7 @@ use super::net::{Incarnation, PodNet, PodNetConfig};
 use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
 use super::stdio::Stdin;
 use super::{Error, Shared};
+use crate::api::quantity::readable_bytes;
 
 /// The port of a handler that declares none.
 const DEFAULT_HANDLER_PORT: u16 = 8080;
@@ -74,7 +75,13 @@ impl PodSandbox {
         let budget = Budget::new(spec.limits.memory_bytes);
         let mut volumes = spec.volumes.clone();
         volumes.push(procfs::volume());
-        let fs = PodFs::new(&spec.limits, &budget, &volumes, shared.clock.clone())?;
+        let fs = PodFs::new(
+            &spec.limits,
+            &budget,
+            &volumes,
+            &shared.host_volumes,
+            shared.clock.clone(),
+        )?;
         let root = fs.root(&RootSpec::default())?;
         let net = shared.fabric.create_pod(PodNetConfig {
             namespace: spec.namespace.clone(),
@@ -145,8 +152,9 @@ impl PodSandbox {
             mounts: &mounts,
             read_only: spec.read_only_root,
             working_dir: spec.working_dir.as_deref(),
+            image: artifact.files(),
+            preopens: None,
             private_file: spec.termination_message_path.as_deref(),
-            ..RootSpec::default()
         })?;
         term_file::remove(&self.root, &term_file::path(&spec.name));
         *container
@@ -293,6 +301,23 @@ impl PodSandbox {
     )]
     pub fn update_volume(&self, name: &str, files: Vec<ProjectedFile>) -> Result<(), Error> {
         Ok(self.fs.update_volume(name, &files)?)
+    }
+
+    /// Resolves when the pod's files have asked for more than it may have; says what it has and
+    /// what it may have.
+    pub async fn storage_full(&self) -> String {
+        self.fs.full().await;
+        let (usage, limits) = (self.fs.usage(), &self.spec.limits);
+        let (memory, readable) = (self.budget.used(), readable_bytes);
+        format!(
+            "writes were refused: files have {} of {} and {} of {} inodes, the pod {} of {} memory",
+            readable(usage.bytes),
+            readable(limits.storage_bytes),
+            usage.inodes,
+            limits.inodes,
+            readable(memory),
+            readable(limits.memory_bytes),
+        )
     }
 
     /// Reads a file of the pod's shared root, for termination messages.

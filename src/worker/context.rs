@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -13,12 +12,14 @@ use tokio::sync::watch;
 
 use super::address_pool::AddressPool;
 use super::checkpoint;
+use super::claims::Places;
 use super::events::Recorder;
 use super::exec::Taps;
 use super::images::Images;
 use super::lifecycle::Timing;
 use super::logs::Logs;
 use super::network::Network;
+use super::object_changes::ObjectChanges;
 use super::objects::ObjectCache;
 use super::status_sender::StatusSender;
 use crate::clock::Clock;
@@ -31,6 +32,7 @@ pub struct Context {
     pub runtime: Runtime,
     pub images: Images,
     pub objects: ObjectCache,
+    pub object_changes: ObjectChanges,
     pub network: Arc<Network>,
     pub addresses: AddressPool,
     pub logs: Logs,
@@ -41,7 +43,7 @@ pub struct Context {
     pub taps: Taps,
     pub host_ip: IpAddr,
     pub allocatable: BTreeMap<String, Quantity>,
-    pub allowed_host_paths: Vec<PathBuf>,
+    pub places: Places,
     pub timing: Timing,
     /// Ticks when volumes must be compared with their objects.
     pub refresh: watch::Receiver<u64>,

@@ -1,7 +1,8 @@
 //! ConfigMaps and Secrets as pods ask for them, fetched once however many pods ask together.
 //!
 //! Both kinds are one thing here: names to bytes. An answer serves everybody for a second; a pod
-//! whose volumes must follow later changes asks again on the worker's common refresh tick. What the
+//! whose volumes follow later changes asks again when `object_changes` tells it, and on the worker's
+//! common refresh tick. What the
 //! API could not be asked for is an error, never an empty map.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -107,6 +108,12 @@ impl ObjectCache {
         });
         let objects = futures::future::try_join_all(answers).await?;
         Ok(Objects(objects.into_iter().collect()))
+    }
+
+    /// The object has changed: who asks from now on is not served what was known.
+    pub fn forget(&self, kind: Kind, namespace: &str, name: &str) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.remove(&(kind, namespace.to_owned(), name.to_owned()));
     }
 
     fn ask(&self, key: Key) -> Shared<BoxFuture<'static, Answer>> {

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -23,10 +23,13 @@ use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch as channel;
 
+use self::volumes::{changed, full, is_described_otherwise};
 use super::checkpoint::Checkpoint;
+use super::claims::Claims;
 use super::context::{Context, PodView};
 use super::images::Image;
 use super::lifecycle::{Effect, Event, Lifecycle, Now, PodFailure, PullFailure, Saved, Stage};
+use super::object_changes::Following;
 use super::objects::{self, Objects};
 use super::plan::{self, PodPlan};
 use super::status::{Observation, pod_status};
@@ -51,7 +54,7 @@ pub struct Desired {
 /// A finished piece of work.
 enum Done {
     Event(Event),
-    Prepared(Result<Objects, objects::Error>),
+    Prepared(Result<(Objects, Claims), String>),
     Pulled {
         container: usize,
         result: Result<Image, PullFailure>,
@@ -80,7 +83,13 @@ pub struct PodWorker {
     handles: Vec<Option<ContainerHandle>>,
     /// The files that volumes hold now.
     files: Vec<(String, Vec<ProjectedFile>)>,
+    /// The objects that the files come from.
+    following: Option<Following>,
     is_refreshing: bool,
+    /// Something changed while it was being compared.
+    is_stale: bool,
+    /// When it was last said that the pod's storage is full.
+    storage_told: Option<Instant>,
     has_deletion: bool,
     is_forgotten: bool,
     is_leaving: bool,
@@ -126,7 +135,10 @@ impl PodWorker {
             images: vec![None; count],
             handles: vec![None; count],
             files: Vec::new(),
+            following: None,
             is_refreshing: false,
+            is_stale: false,
+            storage_told: None,
             has_deletion: false,
             is_forgotten: false,
             is_leaving: false,
@@ -180,6 +192,11 @@ impl PodWorker {
                 }
                 () = sleep => self.queue.push_back(Event::Tick),
                 Ok(()) = refresh.changed(), if self.has_files() => self.refresh(),
+                () = changed(&mut self.following) => self.refresh(),
+                message = full(self.sandbox.as_ref(), self.storage_told) => {
+                    self.storage_told = Some(self.context.clock.monotonic());
+                    self.record(true, "StorageFull", message, None);
+                }
             }
         }
         self.leave();
@@ -221,9 +238,12 @@ impl PodWorker {
             self.queue.push_back(Event::Removed);
             return;
         }
-        self.pod = desired.pod;
+        let before = std::mem::replace(&mut self.pod, desired.pod);
         self.publish_view();
         self.extend();
+        if self.has_files() && is_described_otherwise(&before, &self.pod) {
+            self.refresh();
+        }
         let meta = &self.pod.metadata;
         let Some(deletion) = &meta.deletion_timestamp else {
             return;
@@ -244,7 +264,7 @@ impl PodWorker {
     fn finish(&mut self, done: Done) {
         match done {
             Done::Event(event) => self.queue.push_back(event),
-            Done::Prepared(objects) => self.create_sandbox(objects),
+            Done::Prepared(found) => self.create_sandbox(found),
             Done::Pulled { container, result } => self.pulled(container, result),
             Done::EnvReady {
                 container,
@@ -341,10 +361,6 @@ impl PodWorker {
         let spec = self.pod.spec.as_ref()?;
         let (container, _) = plan::containers(spec).nth(index)?;
         Some(container)
-    }
-
-    fn has_files(&self) -> bool {
-        !self.files.is_empty() && !self.is_refreshing && self.sandbox.is_some()
     }
 }
 

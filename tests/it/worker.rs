@@ -3,10 +3,12 @@
 
 mod burst;
 mod commands;
+mod file_guest;
 mod harness;
 mod images;
 mod lifecycles;
 mod pods;
 mod remote;
 mod restarts;
+mod storage;
 mod volumes;

@@ -112,6 +112,39 @@ impl Contents {
         Ok(())
     }
 
+    /// Makes sure that writes in the range will find room: what is a hole there is written with zeros.
+    /// A refusal changes nothing before the end of the file.
+    pub fn allocate(&mut self, offset: u64, length: u64) -> Result<(), Errno> {
+        let end = offset.checked_add(length).filter(|end| *end <= MAX_LEN);
+        let end = end.ok_or(Errno::FileTooLarge)?;
+        let mut at = offset;
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let (index, start, take) = span(at, left);
+            let is_there = self.chunks.get(&index).map_or(0, |chunk| chunk.bytes.len());
+            let is_there = is_there.max(self.base_from(index * CHUNK).len());
+            let from = start.max(is_there.min(CHUNK as usize));
+            if from < start + take {
+                let zeros = vec![0; start + take - from];
+                if let Err(errno) = self.write_chunk(index, from, &zeros) {
+                    self.set_len(self.len)?;
+                    // What lies beyond the end was made here.
+                    for chunk in self
+                        .chunks
+                        .split_off(&self.len.div_ceil(CHUNK))
+                        .into_values()
+                    {
+                        self.charge.shrink(chunk.charged as u64);
+                    }
+                    return Err(errno);
+                }
+            }
+            at += take as u64;
+        }
+        self.len = self.len.max(end);
+        Ok(())
+    }
+
     fn write_chunk(&mut self, index: u64, start: usize, data: &[u8]) -> Result<(), Errno> {
         let end = start + data.len();
         let fresh = !self.chunks.contains_key(&index);
@@ -203,6 +236,30 @@ mod tests {
         let mut bytes = vec![7; contents.size() as usize];
         assert_eq!(contents.read_at(0, &mut bytes), bytes.len());
         bytes
+    }
+
+    #[test]
+    fn allocated_room_is_there_when_it_is_needed() {
+        let budget = Budget::new(4 * CHUNK);
+        let mut contents = Contents::new(Bytes::from_static(b"base"), &budget);
+        contents.write_at(CHUNK + 10, b"x").unwrap();
+        contents.allocate(2, 2 * CHUNK).unwrap();
+        assert_eq!(contents.size(), 2 + 2 * CHUNK);
+        let mut start = [1; 6];
+        contents.read_at(0, &mut start);
+        assert_eq!(&start, b"base\0\0");
+        let taken = budget.used();
+        assert!(taken >= 2 * CHUNK);
+        // Others take the rest; what was allocated can still be written.
+        budget.charge(budget.available()).unwrap();
+        assert_eq!(
+            contents.write_at(5, &vec![7; CHUNK as usize]),
+            Ok(CHUNK as usize)
+        );
+        let used = budget.used();
+        assert_eq!(contents.allocate(CHUNK, 9 * CHUNK), Err(Errno::NoSpace));
+        assert_eq!((contents.size(), budget.used()), (2 + 2 * CHUNK, used));
+        assert_eq!(contents.allocate(MAX_LEN, 1), Err(Errno::FileTooLarge));
     }
 
     #[test]

@@ -137,6 +137,16 @@ impl Descriptor {
         }
     }
 
+    /// Reserves room for a range of the file, which becomes as long as that if it is shorter.
+    pub fn allocate(&self, offset: u64, length: u64) -> Result<(), Errno> {
+        let inode = self.writable()?;
+        check_offset(offset)?;
+        if length == 0 {
+            return Err(Errno::Invalid);
+        }
+        inode.allocate(offset, length)
+    }
+
     /// Times belong to the owner, not to the way a file was opened; a read-only view has no owner.
     pub fn set_times(&self, accessed: NewTime, modified: NewTime) -> Result<(), Errno> {
         self.place.writable()?;

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use super::contents::Contents;
 use super::directory::{Directory, Entry};
 use super::errno::Errno;
+use super::host_dir::Host;
 use super::inode::{Body, Inode, Kind, Times, read, write};
 use super::layer::{Layer, LayerDirectory, LayerNode};
 use super::quota::{Charge, INODE_BYTES, Quota};
@@ -27,12 +28,14 @@ use crate::clock::Clock;
 #[derive(Debug)]
 pub struct Filesystem {
     pub(super) device: u64,
-    quota: Quota,
-    clock: Clock,
+    pub(super) quota: Quota,
+    pub(super) clock: Clock,
     /// The times of files that came with an image.
-    origin: SystemTime,
-    next_inode: AtomicU64,
-    tree: Mutex<()>,
+    pub(super) origin: SystemTime,
+    pub(super) next_inode: AtomicU64,
+    pub(super) tree: Mutex<()>,
+    /// Of a filesystem on a directory of the host.
+    pub(super) host: Option<Host>,
 }
 
 /// What to make.
@@ -57,6 +60,7 @@ impl Filesystem {
             origin,
             next_inode: AtomicU64::new(1),
             tree: Mutex::default(),
+            host: None,
         })
     }
 
@@ -94,8 +98,20 @@ impl Filesystem {
         charges: Vec<Charge>,
         time: SystemTime,
     ) -> Arc<Inode> {
+        let number = self.next_inode.fetch_add(1, Ordering::Relaxed);
+        self.numbered(number, body, links, charges, time)
+    }
+
+    pub(super) fn numbered(
+        self: &Arc<Self>,
+        number: u64,
+        body: Body,
+        links: u64,
+        charges: Vec<Charge>,
+        time: SystemTime,
+    ) -> Arc<Inode> {
         Arc::new(Inode {
-            number: self.next_inode.fetch_add(1, Ordering::Relaxed),
+            number,
             filesystem: Arc::clone(self),
             body,
             links: AtomicU64::new(links),
@@ -173,7 +189,7 @@ impl Inode {
 
     pub fn list(self: &Arc<Self>, from: u64, limit: usize) -> Result<Vec<Entry>, Errno> {
         if let Body::Host(node) = &self.body {
-            return node.list(&self.filesystem, from, limit);
+            return node.list(from, limit);
         }
         Ok(self.entries()?.list(from, limit))
     }
@@ -205,6 +221,9 @@ impl Inode {
         if !Arc::ptr_eq(&self.filesystem, &inode.filesystem) {
             return Err(Errno::CrossDevice);
         }
+        if let Body::Host(node) = &self.body {
+            return node.link(&self.filesystem, name, inode);
+        }
         let mut entries = self.entries_mut()?;
         if entries.removed {
             return Err(Errno::NoEntry);
@@ -234,7 +253,7 @@ impl Inode {
     /// Removes the name of anything but a directory.
     pub fn unlink(self: &Arc<Self>, name: &str) -> Result<(), Errno> {
         if let Body::Host(node) = &self.body {
-            return node.unlink(name);
+            return node.unlink(&self.filesystem, name);
         }
         let mut entries = self.entries_mut()?;
         let inode = entries.get(name).ok_or(Errno::NoEntry)?;
@@ -258,7 +277,7 @@ impl Inode {
     /// Removes an empty directory.
     pub fn remove_directory(self: &Arc<Self>, name: &str) -> Result<(), Errno> {
         if let Body::Host(node) = &self.body {
-            return node.remove_directory(name);
+            return node.remove_directory(&self.filesystem, name);
         }
         let _tree = self.filesystem.tree();
         let mut entries = self.entries_mut()?;

@@ -20,6 +20,8 @@ pub struct Mount {
     pub(super) number: u32,
     pub(super) source: Source,
     pub(super) read_only: bool,
+    /// Of the container's own root, where mount points are made also if it may not write itself.
+    pub(super) is_root: bool,
 }
 
 /// What a mount shows.
@@ -98,6 +100,7 @@ impl Root {
             number: 0,
             source: Source::Fixed(Arc::clone(&base)),
             read_only,
+            is_root: true,
         });
         Self {
             base: Place { inode: base, mount },
@@ -107,12 +110,27 @@ impl Root {
         }
     }
 
-    /// Mounts `source` on `point`.
+    /// Mounts a volume on `point`.
     pub(super) fn mount(
         &mut self,
         point: &Place,
         source: Source,
         read_only: bool,
+    ) -> Result<(), Errno> {
+        self.mount_as(point, source, (read_only, false))
+    }
+
+    /// Mounts a part of the container's image, which is as writable as its root.
+    pub(super) fn mount_root(&mut self, point: &Place, inode: Arc<Inode>) -> Result<(), Errno> {
+        let read_only = self.base.mount.read_only;
+        self.mount_as(point, Source::Fixed(inode), (read_only, true))
+    }
+
+    fn mount_as(
+        &mut self,
+        point: &Place,
+        source: Source,
+        (read_only, is_root): (bool, bool),
     ) -> Result<(), Errno> {
         point.inode.pin()?;
         self.pinned.push(Arc::clone(&point.inode));
@@ -121,6 +139,7 @@ impl Root {
             number: self.pinned.len() as u32,
             source,
             read_only,
+            is_root,
         });
         self.mounts
             .insert((point.mount.number, device, inode), mount);

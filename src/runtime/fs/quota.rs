@@ -37,6 +37,15 @@ impl Quota {
         }
     }
 
+    /// The same budgets, with contents that are memory and no storage, limited to `size_limit`.
+    pub fn in_memory(&self, size_limit: Option<u64>) -> Self {
+        let limit = size_limit.unwrap_or(u64::MAX);
+        Self {
+            contents: Budget::within(&self.bookkeeping, limit),
+            ..self.clone()
+        }
+    }
+
     /// The charge of one new inode whose own text (a symlink's target) has `text` bytes.
     pub fn inode(&self, text: usize) -> Result<[Charge; 2], Errno> {
         Ok([

@@ -109,13 +109,15 @@ impl PodFs {
             .map_err(|source| failed("", source))?;
         for entry in entries {
             let failed = |source| failed(&entry.name, source);
-            let kind = match entry.inode.kind() {
+            let Some(inode) = tree.lookup(&entry.name).map_err(failed)? else {
+                continue;
+            };
+            let kind = match inode.kind() {
                 Kind::Directory => Kind::Directory,
                 Kind::File | Kind::Symlink => Kind::File,
             };
             let point = make_point(root, [&*entry.name], kind).map_err(failed)?;
-            root.mount(&point, Source::Fixed(entry.inode), false)
-                .map_err(failed)?;
+            root.mount_root(&point, inode).map_err(failed)?;
         }
         Ok(())
     }
@@ -129,6 +131,10 @@ impl PodFs {
         ) {
             (Volume::Empty(inode), None) => Source::Fixed(Arc::clone(inode)),
             (Volume::Empty(inode), Some(path)) => sub_path(spec, inode, path, true)?,
+            (Volume::Host { root, .. }, None) => Source::Fixed(Arc::clone(root)),
+            (Volume::Host { root, read_only }, Some(path)) => {
+                sub_path(spec, root, path, !read_only)?
+            }
             (Volume::Projected(current), None) => Source::Current(Arc::clone(current)),
             (Volume::Projected(current), Some(path)) => {
                 sub_path(spec, &current.load_full(), path, false)?
@@ -138,7 +144,7 @@ impl PodFs {
             Source::Fixed(inode) => inode.kind(),
             Source::Current(_) => Kind::Directory,
         };
-        let read_only = spec.read_only || matches!(volume, Volume::Projected(_));
+        let read_only = spec.read_only || volume.is_read_only();
         let mounted = make_point(root, absolute(&spec.path)?, kind)
             .and_then(|point| root.mount(&point, source, read_only));
         mounted.map_err(|source| Error::Mount {
@@ -259,7 +265,7 @@ fn find_or_make(root: &Root, path: &str, kind: Kind) -> Result<Place, Errno> {
         }
         // The root may be read-only to the container; a volume that is read-only is so to us too.
         let mount = named.parent.mount;
-        if mount.read_only && mount.number != 0 {
+        if mount.read_only && !mount.is_root {
             return Err(Errno::ReadOnly);
         }
         match named.parent.inode.create(&named.name, new) {

@@ -15,8 +15,8 @@
 //! listening socket per declared container port. `LISTEN_FDS` tells how many sockets there are and
 //! `WASMORCH_LISTEN_FD_<port>` which descriptor serves a port.
 //!
-//! Deliberately absent, answered with ENOTSUP: `fd_allocate`, `fd_fdstat_set_rights`, `proc_raise`,
-//! synchronized writes, and `MSG_PEEK`.
+//! Deliberately absent, answered with ENOTSUP: `fd_fdstat_set_rights`, `proc_raise`, synchronized
+//! writes, and `MSG_PEEK`.
 
 mod call;
 mod data;

@@ -1,40 +1,68 @@
 //! The pod's sandbox and its volumes: made once, and kept like the objects they come from.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{Done, PodWorker, volume_specs};
+use crate::api::storage;
 use crate::errors::chain;
+use crate::runtime::PodSandbox;
+use crate::worker::claims::{self, Claims};
 use crate::worker::fields::Subject;
 use crate::worker::lifecycle::{Event, Stage};
+use crate::worker::object_changes::Following;
 use crate::worker::objects::{self, Objects};
 use crate::worker::specs;
+
+/// Between two words about the same pod's full storage.
+const STORAGE_WORD: Duration = Duration::from_secs(30);
 
 impl PodWorker {
     /// Makes the sandbox at once if nothing has to be waited for.
     pub(super) fn prepare(&mut self) {
         let references = volume_specs::references(&self.pod);
-        if references.is_empty() && self.context.addresses.is_ready() {
-            return self.create_sandbox(Ok(Objects::default()));
+        let has_claims = storage::claims_of(&self.pod).next().is_some();
+        if references.is_empty() && !has_claims && self.context.addresses.is_ready() {
+            return self.create_sandbox(Ok((Objects::default(), Claims::new())));
         }
-        let context = Arc::clone(&self.context);
+        let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));
         let namespace = self.id.namespace.clone();
+        // Followed before they are fetched, so that no change falls in between.
+        if self.following.is_none() && !references.is_empty() {
+            let following = context
+                .object_changes
+                .follow(&namespace, references.clone());
+            self.following = Some(following);
+        }
         let preparing = async move {
             context.addresses.ready().await;
-            Done::Prepared(context.objects.get(&namespace, &references).await)
+            let objects = context.objects.get(&namespace, &references).await;
+            let objects = match objects {
+                Ok(objects) => objects,
+                Err(error) => return Done::Prepared(Err(chain(&error).to_string())),
+            };
+            let (client, runtime) = (&context.client, &context.runtime);
+            let claims = claims::resolve(client, runtime, &context.places, &pod).await;
+            let claims = claims.map_err(|error| chain(&error).to_string());
+            Done::Prepared(claims.map(|claims| (objects, claims)))
         };
         self.work.push(preparing.boxed());
     }
 
-    pub(super) fn create_sandbox(&mut self, objects: Result<Objects, objects::Error>) {
+    pub(super) fn create_sandbox(&mut self, found: Result<(Objects, Claims), String>) {
         // The pod may have been deleted while its objects were fetched.
         if !matches!(self.lifecycle.stage(), Stage::Preparing { .. }) {
             return;
         }
-        let event = match self.try_create_sandbox(objects) {
+        let event = match self.try_create_sandbox(found) {
             Ok(()) => {
                 self.publish_view();
+                if std::mem::take(&mut self.is_stale) {
+                    self.refresh();
+                }
                 Event::SandboxReady
             }
             Err((reason, message)) => Event::SandboxFailed { reason, message },
@@ -44,12 +72,12 @@ impl PodWorker {
 
     fn try_create_sandbox(
         &mut self,
-        objects: Result<Objects, objects::Error>,
+        found: Result<(Objects, Claims), String>,
     ) -> Result<(), (&'static str, String)> {
         let failed = |error: &(dyn std::error::Error + 'static)| {
             ("FailedCreatePodSandBox", chain(error).to_string())
         };
-        let objects = objects.map_err(|error| ("FailedMount", chain(&error).to_string()))?;
+        let (objects, claims) = found.map_err(|message| ("FailedMount", message))?;
         let allocated = self.context.addresses.allocate(&self.id.uid);
         let ip = match allocated {
             Some(allocated) => allocated.map_err(|error| failed(&error))?,
@@ -66,9 +94,9 @@ impl PodWorker {
             host_ip: self.context.host_ip,
             allocatable: &self.context.allocatable,
         };
-        let allowed = &self.context.allowed_host_paths;
+        let allowed = &self.context.places.allowed;
         let mount = |error: volume_specs::Error| ("FailedMount", chain(&error).to_string());
-        let built = volume_specs::build(&subject, &objects, allowed).map_err(mount)?;
+        let built = volume_specs::build(&subject, &objects, &claims, allowed).map_err(mount)?;
         let files = volume_specs::files(&subject, &objects).map_err(mount)?;
         let spec = specs::sandbox(&self.pod, ip, built);
         let sandbox = self.context.runtime.create_sandbox(spec);
@@ -78,10 +106,25 @@ impl PodWorker {
         Ok(())
     }
 
-    /// Fetches the objects of the volumes again.
+    pub(super) fn has_files(&self) -> bool {
+        !self.files.is_empty() && self.sandbox.is_some()
+    }
+
+    /// Compares the volumes with their objects, which are fetched again.
     pub(super) fn refresh(&mut self) {
-        self.is_refreshing = true;
+        // What is being fetched now may be of before the change.
+        if self.is_refreshing || self.sandbox.is_none() {
+            self.is_stale = true;
+            return;
+        }
+        if self.files.is_empty() {
+            return;
+        }
         let references = volume_specs::references(&self.pod);
+        if references.is_empty() {
+            return self.replace_files(Ok(Objects::default()));
+        }
+        self.is_refreshing = true;
         let context = Arc::clone(&self.context);
         let namespace = self.id.namespace.clone();
         let fetching =
@@ -89,10 +132,17 @@ impl PodWorker {
         self.work.push(fetching.boxed());
     }
 
-    /// Replaces the files of volumes whose objects changed; an object that went away changes
-    /// nothing, as in Kubernetes.
     pub(super) fn refreshed(&mut self, objects: Result<Objects, objects::Error>) {
         self.is_refreshing = false;
+        self.replace_files(objects);
+        if std::mem::take(&mut self.is_stale) {
+            self.refresh();
+        }
+    }
+
+    /// Replaces the files of volumes whose objects changed; an object that went away changes
+    /// nothing, as in Kubernetes.
+    fn replace_files(&mut self, objects: Result<Objects, objects::Error>) {
         let (Some(sandbox), Some(ip), Ok(objects)) = (self.sandbox(), self.ip, objects) else {
             return;
         };
@@ -118,4 +168,29 @@ impl PodWorker {
         }
         self.files = latest;
     }
+}
+
+/// Resolves when an object that the pod shows has changed.
+pub(super) async fn changed(following: &mut Option<Following>) {
+    match following {
+        Some(following) => following.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the pod's storage is full, at most once in a while: a guest may try for ever.
+pub(super) async fn full(sandbox: Option<&Arc<PodSandbox>>, told: Option<Instant>) -> String {
+    let Some(sandbox) = sandbox else {
+        return std::future::pending().await;
+    };
+    if let Some(told) = told {
+        tokio::time::sleep_until((told + STORAGE_WORD).into()).await;
+    }
+    sandbox.storage_full().await
+}
+
+/// Whether downward API volumes may show something else now.
+pub(super) fn is_described_otherwise(before: &Pod, after: &Pod) -> bool {
+    let (before, after) = (&before.metadata, &after.metadata);
+    before.labels != after.labels || before.annotations != after.annotations
 }

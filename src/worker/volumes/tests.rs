@@ -24,7 +24,7 @@ fn build_one(volume: Value) -> Result<VolumeSource, Error> {
         host_ip: "127.0.0.1".parse().unwrap(),
         allocatable: &allocatable,
     };
-    let built = build(&subject, &objects, &["/srv/data".into()])?;
+    let built = build(&subject, &objects, &Claims::new(), &["/srv/data".into()])?;
     Ok(built.into_iter().next().unwrap().source)
 }
 
@@ -81,12 +81,23 @@ fn directories() {
     assert!(matches!(
         build_one(json!({"name": "v", "emptyDir": {"sizeLimit": "1Mi"}})).unwrap(),
         VolumeSource::Empty {
-            size_limit: Some(1_048_576)
+            size_limit: Some(1_048_576),
+            is_memory: false,
         }
     ));
     assert!(matches!(
         build_one(json!({"name": "v", "emptyDir": {}})).unwrap(),
-        VolumeSource::Empty { size_limit: None }
+        VolumeSource::Empty {
+            size_limit: None,
+            is_memory: false,
+        }
+    ));
+    assert!(matches!(
+        build_one(json!({"name": "v", "emptyDir": {"medium": "Memory"}})).unwrap(),
+        VolumeSource::Empty {
+            is_memory: true,
+            ..
+        }
     ));
     assert!(matches!(
         build_one(json!({"name": "v", "hostPath": {"path": "/srv/data/x"}})).unwrap(),
@@ -123,7 +134,7 @@ fn what_is_wrong_is_said() {
         ),
         (
             json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}),
-            "persistentVolumeClaim is not implemented",
+            "was not found out about",
         ),
         (
             json!({"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}),

@@ -318,7 +318,7 @@ async fn rows_are_found_and_distinct() {
         assert_eq!(row.qualified, format!("{}{qualified}", row.plural));
         assert_eq!(row.singular, row.kind.to_lowercase());
     }
-    assert_eq!(rows.len(), 17);
+    assert_eq!(rows.len(), 20);
 }
 
 /// A spec that changes is counted; a status that changes is not, and touches nothing else.

@@ -86,8 +86,8 @@ async fn what_a_pod_is_not_given_is_refused_in_words() {
     }
     for (source, value) in [
         ("nfs", json!({"server": "a", "path": "/"})),
-        ("persistentVolumeClaim", json!({"claimName": "a"})),
-        ("hostPath", json!({"path": "/"})),
+        ("ephemeral", json!({})),
+        ("image", json!({"reference": "a"})),
         ("csi", json!({"driver": "a"})),
     ] {
         let volumes = json!([{"name": "v", source: value}]);

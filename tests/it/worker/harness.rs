@@ -82,6 +82,13 @@ impl World {
 
     /// A worker that joins with the token, ready.
     pub(super) async fn worker(&self, node: &str) -> Running {
+        self.worker_with(self.config(node)).await
+    }
+
+    /// The same with another configuration than the usual one.
+    pub(super) async fn worker_with(&self, config: Config) -> Running {
+        let name = config.node.clone();
+        let node = name.as_str();
         let login = Login::Join {
             server: format!("https://{}", self.https),
             token: self.join_token.clone(),
@@ -89,7 +96,7 @@ impl World {
         };
         let client = client::connect(&login).await.unwrap();
         let tasks = TaskGroup::new();
-        let worker = Worker::new(self.config(node), client, Clock::system(), tasks.clone())
+        let worker = Worker::new(config, client, Clock::system(), tasks.clone())
             .await
             .unwrap();
         let ended = tasks.spawn("worker", async move { worker.run().await.unwrap() });
@@ -112,7 +119,7 @@ impl World {
         Running { tasks, ended }
     }
 
-    fn config(&self, node: &str) -> Config {
+    pub(super) fn config(&self, node: &str) -> Config {
         Config {
             node: node.to_owned(),
             labels: Default::default(),
@@ -146,6 +153,26 @@ impl World {
         let response = request.body(wasm).send().await.unwrap();
         let status = response.status();
         assert!(status.is_success(), "{}", response.text().await.unwrap());
+    }
+
+    /// The same with the files of its image, as a form.
+    pub(super) async fn push_with_files(
+        &self,
+        name: &str,
+        wasm: Vec<u8>,
+        files: Vec<u8>,
+    ) -> (u16, String) {
+        let url = format!(
+            "{}/apis/wasmorch.dev/v1/namespaces/default/modules/{name}/content?tag=latest",
+            self.http
+        );
+        // The order that needs the archive to wait.
+        let form = reqwest::multipart::Form::new()
+            .part("files", reqwest::multipart::Part::bytes(files))
+            .part("module", reqwest::multipart::Part::bytes(wasm));
+        let request = reqwest::Client::new().put(url).bearer_auth(&self.token);
+        let response = request.multipart(form).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
     }
 
     /// A module that answers HTTP.

@@ -85,10 +85,9 @@ fn add_states<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtim
     linker.func_wrap(
         MODULE,
         "fd_allocate",
-        move |mut caller: Caller<'_, T>, fd: u32, _offset: u64, _length: u64| {
+        move |mut caller: Caller<'_, T>, fd: u32, offset: u64, length: u64| {
             call(&mut caller, get, |p1, _| {
-                p1.table.file(fd)?;
-                Err(Code::NOTSUP.into())
+                Ok(p1.table.file(fd)?.descriptor.allocate(offset, length)?)
             })
         },
     )?;
