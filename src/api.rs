@@ -6,7 +6,9 @@
 
 pub mod annotations;
 pub mod condition;
+pub mod duration;
 pub mod image;
+pub mod interfaces;
 pub mod module;
 pub mod names;
 pub mod object;

@@ -3,7 +3,7 @@
 //! Knows WASI and nothing of Kubernetes: it takes plain specs ([`spec`]) and reports exits. Read in
 //! this order: `spec`, `sandbox`, `container`; then how a program comes to run (`component`,
 //! `compile`, `cache`, `artifact`, `host`), what holds it in check (`engine`, `ticker`, `cpu`,
-//! `limits`, `budget`, `exit`), what it talks to (`stdio`, `http`, `fs`, `net`), and the faces that
+//! `limits`, `budget`, `exit`), what it talks to (`stdio`, `http`, `keyvalue`, `fs`, `net`), and the faces that
 //! WASI gives all that (`wasi`).
 //!
 //! A [`Runtime`] owns what the pods of one worker share: engines, compiled code, guest threads, the
@@ -23,6 +23,7 @@ pub mod fs;
 mod guests;
 mod host;
 pub mod http;
+pub mod keyvalue;
 mod limits;
 mod load;
 pub mod net;
@@ -147,6 +148,7 @@ struct Shared {
     fabric: Arc<Fabric>,
     network: Arc<dyn ClusterNetwork>,
     pods: Arc<Pods>,
+    keyvalue: keyvalue::Stores,
     clock: Clock,
 }
 
@@ -187,6 +189,7 @@ impl Runtime {
             fabric,
             network,
             pods: Arc::default(),
+            keyvalue: keyvalue::Stores::default(),
             clock: Clock::system(),
         })))
     }

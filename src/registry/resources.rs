@@ -22,6 +22,7 @@ mod config_data;
 mod container;
 mod env;
 mod label_selector;
+mod pod_annotations;
 mod pod_spec;
 mod pod_status_word;
 mod pod_template;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,9 +23,10 @@ use super::fs::{PodFs, Root, RootSpec};
 use super::host::{Environment, Launch};
 use super::http::outgoing::Client;
 use super::http::{Handler, HandlerConfig, Port};
+use super::keyvalue;
 use super::limits::Memory;
 use super::net::{Conn, Incarnation, PodNet, PodNetConfig};
-use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
+use super::spec::{ContainerSpec, LogSink, MountSpec, PodSandboxSpec, ProjectedFile, Protocol};
 use super::{Error, Shared};
 
 /// The port of a handler that declares none.
@@ -40,6 +41,7 @@ pub struct PodSandbox {
     /// The shared root as the worker itself writes to it.
     root: Arc<Root>,
     net: Arc<PodNet>,
+    keyvalue: keyvalue::Store,
     /// The last run of each container.
     containers: Mutex<BTreeMap<String, ContainerHandle>>,
     handlers: Arc<RwLock<BTreeMap<u16, Arc<Handler>>>>,
@@ -73,6 +75,10 @@ impl PodSandbox {
             max_sockets: spec.limits.sockets,
             budget: Arc::clone(&budget),
         })?;
+        let keyvalue = match &spec.keyvalue_volume {
+            None => shared.keyvalue.of_namespace(&spec.namespace),
+            Some(volume) => on_volume(&fs, volume)?,
+        };
         let ip = spec.ip;
         let sandbox = Arc::new(Self {
             spec,
@@ -81,6 +87,7 @@ impl PodSandbox {
             fs,
             root,
             net,
+            keyvalue,
             containers: Mutex::default(),
             handlers: Arc::default(),
             closed: CancellationToken::new(),
@@ -159,6 +166,7 @@ impl PodSandbox {
                 Arc::clone(&self.shared.pods),
                 self.shared.guests.tasks().clone(),
             ),
+            keyvalue: self.keyvalue.clone(),
             clock: self.shared.clock.clone(),
         });
         let presence = self.shared.engines.presence();
@@ -179,13 +187,18 @@ impl PodSandbox {
                     presence,
                     guests: self.shared.guests.clone(),
                     reuse: spec.instance_reuse.max(1),
-                    deadline: self.shared.tuning.request_deadline,
+                    deadline: self.request_timeout(),
                     killed: container.killed.clone(),
                 });
                 self.serve(&container, launch, handler, port, incarnation)?;
             }
         }
         Ok(ContainerHandle(container))
+    }
+
+    fn request_timeout(&self) -> Duration {
+        let default = self.shared.tuning.request_deadline;
+        self.spec.request_timeout.unwrap_or(default)
     }
 
     fn container(&self, spec: &ContainerSpec) -> Container {
@@ -347,6 +360,22 @@ fn handler_port(ports: &[super::spec::PortSpec]) -> u16 {
         .iter()
         .find(|port| port.protocol == Protocol::Tcp)
         .map_or(DEFAULT_HANDLER_PORT, |port| port.port)
+}
+
+/// A store in a volume, which the host mounts for itself.
+fn on_volume(fs: &PodFs, volume: &str) -> Result<keyvalue::Store, Error> {
+    const MOUNTED: &str = "run/wasmorch/keyvalue";
+    let mount = MountSpec {
+        volume: volume.to_owned(),
+        path: format!("/{MOUNTED}"),
+        sub_path: None,
+        read_only: false,
+    };
+    let root = fs.root(&RootSpec {
+        mounts: &[mount],
+        ..RootSpec::default()
+    })?;
+    Ok(keyvalue::Store::on_volume(root, MOUNTED))
 }
 
 fn term_file(container: &str) -> String {

@@ -7,3 +7,4 @@ mod bench;
 mod commands;
 mod guests;
 mod handlers;
+mod proposals;
