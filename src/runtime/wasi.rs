@@ -48,7 +48,13 @@ mod tests {
         add_proposals(&mut linker).unwrap();
         for import in provided() {
             assert_eq!(check_import(&import), Ok(()), "{import}");
-            assert!(links(&mut linker, &import), "{import} is not linked");
+            // These two have types and no functions.
+            let is_empty =
+                ["wasi:cli/types@0.3.0", "wasi:clocks/types@0.3.0"].contains(&import.as_str());
+            assert!(
+                is_empty || links(&mut linker, &import),
+                "{import} is not linked"
+            );
         }
         for import in [
             "wasi:keyvalue/watcher@0.2.0-draft",

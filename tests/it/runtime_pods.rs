@@ -4,7 +4,9 @@
 
 mod artifacts;
 mod bench;
+mod bodies;
 mod commands;
+mod echoes;
 mod guests;
 mod handlers;
 mod proposals;
