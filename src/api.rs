@@ -17,3 +17,4 @@ pub mod pod;
 pub mod quantity;
 pub mod selector;
 pub mod table;
+pub mod unseen;

@@ -36,9 +36,48 @@ impl Backoff {
     }
 }
 
+/// Doubling waits for something that should come soon, until a total is spent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubling {
+    next: Duration,
+    left: Duration,
+}
+
+impl Doubling {
+    /// `first`, twice that, and so on; together `total`.
+    pub const fn new(first: Duration, total: Duration) -> Self {
+        Self {
+            next: first,
+            left: total,
+        }
+    }
+}
+
+impl Iterator for Doubling {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.next.min(self.left);
+        self.left -= wait;
+        self.next = self.next.saturating_mul(2);
+        (!wait.is_zero()).then_some(wait)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waits_double_until_the_total_is_spent() {
+        let waits = Doubling::new(Duration::from_millis(50), Duration::from_secs(2));
+        let waits: Vec<_> = waits.map(|wait| wait.as_millis()).collect();
+        assert_eq!(waits, [50, 100, 200, 400, 800, 450]);
+        assert_eq!(
+            Doubling::new(Duration::from_secs(1), Duration::ZERO).next(),
+            None
+        );
+    }
 
     #[test]
     fn doubles_up_to_the_cap() {

@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod clock;
 pub mod errors;
 pub mod ids;
+pub mod replay;
 pub mod tasks;
 
 // The vocabulary.

@@ -3,9 +3,10 @@
 //! A request is routed, its head is rewritten, and it is sent to an endpoint over a kept
 //! connection; bodies stream both ways. What fails before anything was sent is tried on another
 //! endpoint, always. What fails after that, before the first byte of an answer, is tried again only
-//! if it is idempotent and without a body, and only as long as retries stay a fraction of all
-//! requests, so that a dying service is not drowned by its own clients. A worker may also say that
-//! no guest has seen a request; then its method does not matter.
+//! if it is idempotent, and only as long as retries stay a fraction of all requests, so that a dying
+//! service is not drowned by its own clients. A worker may also say that no guest has seen a
+//! request; then its method does not matter. The beginning of a body is remembered for that
+//! (`crate::replay`); a request whose body has become longer is sent once.
 
 mod attempt;
 mod body;
@@ -54,7 +55,7 @@ pub(super) async fn serve(
     head::rewrite(&mut request, client, upgrade.as_ref());
     let traffic = Arc::clone(&target.service.traffic);
     let _under_way = traffic.began();
-    let plan = Plan::new(lane, client, &target);
+    let plan = Plan::new(lane, client, target.clone());
     let answer = match plan.run(request, upgrade).await {
         Ok(answer) => answer,
         Err(failure) => failure.reply(&target).response(),

@@ -14,13 +14,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use http::HeaderName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const MAGIC: [u8; 4] = *b"WOW1";
-/// On a worker's `503` that no guest saw: the request may be sent elsewhere, whatever its method.
-pub const RETRIABLE: HeaderName = HeaderName::from_static("x-wasmorch-retriable");
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the bytes behind the preamble are.

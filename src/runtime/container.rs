@@ -105,6 +105,11 @@ impl ContainerHandle {
         }
     }
 
+    /// Whether it was asked to end or made to.
+    pub fn is_stopped(&self) -> bool {
+        self.0.stopped.is_cancelled() || self.0.killed.is_cancelled()
+    }
+
     /// Ends it now.
     pub fn kill(&self) {
         self.0.cpu.kill();

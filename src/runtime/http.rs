@@ -25,7 +25,6 @@ mod incoming;
 mod instance;
 pub(super) mod outgoing;
 mod pool;
-mod replay;
 mod unread;
 
 pub use body::Body;
@@ -33,5 +32,4 @@ pub use error::Error;
 pub use handler::Handler;
 pub(super) use handler::HandlerConfig;
 pub(super) use incoming::Port;
-pub use outgoing::RETRIABLE;
 pub use unread::Unread;

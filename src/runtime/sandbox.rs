@@ -335,8 +335,14 @@ impl PodSandbox {
         for container in &containers {
             container.wait().await;
         }
-        self.shared.pods.remove(self.spec.ip, self);
+        // In this order: as long as the pod is found, it says that it is leaving.
         self.net.close();
+        self.shared.pods.remove(self.spec.ip, self);
+    }
+
+    /// Whether what does not listen any more was told to stop.
+    pub fn is_leaving(&self) -> bool {
+        self.closed.is_cancelled() || self.containers().values().any(ContainerHandle::is_stopped)
     }
 
     fn containers(&self) -> MutexGuard<'_, BTreeMap<String, ContainerHandle>> {

@@ -26,6 +26,7 @@ use crate::client::{self, Change, Mirror};
 use crate::errors::chain;
 use crate::router::dial::{self, Dialer};
 use crate::router::table::{self, Answer, Decision, Endpoint, Index, Key, RoutingTable};
+use crate::router::tunnel;
 use crate::runtime::net::{ClusterNetwork, Duplex, Route};
 use crate::runtime::spec::Protocol;
 use crate::tasks::TaskGroup;
@@ -324,7 +325,11 @@ fn into_io(error: dial::Error) -> std::io::Error {
     let kind = match &error {
         dial::Error::Connect { source, .. } => source.kind(),
         dial::Error::Timeout(_) => ErrorKind::TimedOut,
-        dial::Error::NoWorker(_) => ErrorKind::HostUnreachable,
+        dial::Error::NoWorker(_)
+        | dial::Error::Answered {
+            answer: tunnel::Answer::NoSuchPod,
+            ..
+        } => ErrorKind::HostUnreachable,
         dial::Error::Answered { .. } => ErrorKind::ConnectionRefused,
         dial::Error::NoSecret | dial::Error::NeedsTls(_) => ErrorKind::NotConnected,
     };

@@ -154,6 +154,7 @@ fn admit(preamble: &Preamble, wire: &Wire) -> (Answer, Option<Target>) {
     }
     match sandbox.dial(port) {
         Ok(connection) => (Answer::Ok, Some(Target::Socket(connection))),
+        Err(_) if sandbox.is_leaving() => (Answer::NoSuchPod, None),
         Err(_) => (Answer::Refused, None),
     }
 }

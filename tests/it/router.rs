@@ -105,12 +105,46 @@ async fn only_what_may_be_repeated_is_repeated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_guest_has_seen_goes_elsewhere_whatever_its_method() {
-    let world = World::start(&[("web", &[Behaviour::TurnAway, Behaviour::Echo])]).await;
-    for _ in 0..20 {
-        let response = world.post("web", Vec::new()).await;
-        assert_eq!(response.status(), 200);
-        assert!(!response.headers().contains_key("x-wasmorch-retriable"));
+    let pods = [Behaviour::TurnAway, Behaviour::EchoBody];
+    let world = World::start(&[("web", &pods)]).await;
+    for body in [b"".to_vec(), b"order".to_vec(), vec![b'x'; 10_000]] {
+        for _ in 0..20 {
+            let response = world.post("web", body.clone()).await;
+            assert_eq!(response.status(), 200);
+            assert!(!response.headers().contains_key("x-wasmorch-retriable"));
+            assert_eq!(response.bytes().await.unwrap(), body);
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_behind_waits_for_the_newer_table() {
+    let pods = [Behaviour::Gone, Behaviour::Gone, Behaviour::EchoBody];
+    let world = World::start(&[("web", &pods)]).await;
+    world.publish(&[("web", &[0, 1])]);
+    let asked = world.post("web", b"order".to_vec());
+    let news = async {
+        world.pods[0].wait_until_seen().await;
+        world.pods[1].wait_until_seen().await;
+        world.publish(&[("web", &[2])]);
+    };
+    let (response, ()) = tokio::join!(asked, news);
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.text().await.unwrap(), "order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_busy_is_not_waited_for() {
+    let world = World::start(&[("web", &[Behaviour::TurnAway])]).await;
+    assert_eq!(world.post("web", Vec::new()).await.status(), 503);
+    assert_eq!(world.seen(), 1);
+    let world = World::start(&[("web", &[Behaviour::Gone])]).await;
+    assert_eq!(world.post("web", Vec::new()).await.status(), 503);
+    assert!(
+        world.seen() > 3,
+        "asked again for a while: {}",
+        world.seen()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

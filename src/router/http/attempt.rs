@@ -1,30 +1,35 @@
 //! Sending a request to one endpoint after the other until one answers or nobody is left.
+//!
+//! Nobody left is not the end when the endpoint asked last is gone, which its worker says: then the
+//! table is behind, and a newer one is waited for (`api::unseen`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
-use super::body::{Answer, Carried, Sent};
+use super::body::{self, Answer, Carried, Sent};
 use super::head;
 use super::reply::Reply;
 use super::site::Target;
 use super::{Client, upgrade};
+use crate::api::unseen::{self, Unseen};
+use crate::backoff::Doubling;
 use crate::errors::chain;
 use crate::router::balance;
 use crate::router::lane::Lane;
 use crate::router::table::{Endpoint, Key, Port};
-use crate::router::tunnel::RETRIABLE;
+use crate::router::tunnel;
 use crate::router::upstream::InFlight;
 use crate::{ids, router::dial};
 
 /// Endpoints that one request may try.
 const MOST_ENDPOINTS: usize = 4;
-/// Sends of one request, dead kept connections included.
-const MOST_SENDS: usize = 12;
+/// Sends of one request, dead kept connections and newer tables included.
+const MOST_SENDS: usize = 24;
 
 /// Why no endpoint has answered.
 #[derive(Debug)]
@@ -33,12 +38,27 @@ pub(super) enum Failure {
     Unreachable(dial::Error),
     Handshake(hyper::Error),
     Broken(hyper::Error),
-    /// Every worker said that its guest could not take the request.
-    Turned,
+    /// Every worker said that its guest has not seen the request.
+    Turned(Unseen),
     Timeout,
 }
 
 impl Failure {
+    /// Whether the endpoint is there no more.
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Turned(why) => *why == Unseen::Gone,
+            Self::Unreachable(dial::Error::Answered { answer, .. }) => {
+                *answer == tunnel::Answer::NoSuchPod
+            }
+            Self::NotReady
+            | Self::Unreachable(_)
+            | Self::Handshake(_)
+            | Self::Broken(_)
+            | Self::Timeout => false,
+        }
+    }
+
     pub(super) fn reply(self, target: &Target) -> Reply {
         let service = Key::new(&target.service.namespace, &target.service.name);
         match self {
@@ -51,7 +71,7 @@ impl Failure {
                 service,
                 reason: chain(&error).to_string(),
             },
-            Self::Turned => Reply::Unreachable {
+            Self::Turned(_) => Reply::Unreachable {
                 service,
                 reason: "its pods take no more requests now".to_owned(),
             },
@@ -64,29 +84,32 @@ impl Failure {
 pub(super) struct Plan<'a> {
     lane: &'a Arc<Lane>,
     client: &'a Client,
-    target: &'a Target,
+    target: Target,
     tried: Vec<SocketAddr>,
+    patience: Doubling,
 }
 
-/// What can be sent again: the head, if the request is without a body.
-struct Copy(Option<request::Parts>);
+/// A request to be sent as often as it takes: its head, and its body as far as it is remembered.
+struct Said {
+    head: request::Parts,
+    body: body::Said,
+}
 
-impl Copy {
-    fn of(request: &Request<Sent>) -> Self {
-        if !request.body().is_empty() {
-            return Self(None);
-        }
-        let mut copy = Request::new(());
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.version_mut() = request.version();
-        copy.headers_mut().clone_from(request.headers());
-        Self(Some(copy.into_parts().0))
+impl Said {
+    fn new(request: Request<Incoming>, patience: Duration) -> Self {
+        let (head, body) = request.into_parts();
+        let body = body::Said::new(body, patience);
+        Self { head, body }
     }
 
+    /// Method, address and headers; extensions are of the client's connection.
     fn request(&self) -> Option<Request<Sent>> {
-        let parts = self.0.clone()?;
-        Some(Request::from_parts(parts, Sent::empty()))
+        let mut request = Request::new(self.body.send()?);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.uri.clone();
+        *request.version_mut() = self.head.version;
+        request.headers_mut().clone_from(&self.head.headers);
+        Some(request)
     }
 }
 
@@ -101,13 +124,14 @@ enum Sending {
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(lane: &'a Arc<Lane>, client: &'a Client, target: &'a Target) -> Self {
+    pub(super) fn new(lane: &'a Arc<Lane>, client: &'a Client, target: Target) -> Self {
         lane.retries.earn();
         Self {
             lane,
             client,
             target,
             tried: Vec::new(),
+            patience: unseen::patience(),
         }
     }
 
@@ -117,12 +141,17 @@ impl<'a> Plan<'a> {
         upgrade: Option<upgrade::Wanted>,
     ) -> Result<Response<Answer>, Failure> {
         let patience = self.lane.front.limits.idle_timeout;
-        let mut request = request.map(|body| Sent::stream(body, patience));
-        let copy = Copy::of(&request);
-        let is_idempotent = is_idempotent(request.method());
+        let said = Said::new(request, patience);
+        let is_idempotent = is_idempotent(&said.head.method);
+        let Some(mut request) = said.request() else {
+            return Err(Failure::NotReady);
+        };
         let mut failure = Failure::NotReady;
         for _ in 0..MOST_SENDS {
             let Some(endpoint) = self.choose() else {
+                if failure.is_gone() && self.renew().await {
+                    continue;
+                }
                 return Err(failure);
             };
             let in_flight = InFlight::enter(self.lane.upstreams.get(endpoint.addr));
@@ -137,10 +166,10 @@ impl<'a> Plan<'a> {
             match self.send(sender, request).await {
                 Sending::Answered(answer, sender) => {
                     in_flight.upstream().succeeded();
-                    if is_turned_away(&answer)
-                        && let Some(again) = copy.request()
+                    if let Some(why) = Unseen::read(answer.status(), answer.headers())
+                        && let Some(again) = said.request()
                     {
-                        failure = Failure::Turned;
+                        failure = Failure::Turned(why);
                         self.tried.push(endpoint.addr);
                         self.target.service.traffic.retried();
                         request = again;
@@ -160,7 +189,7 @@ impl<'a> Plan<'a> {
                         self.rest(&endpoint, &in_flight);
                     }
                     let may_retry = is_idempotent && self.lane.retries.spend();
-                    match copy.request().filter(|_| may_retry) {
+                    match said.request().filter(|_| may_retry) {
                         Some(again) => request = again,
                         None => return Err(Failure::Broken(error)),
                     }
@@ -173,7 +202,23 @@ impl<'a> Plan<'a> {
         Err(failure)
     }
 
-    fn port(&self) -> Option<&'a Port> {
+    /// Waits for a newer table; `false` when it has taken too long or the service is no more.
+    async fn renew(&mut self) -> bool {
+        let Some(wait) = self.patience.next() else {
+            return false;
+        };
+        let mut changes = self.lane.front.changes();
+        // Every wait ends in another try, news or not.
+        let _ = tokio::time::timeout(wait, changes.changed()).await;
+        let Some(target) = self.target.renewed(&self.lane.front.table()) else {
+            return false;
+        };
+        self.target = target;
+        self.tried.clear();
+        true
+    }
+
+    fn port(&self) -> Option<&Port> {
         self.target.port()
     }
 
@@ -269,11 +314,6 @@ impl<'a> Plan<'a> {
         let service = Arc::clone(&self.target.service);
         answer.map(|body| Answer::stream(body, limits.idle_timeout, carried, service))
     }
-}
-
-/// Whether a worker answered for a guest that has not seen the request.
-fn is_turned_away(answer: &Response<Incoming>) -> bool {
-    answer.status() == StatusCode::SERVICE_UNAVAILABLE && answer.headers().contains_key(RETRIABLE)
 }
 
 /// Whether doing it twice is as good as once.

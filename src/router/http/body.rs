@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Sleep;
 
+use crate::replay::{self, Attempt, Replay};
 use crate::router::table::Service;
 use crate::router::upstream::InFlight;
 
@@ -26,17 +27,25 @@ pub(in crate::router) enum Error {
     Read(#[source] hyper::Error),
     #[error("the body stood still for {0:?}")]
     Idle(Duration),
+    #[error("the request is sent again elsewhere")]
+    Superseded,
 }
 
 /// A body that may not stand still. The timer is armed only while it does.
-struct Bounded {
+pub(super) struct Bounded {
     body: Incoming,
     patience: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Bounded {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+impl Body for Bounded {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.timer = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::Read)));
@@ -48,32 +57,42 @@ impl Bounded {
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Some(Err(Error::Idle(patience))))
     }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
-/// A request's body on its way to a pod.
-pub(in crate::router) struct Sent(Option<Bounded>);
+/// A client's body, to be sent as often as it takes; `None` is without any and costs nothing.
+pub(super) struct Said(Option<Replay<Bounded>>);
 
-impl Sent {
-    /// Passes a client's body on. One that has ended already costs nothing.
-    pub(super) fn stream(body: Incoming, patience: Duration) -> Self {
+impl Said {
+    pub(super) fn new(body: Incoming, patience: Duration) -> Self {
         if body.is_end_stream() {
-            return Self::empty();
+            return Self(None);
         }
-        Self(Some(Bounded {
+        Self(Some(Replay::new(Bounded {
             body,
             patience,
             timer: None,
-        }))
+        })))
     }
 
-    pub(super) fn empty() -> Self {
-        Self(None)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_none()
+    /// The body for the next send; `None` if its beginning is not known any more.
+    pub(super) fn send(&self) -> Option<Sent> {
+        match &self.0 {
+            Some(replay) => Some(Sent(Some(replay.attempt()?))),
+            None => Some(Sent(None)),
+        }
     }
 }
+
+/// A request's body on its way to a pod.
+pub(in crate::router) struct Sent(Option<Attempt<Bounded>>);
 
 impl Body for Sent {
     type Data = Bytes;
@@ -83,19 +102,22 @@ impl Body for Sent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match &mut self.0 {
-            Some(body) => body.poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+        let Some(body) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        Pin::new(body).poll_frame(cx).map_err(|error| match error {
+            replay::Error::Body(error) => error,
+            replay::Error::Superseded => Error::Superseded,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|it| it.body.is_end_stream())
+        self.0.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Some(body) => body.body.size_hint(),
+            Some(body) => body.size_hint(),
             None => SizeHint::with_exact(0),
         }
     }
@@ -177,7 +199,7 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = match &mut self.0 {
             Kind::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Kind::Stream { body, carried, .. } => match ready!(body.poll_frame(cx)) {
+            Kind::Stream { body, carried, .. } => match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => Some(Ok(frame)),
                 None => {
                     if let Some(carried) = carried.take() {

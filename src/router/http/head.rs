@@ -10,7 +10,7 @@ use http::{Request, Version};
 use super::Client;
 use super::reply::Reply;
 use super::site::origin_form;
-use crate::router::tunnel::RETRIABLE;
+use crate::api::unseen::RETRIABLE;
 use crate::router::upgrade;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

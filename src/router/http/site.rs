@@ -57,6 +57,7 @@ impl Site {
 }
 
 /// The service port that a request is for.
+#[derive(Clone)]
 pub(super) struct Target {
     pub(super) service: Arc<Service>,
     port: PortIndex,
@@ -65,6 +66,17 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn port(&self) -> Option<&Port> {
         self.port.of(&self.service)
+    }
+
+    /// The same port as a newer table has it.
+    pub(super) fn renewed(&self, table: &RoutingTable) -> Option<Self> {
+        let known = self.port()?;
+        let service = table.service(&self.service.namespace, &self.service.name)?;
+        let port = service.position(service.port(known.number, known.protocol)?)?;
+        Some(Self {
+            service: Arc::clone(service),
+            port,
+        })
     }
 }
 

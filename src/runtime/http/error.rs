@@ -5,6 +5,8 @@
 
 use http::StatusCode;
 
+use crate::api::unseen::Unseen;
+
 /// A request that was not answered by the guest.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -68,10 +70,11 @@ impl Error {
         }
     }
 
-    /// Whether the guest never saw the request, so that it may safely be sent elsewhere.
-    pub fn is_retriable(&self) -> bool {
+    /// Why the guest never saw the request, if that is so: then it may safely be sent elsewhere.
+    pub fn unseen(&self) -> Option<Unseen> {
         match self {
-            Self::Overloaded(_) | Self::Stopping => true,
+            Self::Overloaded(_) => Some(Unseen::Busy),
+            Self::Stopping => Some(Unseen::Gone),
             Self::Killed
             | Self::Deadline(_)
             | Self::Trap(_)
@@ -79,7 +82,7 @@ impl Error {
             | Self::Guest(_)
             | Self::Loop(_)
             | Self::BadRequest(_)
-            | Self::Body(_) => false,
+            | Self::Body(_) => None,
         }
     }
 

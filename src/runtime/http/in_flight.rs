@@ -115,6 +115,7 @@ impl Request {
     pub(super) fn failed(&self, error: &Error) {
         self.in_flight.failed.fetch_add(1, Ordering::Relaxed);
         let error = crate::errors::chain(error);
+        tracing::debug!(request = %self, %error, "a guest's request failed");
         let line = format!("wasmorch: {self} failed: {error}\n");
         self.in_flight.log.write(LogStream::Stderr, line.as_bytes());
     }

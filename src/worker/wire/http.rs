@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderValue, Request, Response, StatusCode};
+use ::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,8 +17,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::Wire;
+use crate::api::unseen::{RETRIABLE, Unseen};
 use crate::errors::chain;
-use crate::router::tunnel::RETRIABLE;
 use crate::runtime::PodSandbox;
 use crate::runtime::http::{Body, Error, Unread};
 
@@ -30,10 +30,12 @@ const BUFFER: usize = 64 << 10;
 pub(super) async fn serve(stream: TcpStream, sandbox: Arc<PodSandbox>, port: u16, wire: Arc<Wire>) {
     let unread = Arc::new(Unread::default());
     let lender = Arc::clone(&unread);
+    // A router keeps the connection longer than the worker keeps the pod.
+    let sandbox = Arc::downgrade(&sandbox);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (sandbox, wire) = (Arc::clone(&sandbox), Arc::clone(&wire));
+        let (sandbox, wire) = (sandbox.upgrade(), Arc::clone(&wire));
         let request = request.map(|body| lender.lend(body));
-        async move { Ok::<_, Infallible>(answer(&sandbox, port, &wire, request).await) }
+        async move { Ok::<_, Infallible>(answer(sandbox, port, &wire, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -53,37 +55,41 @@ pub(super) async fn serve(stream: TcpStream, sandbox: Arc<PodSandbox>, port: u16
 }
 
 async fn answer(
-    sandbox: &PodSandbox,
+    sandbox: Option<Arc<PodSandbox>>,
     port: u16,
     wire: &Wire,
     request: Request<Body>,
 ) -> Response<Body> {
-    let handler = match sandbox.http_handler(port) {
-        Some(handler) if wire.fence.is_open() => handler,
-        Some(_) | None => return unseen("no handler\n"),
+    let handler = sandbox.and_then(|sandbox| sandbox.http_handler(port));
+    let Some(handler) = handler.filter(|_| wire.fence.is_open()) else {
+        return gone();
     };
     match handler.call(request).await {
-        Ok(response) => response,
+        Ok(mut response) => {
+            // What a guest has seen is not for a guest to deny.
+            response.headers_mut().remove(RETRIABLE);
+            response
+        }
         Err(error) => refuse(&error),
     }
 }
 
 fn refuse(error: &Error) -> Response<Body> {
     let mut response = error.response();
-    if error.is_retriable() {
-        mark(&mut response);
+    if let Some(why) = error.unseen() {
+        mark(&mut response, why);
     }
     response
 }
 
-fn unseen(text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::full(text));
+/// For a pod that answered on this connection once.
+fn gone() -> Response<Body> {
+    let mut response = Response::new(Body::full("no handler\n"));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    mark(&mut response);
+    mark(&mut response, Unseen::Gone);
     response
 }
 
-fn mark(response: &mut Response<Body>) {
-    let value = HeaderValue::from_static("1");
-    response.headers_mut().insert(RETRIABLE, value);
+fn mark(response: &mut Response<Body>, why: Unseen) {
+    response.headers_mut().insert(RETRIABLE, why.value());
 }

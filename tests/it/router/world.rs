@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use wasmorch::api::unseen::{RETRIABLE, Unseen};
 use wasmorch::router::table::{Index, Key};
 use wasmorch::router::tunnel::{self, Answer};
 use wasmorch::router::{Config, Limits, Router};
@@ -39,8 +40,10 @@ pub(super) enum Behaviour {
     Dead,
     /// Closes the connection when it has read a request.
     HangUp,
-    /// Says that no guest has seen the request.
+    /// Says that no guest has seen the request, because there is no room.
     TurnAway,
+    /// The same, because the pod is gone.
+    Gone,
     /// Never answers.
     Silent,
     /// Answers when released.
@@ -174,11 +177,15 @@ async fn answer(
     let mut left = Left(Some(Arc::clone(&state)));
     let response = match state.behaviour {
         Behaviour::EchoBody => Response::new(request.into_body().boxed()),
-        Behaviour::TurnAway => {
+        Behaviour::TurnAway | Behaviour::Gone => {
             let mut response = text("no\n");
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            let value = http::HeaderValue::from_static("1");
-            response.headers_mut().insert(tunnel::RETRIABLE, value);
+            let why = if state.behaviour == Behaviour::Gone {
+                Unseen::Gone
+            } else {
+                Unseen::Busy
+            };
+            response.headers_mut().insert(RETRIABLE, why.value());
             response
         }
         Behaviour::Silent => std::future::pending().await,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use wasmorch::api::unseen::Unseen;
 use wasmorch::runtime::http::{Body, Error, Handler};
 use wasmorch::runtime::spec::{ExitReason, LogSink};
 use wasmorch::runtime::{ContainerHandle, PodSandbox};
@@ -75,7 +76,7 @@ async fn a_handler_answers_calls_and_connections_and_drains_when_stopped() {
     assert_eq!((exit.code, exit.reason), (0, ExitReason::Completed));
     assert!(served.pod.dial(8080).is_err() && served.pod.http_handler(8080).is_none());
     let late = get(&served.handler).await.unwrap_err();
-    assert!(matches!(late, Error::Stopping) && late.is_retriable());
+    assert!(matches!(late, Error::Stopping) && late.unseen() == Some(Unseen::Gone));
     assert!(served.log.is_closed());
 }
 
@@ -191,7 +192,7 @@ async fn more_requests_than_there_is_room_for_are_refused_and_may_go_elsewhere()
     ];
     let error = get(&served.handler).await.unwrap_err();
     assert_eq!(error.status(), 503);
-    assert!(error.is_retriable(), "{error}");
+    assert_eq!(error.unseen(), Some(Unseen::Busy), "{error}");
     drop(bodies);
     get(&served.handler).await.unwrap();
     until("nothing is left", || {

@@ -1,23 +1,24 @@
 //! What became of one try at sending a request, and what that allows.
 //!
 //! The caller may try elsewhere whatever no guest has seen, so the one question here is whether one
-//! has: a request that never left, and a `503` marked [`RETRIABLE`], were seen by nobody.
+//! has: a request that never left, and a `503` marked so by a worker (`api::unseen`), were seen by
+//! nobody.
 
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
 use http_body_util::BodyExt as _;
 use wasmtime_wasi_http::{Error as WasiHttpError, RequestOptions, WasiBody};
 
+use crate::api::unseen::{RETRIABLE, Unseen};
 use crate::runtime::http::idle::IdleLimit;
+use crate::runtime::net;
 
 /// What `wasi:http` guests wait unless they say otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
 
 pub(super) type Response = http::Response<WasiBody>;
 pub(super) type Sent = Result<Response, WasiHttpError>;
-/// On a `503` that no guest saw; the worker's wire server sets it.
-pub const RETRIABLE: HeaderName = HeaderName::from_static("x-wasmorch-retriable");
+
 /// How long the guest wants to wait for what.
 pub(super) struct Waits {
     pub(super) connect: Duration,
@@ -40,13 +41,63 @@ pub(super) enum Attempt {
     /// The end of it, good or bad.
     Done(Sent),
     /// No guest has seen the request; the answer is for the case that nobody else can be asked.
-    Unseen(Sent),
+    Unseen { answer: Sent, why: Unseen },
     /// It was sent, and the connection broke before there was an answer.
     Broken {
         error: WasiHttpError,
         /// It had been kept; that it is dead says nothing about the endpoint.
         was_kept: bool,
     },
+}
+
+impl Attempt {
+    /// There was nobody to send it to.
+    pub(super) fn unconnected(error: WasiHttpError, why: Unseen) -> Self {
+        Self::Unseen {
+            answer: Err(error),
+            why,
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unconnected {
+    #[error(transparent)]
+    Net(#[from] net::Error),
+    #[error(transparent)]
+    Handshake(#[from] hyper::Error),
+    #[error("the connection was not there in time")]
+    Late,
+}
+
+impl From<Unconnected> for Attempt {
+    fn from(error: Unconnected) -> Self {
+        // The routing table sent us to a pod that its worker does not know.
+        let why = match &error {
+            Unconnected::Net(net::Error::RemoteUnreachable) => Unseen::Gone,
+            Unconnected::Net(_) | Unconnected::Handshake(_) | Unconnected::Late => Unseen::Busy,
+        };
+        let error = match error {
+            Unconnected::Net(error) => connect_error(error),
+            Unconnected::Handshake(error) => error.into(),
+            Unconnected::Late => WasiHttpError::ConnectionTimeout,
+        };
+        Self::unconnected(error, why)
+    }
+}
+
+fn connect_error(error: net::Error) -> WasiHttpError {
+    match error {
+        // A pod that is gone refuses, as its node would for it.
+        net::Error::ConnectionRefused | net::Error::RemoteUnreachable => {
+            WasiHttpError::ConnectionRefused
+        }
+        net::Error::AccessDenied => WasiHttpError::HttpRequestDenied,
+        net::Error::TimedOut => WasiHttpError::ConnectionTimeout,
+        net::Error::NewSocketLimit => WasiHttpError::ConnectionLimitReached,
+        other => WasiHttpError::Connect(std::io::Error::other(other)),
+    }
 }
 
 /// A request without a response.
@@ -61,17 +112,16 @@ pub(super) enum Failure {
 pub(super) fn judge(answered: Result<Response, Failure>, was_kept: bool, waits: &Waits) -> Attempt {
     match answered {
         Ok(mut response) => {
-            let is_retriable = response.headers_mut().remove(RETRIABLE).is_some();
+            let unseen = Unseen::read(response.status(), response.headers());
+            response.headers_mut().remove(RETRIABLE);
             let limit = waits.between_bytes;
-            let unseen = is_retriable && response.status() == StatusCode::SERVICE_UNAVAILABLE;
-            let response = response.map(|body| IdleLimit::new(body, limit).boxed_unsync());
-            if unseen {
-                Attempt::Unseen(Ok(response))
-            } else {
-                Attempt::Done(Ok(response))
+            let answer = Ok(response.map(|body| IdleLimit::new(body, limit).boxed_unsync()));
+            match unseen {
+                Some(why) => Attempt::Unseen { answer, why },
+                None => Attempt::Done(answer),
             }
         }
-        Err(Failure::Unsent(_, error)) => Attempt::Unseen(Err(error)),
+        Err(Failure::Unsent(_, error)) => Attempt::unconnected(error, Unseen::Busy),
         Err(Failure::Broken(error)) => Attempt::Broken { error, was_kept },
         Err(Failure::Late) => Attempt::Done(Err(WasiHttpError::ConnectionReadTimeout)),
     }
