@@ -40,6 +40,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
+
 pub use self::artifact::{Artifact, Role};
 pub use self::compile::{CompileLimits, Compiler};
 pub use self::container::{ContainerHandle, ContainerStats};
@@ -47,6 +49,7 @@ pub use self::sandbox::{PodSandbox, SandboxStats};
 
 use self::engine::Engines;
 use self::guests::Guests;
+use self::http::outgoing::tls::Tls;
 use self::load::Loader;
 use self::net::{ClusterNetwork, Fabric, FabricConfig};
 use self::pods::Pods;
@@ -81,6 +84,9 @@ pub struct Tuning {
     pub guest_threads: usize,
     /// How often guests are preempted.
     pub epoch_tick: Duration,
+    /// Authorities that certificates are checked against when guests call by `https`, besides the
+    /// machine's own.
+    pub extra_authorities: Vec<CertificateDer<'static>>,
 }
 
 impl Default for Tuning {
@@ -93,6 +99,7 @@ impl Default for Tuning {
             request_deadline: Duration::from_secs(30),
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from),
             epoch_tick: Duration::from_millis(5),
+            extra_authorities: Vec::new(),
         }
     }
 }
@@ -149,6 +156,7 @@ struct Shared {
     network: Arc<dyn ClusterNetwork>,
     pods: Arc<Pods>,
     keyvalue: keyvalue::Stores,
+    tls: Arc<Tls>,
     clock: Clock,
 }
 
@@ -180,6 +188,7 @@ impl Runtime {
         let guests = Guests::start(tuning.guest_threads, tasks.child()).map_err(Error::Threads)?;
         let fabric = Fabric::new(FabricConfig::new(Arc::clone(&network), tasks.child()));
         Ok(Self(Arc::new(Shared {
+            tls: Arc::new(Tls::new(tuning.extra_authorities.clone())),
             tuning,
             max_instances,
             instances: Arc::default(),

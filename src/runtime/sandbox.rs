@@ -165,6 +165,7 @@ impl PodSandbox {
                 Arc::clone(&self.shared.network),
                 Arc::clone(&self.shared.pods),
                 self.shared.guests.tasks().clone(),
+                Arc::clone(&self.shared.tls),
             ),
             keyvalue: self.keyvalue.clone(),
             clock: self.shared.clock.clone(),

@@ -87,7 +87,11 @@ async fn large_bodies_go_through_in_bounded_memory() {
                 continue;
             };
             let is_right = |(at, byte): (usize, &u8)| *byte == ((length + at) / CHUNK) as u8;
-            let wrong = data.iter().enumerate().step_by(1023).find(|it| !is_right(*it));
+            let wrong = data
+                .iter()
+                .enumerate()
+                .step_by(1023)
+                .find(|it| !is_right(*it));
             assert_eq!(wrong, None, "at {length} of {}", data.len());
             length += data.len();
             most = most.max(served.pod.stats().memory_bytes);
