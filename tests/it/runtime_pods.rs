@@ -5,6 +5,7 @@
 mod artifacts;
 mod bench;
 mod bodies;
+mod calls;
 mod commands;
 mod echoes;
 mod guests;

@@ -38,9 +38,8 @@ impl Volume {
 
     fn path(&self, bucket: &str, key: &str) -> String {
         let mut path = format!("{}/{bucket}/{PREFIX}", self.directory);
-        for byte in key.bytes() {
-            path.push_str(&format!("{byte:02x}"));
-        }
+        let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half & 15)]);
+        path.extend(key.bytes().flat_map(|byte| [digit(byte >> 4), digit(byte)]));
         path
     }
 

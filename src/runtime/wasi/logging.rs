@@ -81,7 +81,9 @@ fn push(line: &mut String, text: &str) {
         line.push_str(part);
     }
     if shown.len() < text.len() {
-        line.push_str(&format!(" ({} bytes more)", text.len() - shown.len()));
+        line.push_str(" (");
+        line.push_str(&(text.len() - shown.len()).to_string());
+        line.push_str(" bytes more)");
     }
 }
 

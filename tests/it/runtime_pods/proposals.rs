@@ -9,7 +9,7 @@ use super::bench::{Bench, container, pod_spec, run};
 /// Logs what `GREETING` says and adds 5 to `hits`; fails if the sum is not `expected`.
 fn counting(expected: u64) -> String {
     let code = format!(
-        r#"
+        r"
     (call $config (i32.const 100) (i32.const 8) (i32.const 0))
     (if (i32.or (i32.load8_u (i32.const 0)) (i32.eqz (i32.load8_u (i32.const 4))))
       (then unreachable))
@@ -27,7 +27,7 @@ fn counting(expected: u64) -> String {
     (call $log (i32.const 4) (i32.const 0) (i32.const 0)
       (i32.load (i32.const 8)) (i32.load (i32.const 12)))
     (call $drop (local.get $bucket))
-    (i32.const 0)"#
+    (i32.const 0)"
     );
     component(&code)
 }
