@@ -97,7 +97,7 @@ const PROVIDED: &[(&str, &[&str], &[&str])] = &[
     (
         "wasi:http",
         &["types", "outgoing-handler"],
-        &["types", "client", "handler"],
+        &["types", "client"],
     ),
 ];
 
@@ -348,6 +348,7 @@ mod tests {
             ("wasi:blobstore/blobstore@0.2.0-draft", "mount a volume"),
             ("fermyon:spin/key-value@2.0.0", "wasi:keyvalue"),
             ("wasi:clocks/timezone@0.2.6", "not among"),
+            ("wasi:http/handler@0.3.0", "wac plug"),
             ("wasi:cli/environment", "this server has"),
             ("acme:billing/ledger@1.0.0", "not a WASI interface"),
             ("log", "not an interface"),

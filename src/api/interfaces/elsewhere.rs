@@ -7,6 +7,11 @@
 /// Package, interface (`*` for all of the package), what would do instead.
 const INSTEAD: &[(&str, &str, &str)] = &[
     (
+        "wasi:http",
+        "handler",
+        "compose the middleware with the handler behind it: wac plug",
+    ),
+    (
         "wasi:keyvalue",
         "watcher",
         "nobody calls it: poll the bucket instead",
