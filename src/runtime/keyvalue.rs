@@ -27,7 +27,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use self::memory::Namespace;
 use self::volume::Volume;
 use super::budget::Budget;
-use super::fs::Root;
+use super::fs::{self, PodFs, Root, RootSpec};
+use super::spec::MountSpec;
 
 /// All namespaces of a worker together.
 const WORKER_BYTES: u64 = 512 << 20;
@@ -40,6 +41,8 @@ const MAX_NAME: usize = 63;
 pub const MAX_KEY: usize = 120;
 /// Bytes of a value.
 pub const MAX_VALUE: usize = 1 << 20;
+/// Where a pod's store is mounted.
+const MOUNTED: &str = "run/wasmorch/keyvalue";
 /// Keys of one page of a listing.
 const PAGE: usize = 1000;
 
@@ -60,7 +63,7 @@ pub enum Error {
     #[error("the store is full: {0}")]
     Full(String),
     #[error("use the volume of the store: {0}")]
-    Volume(#[from] super::fs::errno::Errno),
+    Volume(#[from] fs::errno::Errno),
 }
 
 /// The stores in memory of one worker, by namespace.
@@ -114,8 +117,23 @@ pub struct Bucket {
 }
 
 impl Store {
+    /// A store in a volume of a pod, which the host mounts for itself.
+    pub fn of_volume(fs: &PodFs, volume: &str) -> Result<Self, fs::Error> {
+        let mount = MountSpec {
+            volume: volume.to_owned(),
+            path: format!("/{MOUNTED}"),
+            sub_path: None,
+            read_only: false,
+        };
+        let root = fs.root(&RootSpec {
+            mounts: &[mount],
+            ..RootSpec::default()
+        })?;
+        Ok(Self::on_volume(root, MOUNTED))
+    }
+
     /// A store in a directory of the pod's files, a mounted volume; without `/` at its ends.
-    pub fn on_volume(root: Arc<Root>, directory: &str) -> Self {
+    fn on_volume(root: Arc<Root>, directory: &str) -> Self {
         let directory = directory.to_owned();
         Self(Place::Volume(Arc::new(Volume { root, directory })))
     }
@@ -223,7 +241,6 @@ fn add(old: Option<&[u8]>, delta: u64) -> Result<u64, Error> {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::runtime::fs::{PodFs, RootSpec};
     use crate::runtime::spec::PodLimits;
 
     fn volume(bytes: u64) -> Arc<Root> {

@@ -26,7 +26,7 @@ use super::http::{Handler, HandlerConfig, Port};
 use super::keyvalue;
 use super::limits::Memory;
 use super::net::{Conn, Incarnation, PodNet, PodNetConfig};
-use super::spec::{ContainerSpec, LogSink, MountSpec, PodSandboxSpec, ProjectedFile, Protocol};
+use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
 use super::{Error, Shared};
 
 /// The port of a handler that declares none.
@@ -77,7 +77,7 @@ impl PodSandbox {
         })?;
         let keyvalue = match &spec.keyvalue_volume {
             None => shared.keyvalue.of_namespace(&spec.namespace),
-            Some(volume) => on_volume(&fs, volume)?,
+            Some(volume) => keyvalue::Store::of_volume(&fs, volume)?,
         };
         let ip = spec.ip;
         let sandbox = Arc::new(Self {
@@ -367,22 +367,6 @@ fn handler_port(ports: &[super::spec::PortSpec]) -> u16 {
         .iter()
         .find(|port| port.protocol == Protocol::Tcp)
         .map_or(DEFAULT_HANDLER_PORT, |port| port.port)
-}
-
-/// A store in a volume, which the host mounts for itself.
-fn on_volume(fs: &PodFs, volume: &str) -> Result<keyvalue::Store, Error> {
-    const MOUNTED: &str = "run/wasmorch/keyvalue";
-    let mount = MountSpec {
-        volume: volume.to_owned(),
-        path: format!("/{MOUNTED}"),
-        sub_path: None,
-        read_only: false,
-    };
-    let root = fs.root(&RootSpec {
-        mounts: &[mount],
-        ..RootSpec::default()
-    })?;
-    Ok(keyvalue::Store::on_volume(root, MOUNTED))
 }
 
 fn term_file(container: &str) -> String {

@@ -31,6 +31,9 @@ fn caller() -> String {
     (export "[method]outgoing-request.set-authority" (func
       (param "self" (borrow $outgoing-request)) (param "authority" (option string))
       (result (result))))
+    (export "[method]outgoing-request.set-path-with-query" (func
+      (param "self" (borrow $outgoing-request)) (param "path-with-query" (option string))
+      (result (result))))
     (export "[method]future-incoming-response.subscribe" (func
       (param "self" (borrow $future)) (result (own $pollable))))
     (export "[method]future-incoming-response.get" (func (param "self" (borrow $future))
@@ -55,7 +58,7 @@ fn caller() -> String {
       (result (result (own $future) (error $error-code)))))))
   (core module $memory
     (memory (export "memory") 1)
-    (data (i32.const 500) "web")
+    (data (i32.const 500) "web/")
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
   (core instance $m (instantiate $memory))
   (alias core export $m "memory" (core memory $mem))
@@ -64,6 +67,8 @@ fn caller() -> String {
   (core func $fields (canon lower (func $http "[constructor]fields")))
   (core func $request (canon lower (func $http "[constructor]outgoing-request")))
   (core func $authority (canon lower (func $http "[method]outgoing-request.set-authority")
+    (memory $mem)))
+  (core func $path (canon lower (func $http "[method]outgoing-request.set-path-with-query")
     (memory $mem)))
   (core func $subscribe (canon lower (func $http "[method]future-incoming-response.subscribe")))
   (core func $get (canon lower (func $http "[method]future-incoming-response.get")
@@ -76,6 +81,7 @@ fn caller() -> String {
     (import "h" "fields" (func $fields (result i32)))
     (import "h" "request" (func $request (param i32) (result i32)))
     (import "h" "authority" (func $authority (param i32 i32 i32 i32) (result i32)))
+    (import "h" "path" (func $path (param i32 i32 i32 i32) (result i32)))
     (import "h" "subscribe" (func $subscribe (param i32) (result i32)))
     (import "h" "get" (func $get (param i32 i32)))
     (import "h" "status" (func $status (param i32) (result i32)))
@@ -83,6 +89,8 @@ fn caller() -> String {
     (func (export "run") (result i32) (local $request i32) (local $future i32)
       (local.set $request (call $request (call $fields)))
       (if (call $authority (local.get $request) (i32.const 1) (i32.const 500) (i32.const 3))
+        (then unreachable))
+      (if (call $path (local.get $request) (i32.const 1) (i32.const 503) (i32.const 1))
         (then unreachable))
       (call $handle (local.get $request) (i32.const 0) (i32.const 0) (i32.const 0))
       (if (i32.load8_u (i32.const 0)) (then (return (i32.const 1))))
@@ -94,7 +102,8 @@ fn caller() -> String {
   (core instance $i (instantiate $main (with "h" (instance
     (export "memory" (memory $mem)) (export "block" (func $block))
     (export "fields" (func $fields)) (export "request" (func $request))
-    (export "authority" (func $authority)) (export "subscribe" (func $subscribe))
+    (export "authority" (func $authority)) (export "path" (func $path))
+    (export "subscribe" (func $subscribe))
     (export "get" (func $get)) (export "status" (func $status))
     (export "handle" (func $handle))))))
   (func $run (result (result)) (canon lift (core func $i "run")))
