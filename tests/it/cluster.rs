@@ -219,13 +219,19 @@ impl Cluster {
     /// Waits until all replicas of a Deployment are updated and ready.
     pub(crate) async fn wait_for_rollout(&self, name: &str) {
         let api: Api<Deployment> = Api::default_namespaced(self.client.clone());
+        // On a busy machine a watch may fall behind what the server remembers.
+        let rolled_out = async {
+            while await_condition(api.clone(), name, IsRolledOut)
+                .await
+                .is_err()
+            {}
+        };
         self.wait_within(
             PATIENCE,
             &format!("deployment {name} to be rolled out"),
-            Box::pin(await_condition(api, name, IsRolledOut)),
+            Box::pin(rolled_out),
         )
-        .await
-        .unwrap();
+        .await;
     }
 
     /// Waits for a future with a bound; a failure shows the cluster's pods.
@@ -269,6 +275,15 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let events = Command::new(env!("CARGO_BIN_EXE_wasmorch"))
+                .arg("--kubeconfig")
+                .arg(self.root().join("kubeconfig"))
+                .args(["get", "events", "--all-namespaces"])
+                .output()
+                .unwrap();
+            eprintln!("--- events\n{}", String::from_utf8_lossy(&events.stdout));
+        }
         if let Ok(None) = self.process.try_wait() {
             self.signal(rustix::process::Signal::TERM);
             let _ = self.process.wait();
@@ -277,7 +292,7 @@ impl Drop for Cluster {
             for name in ["server", "router", "dev-1", "dev-2", "dev-3", "spare"] {
                 let log = std::fs::read_to_string(self.root().join(format!("logs/{name}.log")))
                     .unwrap_or_default();
-                let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                let tail: Vec<&str> = log.lines().rev().take(400).collect();
                 eprintln!("--- {name}");
                 tail.iter().rev().for_each(|line| eprintln!("{line}"));
             }

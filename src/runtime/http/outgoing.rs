@@ -158,6 +158,7 @@ impl Client {
                 Ok(Some(target)) => target,
                 Ok(None) => continue,
                 Err(error) => {
+                    tracing::debug!(%address, %error, "a guest's request has no way");
                     round = Round::Over(Err(error));
                     continue;
                 }
@@ -172,7 +173,9 @@ impl Client {
                     if answer.is_ok() && matches!(target, Target::Outside(_)) {
                         return Round::Over(answer);
                     }
-                    tried.push(target.address());
+                    let to = target.address();
+                    tracing::debug!(%to, ?why, ?answer, "no guest has seen a guest's request");
+                    tried.push(to);
                     // Nobody routes to oneself by a table.
                     let is_gone = why == Unseen::Gone && !self.is_own(address.ip());
                     round = if is_gone {
@@ -183,11 +186,13 @@ impl Client {
                 }
                 Attempt::Broken { error, was_kept } => {
                     if !repeat.is_idempotent() {
+                        tracing::debug!(to = %target.address(), %error, was_kept, "a guest's request broke off");
                         return Round::Over(Err(error));
                     }
                     if !was_kept {
                         tried.push(target.address());
                     }
+                    tracing::debug!(to = %target.address(), %error, was_kept, "a guest's request broke off");
                     round = Round::Over(Err(error));
                 }
             }
