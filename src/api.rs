@@ -6,8 +6,10 @@
 
 pub mod annotations;
 pub mod condition;
+pub mod duration;
 pub mod image;
 pub mod image_files;
+pub mod interfaces;
 pub mod module;
 pub mod names;
 pub mod object;

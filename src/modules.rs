@@ -6,11 +6,9 @@
 //! ([`refusal`]), because the same fact found on a worker is a crash loop with a linker's message.
 //!
 //! This room knows no HTTP, no objects and no wasmtime. Inspection must agree with what the runtime
-//! offers; the table of it is [`interfaces`].
+//! offers; the one table of that is [`crate::api::interfaces`].
 
 pub mod refusal;
-
-pub mod interfaces;
 
 pub mod blobs;
 pub mod inspect;

@@ -3,7 +3,7 @@
 //! Knows WASI and nothing of Kubernetes: it takes plain specs ([`spec`]) and reports exits. Read in
 //! this order: `spec`, `sandbox`, `container`; then how a program comes to run (`component`,
 //! `compile`, `cache`, `artifact`, `host`), what holds it in check (`engine`, `ticker`, `cpu`,
-//! `limits`, `budget`, `exit`), what it talks to (`stdio`, `http`, `fs`, `net`), and the faces that
+//! `limits`, `budget`, `exit`), what it talks to (`stdio`, `http`, `keyvalue`, `fs`, `net`), and the faces that
 //! WASI gives all that (`wasi`).
 //!
 //! A [`Runtime`] owns what the pods of one worker share: engines, compiled code, guest threads, the
@@ -24,6 +24,7 @@ mod guests;
 mod host;
 pub mod http;
 mod image_files;
+pub mod keyvalue;
 mod limits;
 mod load;
 pub mod net;
@@ -40,6 +41,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
+
 pub use self::artifact::{Artifact, Role};
 pub use self::compile::{CompileLimits, Compiler};
 pub use self::container::{ContainerHandle, ContainerStats};
@@ -50,6 +53,7 @@ use self::engine::Engines;
 use self::fs::HostVolumes;
 use self::fs::errno::Errno;
 use self::guests::Guests;
+use self::http::outgoing::tls::Tls;
 use self::load::Loader;
 use self::net::{ClusterNetwork, Fabric, FabricConfig};
 use self::pods::Pods;
@@ -84,6 +88,9 @@ pub struct Tuning {
     pub guest_threads: usize,
     /// How often guests are preempted.
     pub epoch_tick: Duration,
+    /// Authorities that certificates are checked against when guests call by `https`, besides the
+    /// machine's own.
+    pub extra_authorities: Vec<CertificateDer<'static>>,
 }
 
 impl Default for Tuning {
@@ -96,6 +103,7 @@ impl Default for Tuning {
             request_deadline: Duration::from_secs(30),
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from),
             epoch_tick: Duration::from_millis(5),
+            extra_authorities: Vec::new(),
         }
     }
 }
@@ -167,6 +175,8 @@ struct Shared {
     network: Arc<dyn ClusterNetwork>,
     pods: Arc<Pods>,
     host_volumes: HostVolumes,
+    keyvalue: keyvalue::Stores,
+    tls: Arc<Tls>,
     clock: Clock,
 }
 
@@ -198,6 +208,7 @@ impl Runtime {
         let guests = Guests::start(tuning.guest_threads, tasks.child()).map_err(Error::Threads)?;
         let fabric = Fabric::new(FabricConfig::new(Arc::clone(&network), tasks.child()));
         Ok(Self(Arc::new(Shared {
+            tls: Arc::new(Tls::new(tuning.extra_authorities.clone())),
             tuning,
             max_instances,
             instances: Arc::default(),
@@ -208,6 +219,7 @@ impl Runtime {
             network,
             pods: Arc::default(),
             host_volumes: HostVolumes::default(),
+            keyvalue: keyvalue::Stores::default(),
             clock: Clock::system(),
         })))
     }

@@ -57,6 +57,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use rustls_pki_types::CertificateDer;
 
 use self::address_pool::AddressPool;
 use self::checkpoint::Checkpoint;
@@ -98,6 +99,8 @@ pub struct Config {
     pub volume_refresh: Duration,
     pub log_limits: logs::Limits,
     pub allowed_host_paths: Vec<PathBuf>,
+    /// Trusted for guests' `https`, besides the machine's own.
+    pub extra_authorities: Vec<CertificateDer<'static>>,
 }
 
 /// Why a worker cannot start.
@@ -171,12 +174,17 @@ impl Worker {
         let server = Server::new(listener, server_address)?;
         let network = Network::new(config.node.clone());
         let organs = TaskGroup::new();
-        let runtime = Runtime::new(
+        let tuning = runtime::Tuning {
+            extra_authorities: config.extra_authorities.clone(),
+            ..runtime::Tuning::default()
+        };
+        let runtime = Runtime::with_tuning(
             runtime::Config {
                 cache_dir: config.compiled_dir.clone(),
                 max_instances: config.max_instances,
                 tasks: organs.child(),
             },
+            tuning,
             Arc::clone(&network) as Arc<dyn runtime::net::ClusterNetwork>,
         );
         Ok(Self {

@@ -23,6 +23,10 @@ pub const WIRE_ADDRESS: &str = "wasmorch.dev/wire-address";
 pub const WORKER_PID: &str = "wasmorch.dev/pid";
 /// On Pods: `"false"` keeps the pod's guests from addresses outside the cluster.
 pub const EGRESS: &str = "wasmorch.dev/egress";
+/// On Pods: the volume in which `wasi:keyvalue` keeps its buckets; in the worker's memory without it.
+pub const KEYVALUE_VOLUME: &str = "wasmorch.dev/keyvalue-volume";
+/// On Pods: how long a handler may take to its response, and then to each next piece of it (`30s`).
+pub const REQUEST_TIMEOUT: &str = "wasmorch.dev/request-timeout";
 /// On Pods: how many requests one handler instance may serve before it is dropped; default 1.
 pub const INSTANCE_REUSE: &str = "wasmorch.dev/instance-reuse";
 

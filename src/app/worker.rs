@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{self, PemObject as _};
 
 use super::flags;
 use super::login::{LoginArgs, NoLogin};
@@ -73,6 +75,10 @@ pub struct WorkerArgs {
     /// Directory that pods may mount by hostPath, may be repeated
     #[arg(long = "allow-host-path")]
     pub allow_host_path: Vec<PathBuf>,
+    /// PEM file with certificate authorities to trust when guests call by https, besides the
+    /// machine's own; may be repeated
+    #[arg(long = "extra-ca")]
+    pub extra_ca: Vec<PathBuf>,
 }
 
 /// Why `wasmorch worker` ends at once.
@@ -82,6 +88,12 @@ pub enum Error {
     NoLogin(#[from] NoLogin),
     #[error("`{0}` cannot name a node; give one with --name")]
     Name(String),
+    #[error("read the certificate authorities in {}", path.display())]
+    Authorities {
+        path: PathBuf,
+        #[source]
+        source: pem::Error,
+    },
     #[error(transparent)]
     Client(#[from] client::Error),
     #[error(transparent)]
@@ -133,7 +145,25 @@ pub fn config(args: &WorkerArgs) -> Result<Config, Error> {
         volume_refresh: args.volume_refresh.max(Duration::from_millis(100)),
         log_limits: logs::Limits::default(),
         allowed_host_paths: args.allow_host_path.clone(),
+        extra_authorities: authorities(&args.extra_ca)?,
     })
+}
+
+fn authorities(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let mut all = Vec::new();
+    for path in files {
+        let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+        let found: Vec<CertificateDer<'static>> = found.map_err(|source| Error::Authorities {
+            path: path.clone(),
+            source,
+        })?;
+        if found.is_empty() {
+            let (path, source) = (path.clone(), pem::Error::NoItemsFound);
+            return Err(Error::Authorities { path, source });
+        }
+        all.extend(found);
+    }
+    Ok(all)
 }
 
 fn host_name() -> String {
@@ -205,5 +235,12 @@ mod tests {
             config(&parse("--name A_B").unwrap()),
             Err(Error::Name(_))
         ));
+        for file in ["/nowhere", "/dev/null"] {
+            let args = parse(&format!("--name a --extra-ca {file}")).unwrap();
+            assert!(
+                matches!(config(&args), Err(Error::Authorities { .. })),
+                "{file}"
+            );
+        }
     }
 }

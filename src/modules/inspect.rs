@@ -14,9 +14,9 @@ use wasmparser::{
 };
 
 use crate::api::image_files;
+use crate::api::interfaces::{Interface, Wasi, check_import, check_preview1, instead};
 use crate::api::module::{ModuleFiles, ModuleVersion};
 
-use super::interfaces::{Interface, Wasi, check_import};
 use super::refusal::{Impostor, MissingImport, Refusal};
 
 const PREVIEW1: &str = "wasi_snapshot_preview1";
@@ -129,6 +129,8 @@ fn invalid(error: &wasmparser::BinaryReaderError) -> Refusal {
 struct Surface {
     format: Format,
     imports: BTreeSet<String>,
+    /// What a core module imports under WASI 0.1's name that is not WASI 0.1's.
+    strangers: Vec<MissingImport>,
     exports: BTreeSet<String>,
     shared_memory: bool,
 }
@@ -138,6 +140,7 @@ impl Surface {
         let mut surface = Self {
             format: Format::CoreModule,
             imports: BTreeSet::new(),
+            strangers: Vec::new(),
             exports: BTreeSet::new(),
             shared_memory: false,
         };
@@ -171,6 +174,12 @@ impl Surface {
                     let import = import?;
                     if let TypeRef::Memory(memory) = import.ty {
                         self.see_memory(&memory);
+                    }
+                    if import.module == PREVIEW1
+                        && let Err(because) = check_preview1(import.name)
+                    {
+                        let name = format!("{PREVIEW1}::{}", import.name);
+                        self.strangers.push(MissingImport { name, because });
                     }
                     self.imports.insert(import.module.to_owned());
                 }
@@ -238,16 +247,24 @@ impl Surface {
     }
 
     fn refuse_imports(&self, check: impl Fn(&str) -> Result<(), String>) -> Result<(), Refusal> {
-        let missing: Vec<MissingImport> = self
-            .imports
-            .iter()
-            .filter_map(|name| {
-                check(name).err().map(|because| MissingImport {
-                    name: name.clone(),
-                    because,
-                })
+        let foreign = self.imports.iter().filter_map(|name| {
+            check(name).err().map(|because| MissingImport {
+                name: name.clone(),
+                because,
             })
-            .collect();
+        });
+        // An interface that is exported to be called, and that nobody calls.
+        let uncalled = self.exports.iter().filter_map(|name| {
+            let interface = Interface::parse(name)?;
+            let because = match (interface.package, interface.name) {
+                ("wasi:keyvalue", "watcher") => instead(interface.package, interface.name)?,
+                _ => return None,
+            };
+            let (name, because) = (name.clone(), because.to_owned());
+            Some(MissingImport { name, because })
+        });
+        let strangers = self.strangers.iter().cloned();
+        let missing: Vec<MissingImport> = foreign.chain(strangers).chain(uncalled).collect();
         if missing.is_empty() {
             Ok(())
         } else {
@@ -353,6 +370,10 @@ mod tests {
                 "W0103",
             ),
             (r#"(module (import "gojs" "x" (func)))"#, "W0103"),
+            (
+                r#"(module (import "wasi_snapshot_preview1" "sock_open" (func)))"#,
+                "W0103",
+            ),
             (r#"(module (import "env" "emscripten_x" (func)))"#, "W0107"),
             ("(module (memory 1 2 shared))", "W0108"),
             (

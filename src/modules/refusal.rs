@@ -153,7 +153,7 @@ impl Refusal {
             Self::Imports(missing)
                 if missing
                     .iter()
-                    .any(|import| !import.name.starts_with("wasi:")) =>
+                    .any(|import| !import.name.starts_with("wasi")) =>
             {
                 format!(
                     "link the component that exports it first: wac plug {file} --plug other.wasm -o app.wasm"

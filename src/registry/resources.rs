@@ -28,6 +28,7 @@ mod container;
 mod env;
 mod label_selector;
 mod lifecycle;
+mod pod_annotations;
 mod pod_spec;
 mod pod_status_word;
 mod pod_template;

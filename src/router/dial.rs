@@ -8,7 +8,7 @@
 mod stream;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,9 +73,24 @@ impl Dialer {
 
     /// Opens a stream to a pod through the worker at `wire`.
     pub async fn open(&self, wire: &str, target: SocketAddr) -> Result<Stream, Error> {
+        self.open_for(wire, WireProtocol::Tcp, target).await
+    }
+
+    /// Opens a stream for datagrams to a pod.
+    pub async fn open_datagrams(&self, wire: &str, pod: IpAddr) -> Result<Stream, Error> {
+        let target = SocketAddr::new(pod, 0);
+        self.open_for(wire, WireProtocol::Udp, target).await
+    }
+
+    async fn open_for(
+        &self,
+        wire: &str,
+        protocol: WireProtocol,
+        target: SocketAddr,
+    ) -> Result<Stream, Error> {
         let secret = self.secret.load_full().ok_or(Error::NoSecret)?;
         let preamble = tunnel::encode(&Preamble {
-            protocol: WireProtocol::Tcp,
+            protocol,
             secret: secret.to_vec(),
             target,
         });

@@ -5,7 +5,8 @@
 //!  ◀── one byte: 0 ok, 1 refused, 2 unauthorized, 3 no such pod
 //! ```
 //!
-//! Then the connection is the pod's: raw bytes to its virtual socket, or HTTP/1.1 to its handler.
+//! Then the connection is the pod's: raw bytes to its virtual socket, HTTP/1.1 to its handler, or frames
+//! of datagrams.
 //! The reader takes exactly the preamble's bytes, so a client may send its first request behind it
 //! without waiting for the answer. Everything is bounded; whoever sends something else is cut off.
 
@@ -24,13 +25,22 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub enum WireProtocol {
     /// A byte stream to a TCP port of the pod.
     Tcp,
+    /// Frames of datagrams to the pod's UDP ports; the target's port means nothing.
+    Udp,
 }
 
 impl WireProtocol {
     fn code(self) -> u8 {
         match self {
             Self::Tcp => 1,
+            Self::Udp => 2,
         }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Tcp, Self::Udp]
+            .into_iter()
+            .find(|protocol| protocol.code() == code)
     }
 }
 
@@ -121,9 +131,10 @@ pub fn encode(preamble: &Preamble) -> Vec<u8> {
 pub async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Result<Preamble, Error> {
     let mut head = [0; 6];
     reader.read_exact(&mut head).await.map_err(Error::Read)?;
-    if head[..4] != MAGIC || head[4] != WireProtocol::Tcp.code() {
+    if head[..4] != MAGIC {
         return Err(Error::Malformed);
     }
+    let protocol = WireProtocol::from_code(head[4]).ok_or(Error::Malformed)?;
     let mut rest = vec![0; usize::from(head[5]) + 1];
     reader.read_exact(&mut rest).await.map_err(Error::Read)?;
     let family = rest.pop().ok_or(Error::Malformed)?;
@@ -134,7 +145,7 @@ pub async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Result<Preamble, Err
     };
     let port = u16::from_be_bytes(read_array::<2>(reader).await?);
     Ok(Preamble {
-        protocol: WireProtocol::Tcp,
+        protocol,
         secret: rest,
         target: SocketAddr::new(ip, port),
     })
@@ -193,6 +204,12 @@ mod tests {
             assert_eq!(read(&mut reader).await.unwrap(), preamble(target));
             assert_eq!(reader, b"GET / HTTP/1.1");
         }
+        let datagrams = Preamble {
+            protocol: WireProtocol::Udp,
+            ..preamble("10.64.0.2:0")
+        };
+        let bytes = encode(&datagrams);
+        assert_eq!(read(&mut bytes.as_slice()).await.unwrap(), datagrams);
     }
 
     #[tokio::test]

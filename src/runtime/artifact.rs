@@ -17,6 +17,7 @@ use super::fs::Layer;
 use super::host::Host;
 use super::{compile, component, wasi};
 use crate::api::image::Digest;
+use crate::api::interfaces::check_import;
 
 /// A compiled and linked program.
 pub struct Artifact {
@@ -177,6 +178,7 @@ fn link_component(engine: &Engine, cached: &Cached) -> Result<Entry, Error> {
     if !matches!(cached.program, Program::Handler2) {
         wasi::p3::add_to_linker(&mut linker).map_err(failed("link WASI 0.3"))?;
     }
+    wasi::add_proposals(&mut linker).map_err(failed("link WASI's proposals"))?;
     let pre = linker.instantiate_pre(&component).map_err(|error| {
         match unknown_imports(engine, &component) {
             unknown if unknown.is_empty() => failed("link the component")(error),
@@ -201,26 +203,17 @@ fn link_component(engine: &Engine, cached: &Cached) -> Result<Entry, Error> {
     })
 }
 
-/// Packages of which every interface is provided.
-const PROVIDED: [&str; 7] = [
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:http/",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-];
-
 fn unknown_imports(engine: &Engine, component: &Component) -> Vec<String> {
     component
         .component_type()
         .imports(engine)
-        .filter(|(name, item)| {
+        .filter(|(_, item)| {
             // Types alone ask for nothing.
-            !PROVIDED.iter().any(|package| name.starts_with(package))
-                && !matches!(item.ty, ComponentItem::Type(_) | ComponentItem::Resource(_))
+            !matches!(item.ty, ComponentItem::Type(_) | ComponentItem::Resource(_))
         })
-        .map(|(name, _)| name.to_owned())
+        .filter_map(|(name, _)| {
+            let because = check_import(name).err()?;
+            Some(format!("{name} ({because})"))
+        })
         .collect()
 }

@@ -20,6 +20,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::cpu::Cpu;
 use super::fs::Root;
 use super::http::outgoing::{Client, Hooks};
+use super::keyvalue;
 use super::limits::{
     Limits, MAX_COMPONENT_HANDLES, MAX_HOST_CALL_BYTES, MAX_RANDOM_BYTES, MAX_TABLE_ENTRIES, Memory,
 };
@@ -57,6 +58,7 @@ pub(super) struct Launch {
     pub(super) stdin: Option<Stdin>,
     pub(super) is_terminal: bool,
     pub(super) client: Arc<Client>,
+    pub(super) keyvalue: keyvalue::Store,
     pub(super) clock: Clock,
 }
 
@@ -167,6 +169,16 @@ impl Host {
 
     pub(super) fn environment(&mut self) -> &Environment {
         &self.launch.environment
+    }
+
+    /// Where `wasi:keyvalue` opens its buckets.
+    pub(super) fn keyvalue(&self) -> &keyvalue::Store {
+        &self.launch.keyvalue
+    }
+
+    /// Where `wasi:logging` writes its lines.
+    pub(super) fn diagnostics(&self) -> Output {
+        Output::direct(Arc::clone(&self.launch.log), LogStream::Stderr)
     }
 
     /// How many handlers the request at hand has passed, this one included.

@@ -14,19 +14,20 @@
 //!  host   outside the cluster      a real socket, if the pod's egress and `policy` allow it
 //! ```
 //!
-//! UDP exists on `lo` and `mesh` (also through service addresses); on `wire` and `host` it is
-//! refused in words. Nothing in this module knows wasmtime: the faces are in `runtime::wasi`.
+//! UDP takes the same planes: `far` carries it over the wire, `outside` beyond the cluster. Nothing in this module knows wasmtime: the faces are in `runtime::wasi`.
 
 mod cluster;
 mod conn;
 mod dialer;
 mod error;
 mod fabric;
+mod far;
 #[cfg(test)]
 mod fixture;
 mod listen;
 mod mailbox;
 mod options;
+mod outside;
 mod owner;
 mod pod_net;
 mod policy;

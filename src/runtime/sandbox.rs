@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ use super::fs::{PodFs, Root, RootSpec};
 use super::host::{Environment, Launch};
 use super::http::outgoing::Client;
 use super::http::{Handler, HandlerConfig, Port};
+use super::keyvalue;
 use super::limits::Memory;
 use super::net::{Incarnation, PodNet, PodNetConfig};
 use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
@@ -48,6 +49,7 @@ pub struct PodSandbox {
     /// The shared root as the worker itself writes to it.
     root: Arc<Root>,
     net: Arc<PodNet>,
+    keyvalue: keyvalue::Store,
     /// The last run of each container.
     containers: Mutex<BTreeMap<String, ContainerHandle>>,
     handlers: Arc<RwLock<BTreeMap<u16, Arc<Handler>>>>,
@@ -91,6 +93,10 @@ impl PodSandbox {
             max_sockets: spec.limits.sockets,
             budget: Arc::clone(&budget),
         })?;
+        let keyvalue = match &spec.keyvalue_volume {
+            None => shared.keyvalue.of_namespace(&spec.namespace),
+            Some(volume) => keyvalue::Store::of_volume(&fs, volume)?,
+        };
         let ip = spec.ip;
         let sandbox = Arc::new(Self {
             spec,
@@ -99,6 +105,7 @@ impl PodSandbox {
             fs,
             root,
             net,
+            keyvalue,
             containers: Mutex::default(),
             handlers: Arc::default(),
             execs: Arc::default(),
@@ -189,6 +196,7 @@ impl PodSandbox {
             stdin: container.stdin.clone(),
             is_terminal: spec.tty,
             client: self.client(&incarnation),
+            keyvalue: self.keyvalue.clone(),
             clock: self.shared.clock.clone(),
         });
         let presence = self.shared.engines.presence();
@@ -209,7 +217,7 @@ impl PodSandbox {
                     presence,
                     guests: self.shared.guests.clone(),
                     reuse: spec.instance_reuse.max(1),
-                    deadline: self.shared.tuning.request_deadline,
+                    deadline: self.request_timeout(),
                     killed: container.killed.clone(),
                 });
                 self.serve(&container, launch, handler, port, incarnation)?;
@@ -225,7 +233,13 @@ impl PodSandbox {
             Arc::clone(&self.shared.network),
             Arc::clone(&self.shared.pods),
             self.shared.guests.tasks().clone(),
+            Arc::clone(&self.shared.tls),
         )
+    }
+
+    fn request_timeout(&self) -> Duration {
+        let default = self.shared.tuning.request_deadline;
+        self.spec.request_timeout.unwrap_or(default)
     }
 
     fn container(&self, spec: &ContainerSpec) -> Container {
@@ -357,11 +371,6 @@ impl PodSandbox {
         // In this order: as long as the pod is found, it says that it is leaving.
         self.net.close();
         self.shared.pods.remove(self.spec.ip, self);
-    }
-
-    /// Whether what does not listen any more was told to stop.
-    pub fn is_leaving(&self) -> bool {
-        self.closed.is_cancelled() || self.containers().values().any(ContainerHandle::is_stopped)
     }
 
     fn containers(&self) -> MutexGuard<'_, BTreeMap<String, ContainerHandle>> {

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -19,6 +20,11 @@ pub struct PodSandboxSpec {
     pub limits: PodLimits,
     /// Whether guests may open connections to addresses outside the cluster.
     pub egress: bool,
+    /// The volume in which `wasi:keyvalue` keeps its buckets; `None` is the worker's memory.
+    pub keyvalue_volume: Option<String>,
+    /// A handler's time to its response, and then to each next piece of the body; `None` is the
+    /// worker's default.
+    pub request_timeout: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]

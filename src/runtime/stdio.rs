@@ -84,6 +84,12 @@ impl Output {
         Box::new(self.clone())
     }
 
+    /// A whole line of the host's making, when there is room for it.
+    pub(super) async fn line(&self, line: &str) {
+        self.room().await;
+        self.push(line.as_bytes());
+    }
+
     fn push(&self, chunk: &[u8]) {
         match &self.line {
             None => self.sink.write(self.stream, chunk),

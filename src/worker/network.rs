@@ -273,14 +273,36 @@ impl ClusterNetwork for Network {
         _from: SocketAddr,
         to: SocketAddr,
     ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
-        let wire = self.table.load().wire_of_pod(to.ip()).cloned();
+        self.dial(to.ip(), move |dialer, wire| dialer.open(wire, to).boxed())
+    }
+
+    fn dial_datagrams(
+        &self,
+        _from: IpAddr,
+        to: IpAddr,
+    ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
+        self.dial(to, move |dialer, wire| {
+            dialer.open_datagrams(wire, to).boxed()
+        })
+    }
+}
+
+impl Network {
+    /// Opens a stream to the worker of a pod, and remembers whether that worker is well.
+    fn dial<O>(&self, pod: IpAddr, open: O) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>>
+    where
+        O: for<'a> FnOnce(&'a Dialer, &'a str) -> BoxFuture<'a, Result<dial::Stream, dial::Error>>
+            + Send
+            + 'static,
+    {
+        let wire = self.table.load().wire_of_pod(pod).cloned();
         let (dialer, resting) = (Arc::clone(&self.dialer), Arc::clone(&self.resting));
         async move {
             let wire = wire.ok_or_else(|| {
-                let text = format!("no node of the cluster has pods at {}", to.ip());
+                let text = format!("no node of the cluster has pods at {pod}");
                 std::io::Error::new(std::io::ErrorKind::HostUnreachable, text)
             })?;
-            let opened = dialer.open(&wire, to).await;
+            let opened = open(&dialer, &wire).await;
             match &opened {
                 Ok(_) | Err(dial::Error::Answered { .. }) => resting.succeeded(&wire),
                 Err(dial::Error::Connect { .. } | dial::Error::Timeout(_)) => {

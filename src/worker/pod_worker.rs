@@ -6,6 +6,7 @@
 //! module is loaded and that needs no objects of the API is running a few microseconds after it
 //! was seen.
 
+mod begin;
 mod perform;
 mod start;
 mod volumes;
@@ -23,20 +24,20 @@ use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch as channel;
 
+use self::begin::begin;
 use self::volumes::{changed, full, is_described_otherwise};
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
 use super::context::{Context, PodView};
 use super::images::Image;
-use super::lifecycle::{Effect, Event, Lifecycle, Now, PodFailure, PullFailure, Saved, Stage};
+use super::lifecycle::{Event, Lifecycle, Now, PullFailure, Saved, Stage};
 use super::object_changes::Following;
 use super::objects::{self, Objects};
-use super::plan::{self, PodPlan};
+use super::plan;
 use super::status::{Observation, pod_status};
 use super::status_sender::{Update, Urgency};
 use super::volumes as volume_specs;
 use crate::api::pod::Phase;
-use crate::errors::chain;
 use crate::runtime::spec::ProjectedFile;
 use crate::runtime::{ContainerHandle, PodSandbox};
 
@@ -368,34 +369,5 @@ fn now(context: &Context) -> Now {
     Now {
         wall: context.clock.now(),
         instant: context.clock.monotonic(),
-    }
-}
-
-/// The machine, from a past or from nothing; a pod that cannot run here is refused.
-fn begin(
-    pod: &Pod,
-    context: &Context,
-    saved: Option<&Saved>,
-    now: Now,
-) -> (Lifecycle, Vec<Effect>) {
-    match PodPlan::of(pod) {
-        Ok(plan) => {
-            let plan = Arc::new(plan);
-            match saved {
-                Some(saved) => Lifecycle::restore(&plan, context.timing, saved, now),
-                None => Lifecycle::new(plan, context.timing, now),
-            }
-        }
-        Err(error) => {
-            let failure = PodFailure {
-                reason: "UnsupportedPod",
-                message: chain(&error).to_string(),
-            };
-            let plan = Arc::new(PodPlan::nothing());
-            (
-                Lifecycle::refused(plan, context.timing, failure, now),
-                Vec::new(),
-            )
-        }
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::env;
 use super::expand::expand;
-use crate::api::{annotations, quantity};
+use crate::api::{annotations, duration, quantity};
 use crate::runtime::spec::{
     ContainerSpec, MountSpec, PodLimits, PodSandboxSpec, PortSpec, Protocol, VolumeSpec,
 };
@@ -32,6 +32,10 @@ pub fn sandbox(pod: &Pod, ip: IpAddr, volumes: Vec<VolumeSpec>) -> PodSandboxSpe
         volumes,
         limits: limits(pod),
         egress: annotation(pod, annotations::EGRESS) != Some("false"),
+        keyvalue_volume: annotation(pod, annotations::KEYVALUE_VOLUME).map(str::to_owned),
+        // Admission has refused what is no time.
+        request_timeout: annotation(pod, annotations::REQUEST_TIMEOUT)
+            .and_then(|text| duration::parse(text).ok()),
     }
 }
 
@@ -153,6 +157,8 @@ fn ports(container: &Container) -> Vec<PortSpec> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
@@ -170,6 +176,8 @@ mod tests {
             [
                 (annotations::INSTANCE_REUSE.into(), "16".into()),
                 (annotations::EGRESS.into(), "false".into()),
+                (annotations::KEYVALUE_VOLUME.into(), "v".into()),
+                (annotations::REQUEST_TIMEOUT.into(), "2s".into()),
             ]
             .into(),
         );
@@ -186,6 +194,8 @@ mod tests {
         assert!(spec.read_only_root);
         let sandbox = sandbox(&pod, "10.64.0.2".parse().unwrap(), Vec::new());
         assert_eq!((sandbox.hostname.as_str(), sandbox.egress), ("h", false));
+        assert_eq!(sandbox.keyvalue_volume.as_deref(), Some("v"));
+        assert_eq!(sandbox.request_timeout, Some(Duration::from_secs(2)));
         assert_eq!(
             (sandbox.limits.memory_bytes, sandbox.limits.storage_bytes),
             (64 << 20, 64 << 20)

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use super::fence::Fence;
 use crate::errors::chain;
 use crate::router::listen;
-use crate::router::tunnel::{self, Answer, Preamble};
+use crate::router::tunnel::{self, Answer, Preamble, WireProtocol};
 use crate::runtime::{PodSandbox, Runtime};
 use crate::tasks::TaskGroup;
 
@@ -117,6 +117,11 @@ async fn serve_one(mut stream: TcpStream, wire: &Arc<Wire>) {
         Target::Handler(sandbox) => {
             http::serve(stream, sandbox, preamble.target.port(), Arc::clone(wire)).await;
         }
+        Target::Datagrams(sandbox) => {
+            if let Err(error) = sandbox.net().receive_far(stream).await {
+                tracing::debug!(error = %chain(&error), "datagrams on the wire");
+            }
+        }
         Target::Socket(mut connection) => {
             let spliced = tokio::io::copy_bidirectional(&mut stream, &mut connection).await;
             if let Err(error) = spliced {
@@ -128,6 +133,7 @@ async fn serve_one(mut stream: TcpStream, wire: &Arc<Wire>) {
 
 enum Target {
     Handler(Arc<PodSandbox>),
+    Datagrams(Arc<PodSandbox>),
     Socket(crate::runtime::net::Conn),
 }
 
@@ -139,6 +145,9 @@ fn admit(preamble: &Preamble, wire: &Wire) -> (Answer, Option<Target>) {
         Some(sandbox) if wire.fence.is_open() => sandbox,
         Some(_) | None => return (Answer::NoSuchPod, None),
     };
+    if preamble.protocol == WireProtocol::Udp {
+        return (Answer::Ok, Some(Target::Datagrams(sandbox)));
+    }
     let port = preamble.target.port();
     if sandbox.http_handler(port).is_some() {
         return (Answer::Ok, Some(Target::Handler(sandbox)));

@@ -9,6 +9,7 @@ mod guest;
 mod p1;
 mod p1_sockets;
 mod p2;
+mod tmpfs;
 mod world;
 
 use std::sync::Arc;

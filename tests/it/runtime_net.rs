@@ -22,7 +22,7 @@ use kernel::Kernel;
 use ours::{Ours, pod};
 use script::Op::{
     self, Accept, Bind, Close, Connect, Listen, Local, Peer, Read, ReadAll, Receive, Send, Tcp,
-    Udp, Write, WriteAll,
+    Tcp6, Udp, Udp6, Write, WriteAll,
 };
 use script::run;
 
@@ -89,6 +89,39 @@ fn streams_behave_like_the_kernels() {
             Op::Shutdown(1, Shutdown::Both),
             Read(2, 9),
             Write(1, 1),
+        ],
+    );
+    check_connected(
+        "half-close of the answering side",
+        &[
+            Op::Shutdown(2, Shutdown::Send),
+            Read(1, 9),
+            Write(1, 4),
+            Read(2, 9),
+            Write(2, 1),
+            Close(1),
+            Read(2, 9),
+        ],
+    );
+    check_connected(
+        "shut down for reading, still written to",
+        &[
+            Op::Shutdown(1, Shutdown::Receive),
+            Read(1, 9),
+            Write(2, 3),
+            Write(1, 2),
+            Read(2, 9),
+        ],
+    );
+    check_connected(
+        "both sides finish",
+        &[
+            Op::Shutdown(1, Shutdown::Send),
+            Op::Shutdown(2, Shutdown::Send),
+            Read(1, 9),
+            Read(2, 9),
+            Close(1),
+            Close(2),
         ],
     );
     check_connected("close", &[Write(2, 3), Close(2), ReadAll(1), WriteAll(1)]);
@@ -191,6 +224,30 @@ fn listeners_behave_like_the_kernels() {
     for (name, script) in cases {
         check(name, script);
     }
+    check(
+        "nobody listens",
+        &[
+            Tcp(0),
+            Bind(0, "127.0.0.1", None),
+            Tcp(1),
+            Connect(1, "127.0.0.1", 0),
+        ],
+    );
+    check(
+        "free ports are different ones",
+        &[
+            Tcp(0),
+            Bind(0, "127.0.0.1", None),
+            Tcp(1),
+            Bind(1, "127.0.0.1", None),
+            Listen(0, 1),
+            Listen(1, 1),
+            Tcp(2),
+            Connect(2, "127.0.0.1", 1),
+            Accept(0, 3),
+            Accept(1, 3),
+        ],
+    );
     check_connected("nothing to accept", &[Accept(0, 3)]);
     check_connected(
         "waiting connections are reset with their listener",
@@ -270,6 +327,69 @@ fn datagrams_behave_like_the_kernels() {
     ];
     for (name, script) in cases {
         check(name, &[&pair[..], script].concat());
+    }
+}
+
+#[test]
+fn the_two_families_behave_like_the_kernels() {
+    let both = [
+        Tcp6(0),
+        Bind(0, "::", None),
+        Listen(0, 8),
+        Tcp(1),
+        Bind(1, "0.0.0.0", Some(0)),
+        Listen(1, 8),
+    ];
+    let cases: [(&str, &[Op]); 6] = [
+        (
+            "each answers its own",
+            &[
+                Tcp6(2),
+                Connect(2, "::1", 0),
+                Accept(0, 3),
+                Accept(1, 4),
+                Tcp(5),
+                Connect(5, "127.0.0.1", 0),
+                Accept(1, 6),
+                Local(2),
+                Peer(2),
+                Local(3),
+                Peer(6),
+            ],
+        ),
+        ("gone", &[Close(1), Tcp(2), Connect(2, "127.0.0.1", 0)]),
+        ("in use", &[Tcp6(2), Bind(2, "::1", Some(0))]),
+        ("not ours", &[Tcp6(2), Bind(2, "2001:db8::1", None)]),
+        (
+            "datagrams",
+            &[
+                Udp6(2),
+                Bind(2, "::1", None),
+                Udp6(3),
+                Bind(3, "::", None),
+                Send(3, 4, Some(("::1", 2))),
+                Receive(2),
+                Connect(3, "::1", 2),
+                Local(3),
+                Udp(4),
+                Bind(4, "127.0.0.1", Some(2)),
+            ],
+        ),
+        (
+            "refused, and a port of one's own",
+            &[
+                Tcp6(2),
+                Bind(2, "::1", None),
+                Tcp6(3),
+                Connect(3, "::1", 2),
+                Tcp6(4),
+                Connect(4, "::1", 0),
+                Local(4),
+            ],
+        ),
+    ];
+    for (name, script) in cases {
+        check(name, &[&both[..], script].concat());
     }
 }
 

@@ -4,6 +4,10 @@
 
 mod artifacts;
 mod bench;
+mod bodies;
+mod calls;
 mod commands;
+mod echoes;
 mod guests;
 mod handlers;
+mod proposals;

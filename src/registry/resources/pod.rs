@@ -9,7 +9,7 @@ use super::super::filter::Selectable;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
 use super::pod_status_word::{self, Restarts};
-use super::{cell, ephemeral, pod_spec};
+use super::{cell, ephemeral, pod_annotations, pod_spec};
 use crate::api::table::{self, Column};
 use crate::api::{pod, quantity};
 
@@ -60,6 +60,11 @@ impl Strategy for Pod {
         match &self.spec {
             Some(spec) => pod_spec::validate(&path, spec, errors),
             None => errors.required(&path, ""),
+        }
+        let metadata = Path::Root.field("metadata");
+        if let Some(annotations) = &self.metadata.annotations {
+            let at = metadata.field("annotations");
+            pod_annotations::validate(&at, annotations, self.spec.as_ref(), errors);
         }
     }
 

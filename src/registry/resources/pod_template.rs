@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use super::super::field_error::Errors;
 use super::super::meta;
 use super::super::path::Path;
-use super::{ephemeral, pod_spec};
+use super::{ephemeral, pod_annotations, pod_spec};
 
 pub(super) fn set_defaults(template: &mut PodTemplateSpec) {
     // A template's creation timestamp means nothing, and old clients send one.
@@ -23,7 +23,9 @@ pub(super) fn validate(path: &Path<'_>, template: &PodTemplateSpec, errors: &mut
             meta::validate_labels(&metadata.field("labels"), labels, errors);
         }
         if let Some(annotations) = &found.annotations {
-            meta::validate_annotations(&metadata.field("annotations"), annotations, errors);
+            let at = metadata.field("annotations");
+            meta::validate_annotations(&at, annotations, errors);
+            pod_annotations::validate(&at, annotations, template.spec.as_ref(), errors);
         }
     }
     let at = path.field("spec");

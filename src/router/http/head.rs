@@ -50,6 +50,7 @@ pub(super) fn rewrite<B>(
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
+    let takes_trailers = takes_trailers(headers);
     strip_hop_by_hop(headers);
     for name in [
         &header::FORWARDED,
@@ -70,6 +71,10 @@ pub(super) fn rewrite<B>(
     };
     headers.insert(X_FORWARDED_FOR, client.forwarded_for.clone());
     headers.insert(X_FORWARDED_PROTO, HTTP);
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
     if let Some(upgrade) = upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, upgrade.protocol().clone());
@@ -104,6 +109,15 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     ] {
         headers.remove(name);
     }
+}
+
+/// Whether the client wants the fields behind a body; every HTTP/2 client that does says so, too.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter();
+    let mut codings = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
 /// Makes a pod's answer the router's.
@@ -150,9 +164,10 @@ mod tests {
         assert_eq!(request.version(), Version::HTTP_11);
         assert_eq!(request.headers()["host"], "Shop.test:81");
         assert_eq!(request.headers()["x-forwarded-for"], "192.0.2.1");
+        assert_eq!(request.headers()["connection"], "te");
         assert_eq!(
             names(request.headers()),
-            "accept content-length host x-forwarded-for x-forwarded-host x-forwarded-proto"
+            "accept connection content-length host te x-forwarded-for x-forwarded-host x-forwarded-proto"
         );
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A name is resolved and routed as for a socket. A handler on this worker is then called as a
 //! function: no connection, no bytes, no copy. Everybody else gets HTTP/1.1 over a virtual
-//! connection, whatever plane that takes; the egress rules are the network's. TLS is refused in
-//! words: inside the cluster there is none, and to the outside it is not implemented yet.
+//! connection, whatever plane that takes; the egress rules are the network's. With `https` the host
+//! speaks TLS over that connection ([`tls`]); a handler has none to offer and is called by `http`.
 //!
 //! A handler that calls itself, directly or in a circle, would fill the worker with instances of
 //! itself, so each request carries how many handlers it has passed ([`HOPS`]). Guests neither see
@@ -15,27 +15,29 @@
 //! everybody whom the routing table names is gone, the table is behind: a newer one is waited for.
 
 mod attempt;
+mod connect;
 mod repeat;
 mod target;
+pub(in crate::runtime) mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, Uri};
-use http_body_util::BodyExt as _;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::HeaderName;
+use http::uri::{Authority, Scheme};
+use rustls_pki_types::ServerName;
 use wasmtime_wasi_http::{Error as WasiHttpError, RequestOptions, WasiBody, WasiHttpHooks};
 
 use attempt::{Attempt, Failure, Response, Sent, Unconnected, Waits, judge, timely_retry};
+pub(super) use connect::Destination;
 use repeat::Repeat;
 use target::Target;
+use tls::Tls;
 
 use super::pool::Pool;
 use super::{Body, Handler};
 use crate::api::unseen::{self, Unseen};
-use crate::runtime::net::{self, ClusterNetwork, Owner, PodNet, Route};
+use crate::runtime::net::{ClusterNetwork, Owner, PodNet, Route};
 use crate::runtime::pods::Pods;
 use crate::runtime::spec::Protocol;
 use crate::tasks::TaskGroup;
@@ -58,7 +60,15 @@ pub(in crate::runtime) struct Client {
     pub(in crate::runtime) cluster: Arc<dyn ClusterNetwork>,
     pub(in crate::runtime) pods: Arc<Pods>,
     pub(in crate::runtime) tasks: TaskGroup,
+    tls: Arc<Tls>,
     pool: Pool,
+}
+
+/// What holds for all attempts of a request.
+struct Way {
+    /// Whose certificate has to be shown; `None` is plain HTTP.
+    name: Option<ServerName<'static>>,
+    waits: Waits,
 }
 
 /// What asking everybody whom the table names led to.
@@ -83,6 +93,7 @@ impl Client {
         cluster: Arc<dyn ClusterNetwork>,
         pods: Arc<Pods>,
         tasks: TaskGroup,
+        tls: Arc<Tls>,
     ) -> Arc<Self> {
         Arc::new(Self {
             net,
@@ -90,6 +101,7 @@ impl Client {
             cluster,
             pods,
             tasks,
+            tls,
             pool: Pool::default(),
         })
     }
@@ -106,19 +118,18 @@ impl Client {
         hops: u32,
     ) -> Sent {
         let authority = request.uri().authority().cloned();
-        let scheme = request.uri().scheme().cloned();
+        let is_secure = request.uri().scheme() == Some(&Scheme::HTTPS);
         let mut repeat = Repeat::new(request, self.tasks.clone());
-        if scheme == Some(Scheme::HTTPS) {
-            let words = "https is not supported: services of the cluster speak http";
-            return Err(WasiHttpError::InternalError(Some(words.to_owned())));
-        }
         let authority = authority.ok_or(WasiHttpError::HttpRequestUriInvalid)?;
-        let waits = Waits::from(options);
+        let way = Way {
+            name: is_secure.then(|| server_name(&authority)).transpose()?,
+            waits: options.into(),
+        };
         let mut patience = unseen::patience();
         let mut use_kept = true;
         loop {
-            let addresses = self.addresses(&authority).await?;
-            let round = self.ask(&addresses, &mut repeat, &mut use_kept, hops, &waits);
+            let addresses = self.addresses(&authority, is_secure).await?;
+            let round = self.ask(&addresses, &mut repeat, &mut use_kept, hops, &way);
             let answer = match round.await {
                 Round::Over(answer) => return answer,
                 Round::Gone(answer) => answer,
@@ -137,7 +148,7 @@ impl Client {
         repeat: &mut Repeat,
         use_kept: &mut bool,
         hops: u32,
-        waits: &Waits,
+        way: &Way,
     ) -> Round {
         let mut tried = Vec::new();
         let mut round = Round::Over(Err(WasiHttpError::DestinationNotFound));
@@ -155,7 +166,7 @@ impl Client {
             let Some(request) = repeat.request() else {
                 return Round::Over(round.into_answer());
             };
-            match self.try_once(&target, request, *use_kept, waits).await {
+            match self.try_once(&target, request, *use_kept, way).await {
                 Attempt::Done(answer) => return Round::Over(answer),
                 Attempt::Unseen { answer, why } => {
                     if answer.is_ok() && matches!(target, Target::Outside(_)) {
@@ -210,17 +221,22 @@ impl Client {
         target: &Target,
         request: http::Request<WasiBody>,
         use_kept: bool,
-        waits: &Waits,
+        way: &Way,
     ) -> Attempt {
         match target {
+            Target::Handler(..) if way.name.is_some() => {
+                let words = "https to a handler of the cluster, which speaks http";
+                Attempt::Done(Err(WasiHttpError::InternalError(Some(words.to_owned()))))
+            }
             Target::Handler(handler, _) => {
-                let called = tokio::time::timeout(waits.first_byte, self.call(handler, request));
+                let called =
+                    tokio::time::timeout(way.waits.first_byte, self.call(handler, request));
                 let late = Attempt::Done(Err(WasiHttpError::ConnectionReadTimeout));
                 called.await.unwrap_or(late)
             }
             Target::Gone(_) => Attempt::unconnected(WasiHttpError::ConnectionRefused, Unseen::Gone),
             Target::Pod(to) | Target::Outside(to) => {
-                self.send_to(*to, request, use_kept, waits).await
+                self.send_to(*to, request, use_kept, way).await
             }
         }
     }
@@ -245,8 +261,10 @@ impl Client {
         to: SocketAddr,
         mut request: http::Request<WasiBody>,
         use_kept: bool,
-        waits: &Waits,
+        way: &Way,
     ) -> Attempt {
+        let (waits, name) = (&way.waits, way.name.clone());
+        let to = &Destination { address: to, name };
         let kept = if use_kept { self.pool.take(to) } else { None };
         if let Some(connection) = kept {
             let answered = self.exchange(to, connection, request);
@@ -266,8 +284,13 @@ impl Client {
         }
     }
 
-    async fn addresses(&self, authority: &Authority) -> Result<Vec<SocketAddr>, WasiHttpError> {
-        let port = authority.port_u16().unwrap_or(80);
+    async fn addresses(
+        &self,
+        authority: &Authority,
+        is_secure: bool,
+    ) -> Result<Vec<SocketAddr>, WasiHttpError> {
+        let usual = if is_secure { 443 } else { 80 };
+        let port = authority.port_u16().unwrap_or(usual);
         let mut found: Vec<IpAddr> =
             self.net
                 .lookup(authority.host())
@@ -307,50 +330,12 @@ impl Client {
     fn is_own(&self, ip: IpAddr) -> bool {
         ip.is_loopback() || ip == self.net.ip()
     }
+}
 
-    async fn connect(&self, to: SocketAddr) -> Result<http1::SendRequest<WasiBody>, Unconnected> {
-        let conn = match self.net.connect(&self.owner, to).await {
-            // Whoever listens on the pod's loopback only is reached there.
-            Err(net::Error::ConnectionRefused) if to.ip() == self.net.ip() => {
-                let loopback = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), to.port());
-                self.net.connect(&self.owner, loopback).await
-            }
-            other => other,
-        }?;
-        let (sender, connection) = http1::handshake(TokioIo::new(conn)).await?;
-        self.tasks.spawn_contained("guest http client", async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection of a guest's request");
-            }
-        });
-        Ok(sender)
-    }
-
-    async fn exchange(
-        &self,
-        to: SocketAddr,
-        mut connection: http1::SendRequest<WasiBody>,
-        mut request: http::Request<WasiBody>,
-    ) -> Result<Response, Failure> {
-        // A server wants the path alone; the host is in its header.
-        let absolute = request.uri().clone();
-        let path = absolute.path_and_query().cloned();
-        *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
-        match connection.try_send_request(request).await {
-            Ok(response) => {
-                self.pool.put(to, connection);
-                Ok(response.map(|body| body.map_err(WasiHttpError::from).boxed_unsync()))
-            }
-            Err(mut error) => match error.take_message() {
-                Some(mut unsent) => {
-                    *unsent.uri_mut() = absolute;
-                    let error = error.into_error().into();
-                    Err(Failure::Unsent(Box::new(unsent), error))
-                }
-                None => Err(Failure::Broken(error.into_error().into())),
-            },
-        }
-    }
+fn server_name(authority: &Authority) -> Result<ServerName<'static>, WasiHttpError> {
+    let host = authority.host().trim_matches(['[', ']']);
+    let name = ServerName::try_from(host.to_owned());
+    name.map_err(|_| WasiHttpError::HttpRequestUriInvalid)
 }
 
 /// The host's side of `wasi:http` in one store.

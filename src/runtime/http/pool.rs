@@ -6,12 +6,13 @@
 //! side closed meanwhile is noticed when it is taken, or by the caller's one retry.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
 use wasmtime_wasi_http::WasiBody;
+
+use super::outgoing::Destination;
 
 const MAX_PER_ENDPOINT: usize = 8;
 const MAX_ENDPOINTS: usize = 64;
@@ -21,13 +22,13 @@ type Connection = SendRequest<WasiBody>;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<HashMap<SocketAddr, Vec<(Connection, Instant)>>>);
+pub(super) struct Pool(Mutex<HashMap<Destination, Vec<(Connection, Instant)>>>);
 
 impl Pool {
     /// A connection to `to` that can take a request now.
-    pub(super) fn take(&self, to: SocketAddr) -> Option<Connection> {
+    pub(super) fn take(&self, to: &Destination) -> Option<Connection> {
         let mut endpoints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let connections = endpoints.get_mut(&to)?;
+        let connections = endpoints.get_mut(to)?;
         connections.retain(|(connection, since)| is_usable(connection, *since));
         let index = connections
             .iter()
@@ -36,9 +37,9 @@ impl Pool {
     }
 
     /// Keeps a connection for later.
-    pub(super) fn put(&self, to: SocketAddr, connection: Connection) {
+    pub(super) fn put(&self, to: &Destination, connection: Connection) {
         let mut endpoints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if endpoints.len() >= MAX_ENDPOINTS && !endpoints.contains_key(&to) {
+        if endpoints.len() >= MAX_ENDPOINTS && !endpoints.contains_key(to) {
             endpoints.retain(|_, connections| {
                 connections.retain(|(connection, since)| is_usable(connection, *since));
                 !connections.is_empty()
@@ -47,7 +48,7 @@ impl Pool {
                 return;
             }
         }
-        let connections = endpoints.entry(to).or_default();
+        let connections = endpoints.entry(to.clone()).or_default();
         if connections.len() < MAX_PER_ENDPOINT {
             connections.push((connection, Instant::now()));
         }

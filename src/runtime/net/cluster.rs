@@ -50,4 +50,14 @@ pub trait ClusterNetwork: Send + Sync + 'static {
         from: SocketAddr,
         to: SocketAddr,
     ) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>>;
+
+    /// Opens a stream for datagrams to a pod of another worker, where
+    /// [`PodNet::receive_far`](super::PodNet::receive_far) reads it.
+    fn dial_datagrams(
+        &self,
+        _from: IpAddr,
+        _to: IpAddr,
+    ) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
 }

@@ -43,8 +43,6 @@ pub enum Error {
     DatagramTooLarge,
     #[error("not supported")]
     NotSupported,
-    #[error("UDP to pods of other workers and to addresses outside the cluster is not supported")]
-    UdpLeavesWorker,
     #[error("no such name")]
     NameUnresolvable,
     #[error("the name could not be resolved now")]
@@ -68,7 +66,7 @@ impl From<Error> for io::Error {
             Error::AccessDenied => io::ErrorKind::PermissionDenied,
             Error::NewSocketLimit => io::ErrorKind::QuotaExceeded,
             Error::OutOfMemory => io::ErrorKind::OutOfMemory,
-            Error::NotSupported | Error::UdpLeavesWorker => io::ErrorKind::Unsupported,
+            Error::NotSupported => io::ErrorKind::Unsupported,
             Error::NameUnresolvable | Error::TemporaryResolverFailure => io::ErrorKind::NotFound,
         };
         Self::new(kind, error)

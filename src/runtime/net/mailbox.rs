@@ -134,6 +134,14 @@ impl Mailbox {
         wakers.wake();
     }
 
+    /// Leaves the error of a peer that does not receive, if the socket is connected to it.
+    pub(super) fn refused_by(&self, peer: SocketAddr) {
+        let is_connected = self.lock().peer == Some(peer);
+        if is_connected {
+            self.set_error(Error::ConnectionRefused);
+        }
+    }
+
     /// The error left by an earlier operation.
     pub(super) fn take_error(&self) -> Option<Error> {
         self.lock().error.take()

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::conn::{Conn, End};
 use super::error::Error;
 use super::fabric::Fabric;
+use super::far::Streams;
 use super::listen::{DEFAULT_BACKLOG, ListenQueue, TcpListener, clamp_backlog};
 use super::mailbox::Mailbox;
 use super::options::{Family, Options, is_unicast};
@@ -65,7 +66,8 @@ pub struct PodNet {
     udp: Mutex<PortTable<Arc<Mailbox>>>,
     sockets: Arc<Budget>,
     refuses_outside: AtomicBool,
-    myself: Weak<Self>,
+    pub(super) far: Streams,
+    pub(super) myself: Weak<Self>,
 }
 
 impl PodNet {
@@ -77,6 +79,7 @@ impl PodNet {
             tcp: Mutex::default(),
             udp: Mutex::default(),
             refuses_outside: AtomicBool::new(false),
+            far: Streams::default(),
             myself: Weak::clone(myself),
         })
     }
@@ -329,6 +332,27 @@ impl PodNet {
         let mailbox = self.udp().find(to).map(Arc::clone);
         mailbox.ok_or(Error::ConnectionRefused)?.deliver(from, data);
         Ok(())
+    }
+
+    /// The same for a datagram from another pod.
+    pub(super) fn post_from_outside(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        data: Vec<u8>,
+    ) -> Result<(), Error> {
+        if self.refuses_outside.load(Ordering::Relaxed) {
+            return Err(Error::ConnectionRefused);
+        }
+        self.post(from, to, data)
+    }
+
+    /// Nobody received at `to` what was sent from `from`: a socket connected there is told.
+    pub(super) fn refused_far(&self, from: SocketAddr, to: SocketAddr) {
+        let mailbox = self.udp().find(from).map(Arc::clone);
+        if let Some(mailbox) = mailbox {
+            mailbox.refused_by(to);
+        }
     }
 
     fn tcp(&self) -> MutexGuard<'_, PortTable<TcpHolder>> {

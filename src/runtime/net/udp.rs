@@ -13,19 +13,21 @@ use super::dialer::Plane;
 use super::error::Error;
 use super::mailbox::Mailbox;
 use super::options::{Family, Options, is_remote};
+use super::outside::Outside;
 use super::owner::Owner;
 use super::pod_net::{PodNet, SocketSlot};
 use super::ports::PortLease;
 use crate::runtime::spec::Protocol;
 
 /// The largest payload of a UDP datagram over IPv4.
-const MAX_DATAGRAM: usize = 65_507;
+pub(super) const MAX_DATAGRAM: usize = 65_507;
 /// Service addresses whose endpoint a socket remembers.
 const MAX_TRACKED: usize = 64;
 
 struct Bound {
     lease: PortLease,
     mailbox: Arc<Mailbox>,
+    outside: Option<Outside>,
 }
 
 /// A service address and the endpoint that answers for it.
@@ -74,7 +76,11 @@ impl UdpSocket {
         let budget = Arc::clone(&self.net.config.budget);
         let mailbox = Arc::new(Mailbox::new(self.options.receive_buffer(), budget));
         self.net.hold_udp(&lease, Arc::clone(&mailbox))?;
-        self.bound = Some(Bound { lease, mailbox });
+        self.bound = Some(Bound {
+            lease,
+            mailbox,
+            outside: None,
+        });
         Ok(())
     }
 
@@ -147,10 +153,25 @@ impl UdpSocket {
             }
             Plane::Mesh(pod, endpoint) => {
                 self.track(to, endpoint);
-                pod.post(from, endpoint, data)
+                pod.post_from_outside(from, endpoint, data)
             }
-            Plane::Wire(_) | Plane::Host(_) => Err(Error::UdpLeavesWorker),
+            Plane::Wire(endpoint) => {
+                self.track(to, endpoint);
+                self.net.post_far(from, endpoint, data)
+            }
+            Plane::Host(outside) => self.post_outside(outside, data),
         }
+    }
+
+    fn post_outside(&mut self, to: SocketAddr, data: Vec<u8>) -> Result<(), Error> {
+        let bound = self.bound.as_mut().ok_or(Error::InvalidState)?;
+        let outside = match bound.outside.take().filter(Outside::is_open) {
+            Some(outside) => outside,
+            None => Outside::open(&self.net, self.family, &bound.mailbox)?,
+        };
+        outside.send(to, data);
+        bound.outside = Some(outside);
+        Ok(())
     }
 
     fn track(&mut self, shown: SocketAddr, endpoint: SocketAddr) {
@@ -288,7 +309,6 @@ mod tests {
             (Some("0.0.0.0:53"), 1, Error::InvalidArgument),
             (Some("[::1]:53"), 1, Error::InvalidArgument),
             (Some("198.51.100.1:53"), 1, Error::AccessDenied),
-            (Some("10.64.9.9:53"), 1, Error::UdpLeavesWorker),
         ];
         for (to, length, expected) in cases {
             let sent = socket.send(vec![0; length], to.map(addr));

@@ -79,6 +79,7 @@ impl PodSandbox {
             stdin: command.stdin.clone(),
             is_terminal: spec.tty,
             client: self.client(&incarnation),
+            keyvalue: self.keyvalue.clone(),
             clock: self.shared.clock.clone(),
         });
         let held = Held {

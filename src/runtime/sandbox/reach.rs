@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-use super::PodSandbox;
+use super::{ContainerHandle, PodSandbox};
 use crate::runtime::http::Handler;
 use crate::runtime::net::{Conn, PodNet};
 use crate::runtime::spec::Protocol;
@@ -16,6 +16,13 @@ impl PodSandbox {
     /// From now on nobody outside the pod gets a new connection or a request answered.
     pub fn refuse_outside(&self) {
         self.net.refuse_outside(true);
+    }
+
+    /// Whether the pod is on its way out: what does not listen any more will not listen again soon.
+    pub fn is_leaving(&self) -> bool {
+        self.net.is_refusing()
+            || self.closed.is_cancelled()
+            || self.containers().values().any(ContainerHandle::is_stopped)
     }
 
     /// A byte stream for the worker's own questions, also while others are refused.

@@ -12,7 +12,7 @@ use wasmorch::runtime::net::Shutdown;
 
 use super::script::Op::{
     self, Accept, Bind, Close, Connect, Listen, Local, Peer, Read, ReadAll, Receive, Send, Tcp,
-    Udp, Write, WriteAll,
+    Tcp6, Udp, Udp6, Write, WriteAll,
 };
 use super::script::{Net, describe};
 
@@ -41,11 +41,19 @@ impl Kernel {
     }
 }
 
+fn only_v6(kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV6, kind, None)?;
+    socket.set_only_v6(true)?;
+    Ok(socket)
+}
+
 impl Net for Kernel {
     fn apply(&mut self, op: Op) -> io::Result<String> {
         match op {
             Tcp(at) => self.put(at, Socket::new(Domain::IPV4, Type::STREAM, None)?),
             Udp(at) => self.put(at, Socket::new(Domain::IPV4, Type::DGRAM, None)?),
+            Tcp6(at) => self.put(at, only_v6(Type::STREAM)?),
+            Udp6(at) => self.put(at, only_v6(Type::DGRAM)?),
             Bind(at, ip, port_of) => {
                 let addr = match port_of {
                     Some(other) => self.addr(ip, other),

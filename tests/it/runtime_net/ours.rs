@@ -14,7 +14,7 @@ use wasmorch::tasks::TaskGroup;
 
 use super::script::Op::{
     self, Accept, Bind, Close, Connect, Listen, Local, Peer, Read, ReadAll, Receive, Send, Tcp,
-    Udp, Write, WriteAll,
+    Tcp6, Udp, Udp6, Write, WriteAll,
 };
 use super::script::{Net, describe};
 use crate::no_cluster::NoCluster;
@@ -104,16 +104,22 @@ impl Ours {
     }
 }
 
+fn family(is_v6: bool) -> Family {
+    if is_v6 { Family::V6 } else { Family::V4 }
+}
+
 impl Net for Ours {
     fn apply(&mut self, op: Op) -> io::Result<String> {
         let owner = self.container.owner();
         match op {
-            Tcp(at) => {
-                let socket = TcpSocket::new(&self.net, owner, Family::V4)?;
+            Tcp(at) | Tcp6(at) => {
+                let family = family(matches!(op, Tcp6(_)));
+                let socket = TcpSocket::new(&self.net, owner, family)?;
                 self.put(at, Virtual::Tcp(socket, None));
             }
-            Udp(at) => {
-                let socket = UdpSocket::new(&self.net, owner, Family::V4)?;
+            Udp(at) | Udp6(at) => {
+                let family = family(matches!(op, Udp6(_)));
+                let socket = UdpSocket::new(&self.net, owner, family)?;
                 self.put(at, Virtual::Udp(socket));
             }
             Bind(at, ip, port_of) => {

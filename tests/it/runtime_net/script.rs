@@ -12,6 +12,9 @@ use Op::{Bind, Send};
 pub(super) enum Op {
     Tcp(usize),
     Udp(usize),
+    /// The same for IPv6 alone, as WASI has it.
+    Tcp6(usize),
+    Udp6(usize),
     /// Binds to an address, with the port of another socket or a free one.
     Bind(usize, &'static str, Option<usize>),
     Listen(usize, u64),

@@ -102,6 +102,8 @@ pub(super) fn pod_spec(ip: &str) -> PodSandboxSpec {
             sockets: 1000,
         },
         egress: false,
+        keyvalue_volume: None,
+        request_timeout: None,
     }
 }
 

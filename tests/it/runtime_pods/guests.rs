@@ -95,6 +95,7 @@ pub(super) const ECHO_SERVER: &str = r#"(module
 
 /// A `wasi:http` 0.2 handler; `code` may call `$begin`, `$write` and `$end`.
 pub(super) fn handler(code: &str) -> String {
+    let interfaces = interfaces();
     let signatures = r#"
     (import "http" "fields" (func $fields (result i32)))
     (import "http" "response" (func $response (param i32) (result i32)))
@@ -125,7 +126,7 @@ pub(super) fn handler(code: &str) -> String {
       (call $finish (global.get $the-body) (i32.const 0) (i32.const 0) (i32.const 200)))"#;
     format!(
         r#"(component
-  {INTERFACES}
+  {interfaces}
   (core module $memory
     (memory (export "memory") 1)
     (data (i32.const 100) "hello\n")
@@ -168,7 +169,9 @@ pub(super) const ANSWER: &str = "(call $begin (local.get $out)) (drop (call $wri
 pub(super) const ENDLESS: &str = "(call $begin (local.get $out))
   (loop $l (br_if $l (i32.eqz (call $write))))";
 
-const INTERFACES: &str = r#"
+fn interfaces() -> String {
+    format!(
+        r#"
   (import "wasi:io/error@0.2.0" (instance $io-error (export "error" (type (sub resource)))))
   (alias export $io-error "error" (type $error))
   (import "wasi:io/streams@0.2.0" (instance $streams
@@ -184,7 +187,30 @@ const INTERFACES: &str = r#"
   (import "wasi:http/types@0.2.0" (instance $http
     (alias outer 1 $output-stream (type $o))
     (export "output-stream" (type $output-stream (eq $o)))
-    (type $d (record (field "rcode" (option string)) (field "info-code" (option u16))))
+    {ERROR_CODE}
+    (export "fields" (type $fields (sub resource)))
+    (export "incoming-request" (type $incoming-request (sub resource)))
+    (export "response-outparam" (type $response-outparam (sub resource)))
+    (export "outgoing-response" (type $outgoing-response (sub resource)))
+    (export "outgoing-body" (type $outgoing-body (sub resource)))
+    (export "[constructor]fields" (func (result (own $fields))))
+    (export "[constructor]outgoing-response" (func
+      (param "headers" (own $fields)) (result (own $outgoing-response))))
+    (export "[method]outgoing-response.body" (func
+      (param "self" (borrow $outgoing-response)) (result (result (own $outgoing-body)))))
+    (export "[method]outgoing-body.write" (func
+      (param "self" (borrow $outgoing-body)) (result (result (own $output-stream)))))
+    (export "[static]outgoing-body.finish" (func
+      (param "this" (own $outgoing-body)) (param "trailers" (option (own $fields)))
+      (result (result (error $error-code)))))
+    (export "[static]response-outparam.set" (func
+      (param "param" (own $response-outparam))
+      (param "response" (result (own $outgoing-response) (error $error-code)))))))"#
+    )
+}
+
+/// The `error-code` of `wasi:http` 0.2, inside of its instance.
+pub(super) const ERROR_CODE: &str = r#"(type $d (record (field "rcode" (option string)) (field "info-code" (option u16))))
     (export "DNS-error-payload" (type $dns (eq $d)))
     (type $t (record (field "alert-id" (option u8)) (field "alert-message" (option string))))
     (export "TLS-alert-received-payload" (type $tls (eq $t)))
@@ -214,22 +240,4 @@ const INTERFACES: &str = r#"
       (case "HTTP-response-content-coding" (option string)) (case "HTTP-response-timeout")
       (case "HTTP-upgrade-failed") (case "HTTP-protocol-error") (case "loop-detected")
       (case "configuration-error") (case "internal-error" (option string))))
-    (export "error-code" (type $error-code (eq $c)))
-    (export "fields" (type $fields (sub resource)))
-    (export "incoming-request" (type $incoming-request (sub resource)))
-    (export "response-outparam" (type $response-outparam (sub resource)))
-    (export "outgoing-response" (type $outgoing-response (sub resource)))
-    (export "outgoing-body" (type $outgoing-body (sub resource)))
-    (export "[constructor]fields" (func (result (own $fields))))
-    (export "[constructor]outgoing-response" (func
-      (param "headers" (own $fields)) (result (own $outgoing-response))))
-    (export "[method]outgoing-response.body" (func
-      (param "self" (borrow $outgoing-response)) (result (result (own $outgoing-body)))))
-    (export "[method]outgoing-body.write" (func
-      (param "self" (borrow $outgoing-body)) (result (result (own $output-stream)))))
-    (export "[static]outgoing-body.finish" (func
-      (param "this" (own $outgoing-body)) (param "trailers" (option (own $fields)))
-      (result (result (error $error-code)))))
-    (export "[static]response-outparam.set" (func
-      (param "param" (own $response-outparam))
-      (param "response" (result (own $outgoing-response) (error $error-code)))))))"#;
+    (export "error-code" (type $error-code (eq $c)))"#;

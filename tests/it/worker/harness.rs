@@ -141,6 +141,7 @@ impl World {
             volume_refresh: Duration::from_millis(200),
             log_limits: logs::Limits::default(),
             allowed_host_paths: Vec::<PathBuf>::new(),
+            extra_authorities: Vec::new(),
         }
     }
 

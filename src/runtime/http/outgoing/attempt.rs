@@ -67,6 +67,8 @@ pub(super) enum Unconnected {
     Net(#[from] net::Error),
     #[error(transparent)]
     Handshake(#[from] hyper::Error),
+    #[error("speak TLS")]
+    Tls(#[source] std::io::Error),
     #[error("the connection was not there in time")]
     Late,
 }
@@ -76,11 +78,15 @@ impl From<Unconnected> for Attempt {
         // The routing table sent us to a pod that its worker does not know.
         let why = match &error {
             Unconnected::Net(net::Error::RemoteUnreachable) => Unseen::Gone,
-            Unconnected::Net(_) | Unconnected::Handshake(_) | Unconnected::Late => Unseen::Busy,
+            Unconnected::Net(_)
+            | Unconnected::Handshake(_)
+            | Unconnected::Tls(_)
+            | Unconnected::Late => Unseen::Busy,
         };
         let error = match error {
             Unconnected::Net(error) => connect_error(error),
             Unconnected::Handshake(error) => error.into(),
+            Unconnected::Tls(error) => super::tls::failure(error),
             Unconnected::Late => WasiHttpError::ConnectionTimeout,
         };
         Self::unconnected(error, why)

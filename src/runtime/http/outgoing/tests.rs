@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::Method;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio_rustls::rustls;
 
 use super::*;
 use crate::runtime::budget::Budget;
@@ -31,7 +33,14 @@ impl Cluster {
 
 impl ClusterNetwork for Cluster {
     fn resolve(&self, _namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
-        let services = [("shop", 1), ("flaky", 2), ("gone", 3), ("behind", 4)];
+        let services = [
+            ("shop", 1),
+            ("flaky", 2),
+            ("gone", 3),
+            ("behind", 4),
+            ("secure", 5),
+            ("impostor", 5),
+        ];
         let (_, last) = services.into_iter().find(|(known, _)| *known == name)?;
         Some(vec![IpAddr::from([10, 43, 0, last])])
     }
@@ -41,7 +50,10 @@ impl ClusterNetwork for Cluster {
             "10.43.0.4:80" if self.0.fetch_add(1, Ordering::Relaxed) < 20 => {
                 Route::Pod("10.64.7.3:8080".parse().unwrap())
             }
-            "10.43.0.1:80" | "10.43.0.4:80" => Route::Pod("10.64.0.2:8080".parse().unwrap()),
+            "10.43.0.1:80" | "10.43.0.4:80" | "10.43.0.5:80" => {
+                Route::Pod("10.64.0.2:8080".parse().unwrap())
+            }
+            "10.43.0.5:443" => Route::Pod("10.64.0.2:8443".parse().unwrap()),
             "10.43.0.2:80" => self.in_turn("10.64.7.1:8080"),
             "10.43.0.3:80" => self.in_turn("10.64.7.2:8080"),
             "10.64.7.1:8080" | "10.64.7.2:8080" | "10.64.7.3:8080" => Route::Pod(to),
@@ -81,10 +93,10 @@ struct Server {
 
 struct Accept(Arc<Server>);
 
-impl ConnService for Accept {
-    fn accept(&self, conn: Conn) {
-        self.0.connections.fetch_add(1, Ordering::Relaxed);
-        let heads = Arc::clone(&self.0.heads);
+impl Server {
+    async fn serve(&self, stream: impl Duplex + 'static) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        let heads = Arc::clone(&self.heads);
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let hops = request.headers().get(HOPS).cloned();
             heads
@@ -94,10 +106,17 @@ impl ConnService for Accept {
             async { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from("sold")))) }
         });
         let serving = hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(conn), service);
-        self.0.tasks.spawn_contained("server", async {
-            let _ = serving.await;
-        });
+            .serve_connection(TokioIo::new(stream), service);
+        let _ = serving.await;
+    }
+}
+
+impl ConnService for Accept {
+    fn accept(&self, conn: Conn) {
+        let server = Arc::clone(&self.0);
+        self.0
+            .tasks
+            .spawn_contained("server", async move { server.serve(conn).await });
     }
 }
 
@@ -105,8 +124,40 @@ struct Bench {
     client: Arc<Client>,
     server: Arc<Server>,
     _incarnations: [Incarnation; 2],
-    _binding: ServiceBinding,
+    _bindings: [ServiceBinding; 2],
     _shop: Arc<PodNet>,
+}
+
+/// Signs the server's certificate.
+fn authority() -> rcgen::CertifiedKey<rcgen::KeyPair> {
+    rcgen::generate_simple_self_signed(["secure".to_owned(), "10.64.0.2".to_owned()]).unwrap()
+}
+
+/// The same server behind TLS.
+struct AcceptTls(Accept, tokio_rustls::TlsAcceptor);
+
+impl AcceptTls {
+    fn new(server: &Arc<Server>, authority: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Self {
+        let key = rustls_pki_types::PrivateKeyDer::try_from(authority.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![authority.cert.der().clone()], key.unwrap());
+        Self(Accept(Arc::clone(server)), Arc::new(config.unwrap()).into())
+    }
+}
+
+impl ConnService for AcceptTls {
+    fn accept(&self, conn: Conn) {
+        let (acceptor, server) = (self.1.clone(), Arc::clone(&self.0.0));
+        self.0.0.tasks.spawn_contained("tls server", async move {
+            if let Ok(stream) = acceptor.accept(conn).await {
+                server.serve(stream).await;
+            }
+        });
+    }
 }
 
 fn bench() -> Bench {
@@ -134,12 +185,21 @@ fn bench() -> Bench {
             Arc::new(Accept(Arc::clone(&server))),
         )
         .unwrap();
+    let authority = authority();
+    let secure = shop
+        .bind_service(
+            "0.0.0.0:8443".parse().unwrap(),
+            incarnations[0].owner(),
+            Arc::new(AcceptTls::new(&server, &authority)),
+        )
+        .unwrap();
     let owner = incarnations[1].owner().clone();
+    let tls = Arc::new(Tls::new(vec![authority.cert.der().clone()]));
     Bench {
-        client: Client::new(mine, owner, cluster, Arc::default(), tasks),
+        client: Client::new(mine, owner, cluster, Arc::default(), tasks, tls),
         server,
         _incarnations: incarnations,
-        _binding: binding,
+        _bindings: [binding, secure],
         _shop: shop,
     }
 }
@@ -247,7 +307,8 @@ async fn what_cannot_be_reached_has_its_error() {
         ("http://10.64.0.1:8080/", "connection refused"),
         ("http://localhost:1/", "connection refused"),
         ("http://198.51.100.1/", "HTTP request denied"),
-        ("https://shop/", "https is not supported"),
+        ("https://shop/", "connection refused"),
+        ("https://198.51.100.1:80/", "HTTP request denied"),
     ];
     for (uri, words) in cases {
         let error = error(uri).await.to_string();
@@ -257,4 +318,27 @@ async fn what_cannot_be_reached_has_its_error() {
         error("http://nowhere/").await,
         WasiHttpError::DnsError { .. }
     ));
+}
+
+#[tokio::test]
+async fn https_is_spoken_by_the_host_and_certificates_are_checked() {
+    let bench = bench();
+    for path in ["/a", "/b"] {
+        let answer = get(&bench.client, &format!("https://secure{path}")).await;
+        assert_eq!(answer.unwrap(), "sold");
+    }
+    assert_eq!(bench.server.connections.load(Ordering::Relaxed), 1);
+    // A kept connection is good for its own name and scheme only.
+    get(&bench.client, "http://secure/").await.unwrap();
+    assert_eq!(bench.server.connections.load(Ordering::Relaxed), 2);
+    let error = get(&bench.client, "https://impostor/").await.unwrap_err();
+    assert!(
+        matches!(error, WasiHttpError::TlsCertificateError),
+        "{error}"
+    );
+    let error = get(&bench.client, "https://secure:80/").await.unwrap_err();
+    assert!(
+        !matches!(error, WasiHttpError::TlsCertificateError),
+        "{error}"
+    );
 }

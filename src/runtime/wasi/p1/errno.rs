@@ -94,7 +94,7 @@ impl From<net::Error> for Code {
             net::Error::NewSocketLimit => Self::MFILE,
             net::Error::OutOfMemory => Self::NOMEM,
             net::Error::DatagramTooLarge => Self::MSGSIZE,
-            net::Error::NotSupported | net::Error::UdpLeavesWorker => Self::NOTSUP,
+            net::Error::NotSupported => Self::NOTSUP,
             // 0.1 can neither bind nor resolve.
             net::Error::AddressInUse
             | net::Error::AddressNotBindable

@@ -23,7 +23,7 @@ pub(super) fn code(error: Error) -> ErrorCode {
         Error::NewSocketLimit => ErrorCode::NewSocketLimit,
         Error::OutOfMemory => ErrorCode::OutOfMemory,
         Error::DatagramTooLarge => ErrorCode::DatagramTooLarge,
-        Error::NotSupported | Error::UdpLeavesWorker => ErrorCode::NotSupported,
+        Error::NotSupported => ErrorCode::NotSupported,
         Error::NameUnresolvable => ErrorCode::NameUnresolvable,
         Error::TemporaryResolverFailure => ErrorCode::TemporaryResolverFailure,
     }

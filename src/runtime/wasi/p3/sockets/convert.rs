@@ -27,7 +27,6 @@ pub(super) fn code(error: Error) -> ErrorCode {
         Error::NotSupported => ErrorCode::NotSupported,
         // 0.3 has no words for these, but room for some.
         Error::NewSocketLimit
-        | Error::UdpLeavesWorker
         | Error::WouldBlock
         | Error::NameUnresolvable
         | Error::TemporaryResolverFailure => ErrorCode::Other(Some(error.to_string())),
