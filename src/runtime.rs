@@ -42,7 +42,7 @@ use std::time::Duration;
 pub use self::artifact::{Artifact, Role};
 pub use self::compile::{CompileLimits, Compiler};
 pub use self::container::{ContainerHandle, ContainerStats};
-pub use self::sandbox::{PodSandbox, SandboxStats};
+pub use self::sandbox::{PodSandbox, SandboxStats, term_file_variable};
 
 use self::engine::Engines;
 use self::guests::Guests;

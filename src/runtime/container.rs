@@ -34,9 +34,6 @@ use super::net::Incarnation;
 use super::spec::Exit;
 use super::ticker::Presence;
 
-/// The environment variable that names the stop file.
-pub(super) const TERM_FILE_VARIABLE: &str = "WASMORCH_TERM_FILE";
-
 /// How long a killed handler's exit waits for requests that are being dropped.
 const AFTER_KILL: Duration = Duration::from_millis(500);
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::artifact::{Artifact, Role};
 use super::budget::Budget;
 use super::container::{
-    Container, ContainerHandle, ContainerStats, Held, TERM_FILE_VARIABLE, run_command, run_handler,
+    Container, ContainerHandle, ContainerStats, Held, run_command, run_handler,
 };
 use super::cpu::Cpu;
 use super::fs::{PodFs, Root, RootSpec};
@@ -27,6 +27,9 @@ use super::limits::Memory;
 use super::net::{Conn, Incarnation, PodNet, PodNetConfig};
 use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
 use super::{Error, Shared};
+
+/// The environment variable that names the stop file.
+const TERM_FILE_VARIABLE: &str = "WASMORCH_TERM_FILE";
 
 /// The port of a handler that declares none.
 const DEFAULT_HANDLER_PORT: u16 = 8080;
@@ -136,12 +139,10 @@ impl PodSandbox {
         } else {
             Vec::new()
         };
-        let mut env = spec.env;
-        env.push((TERM_FILE_VARIABLE.to_owned(), term_file(&spec.name)));
         let launch = Arc::new(Launch {
             environment: Environment {
                 args: spec.args,
-                env,
+                env: spec.env,
                 working_dir: spec.working_dir,
             },
             root,
@@ -347,6 +348,12 @@ fn handler_port(ports: &[super::spec::PortSpec]) -> u16 {
         .iter()
         .find(|port| port.protocol == Protocol::Tcp)
         .map_or(DEFAULT_HANDLER_PORT, |port| port.port)
+}
+
+/// The environment variable that names a container's stop file to it. Whoever starts the container
+/// adds it, so that a program's environment is exactly what its spec says.
+pub fn term_file_variable(container: &str) -> (String, String) {
+    (TERM_FILE_VARIABLE.to_owned(), term_file(container))
 }
 
 fn term_file(container: &str) -> String {
