@@ -73,7 +73,17 @@ async fn run_all(machine: &Arc<Machine>, directory: &Path) -> Report {
     report
 }
 
+/// Tests that ask for what a pod is not, where their own `.json` is not ours to write.
+const NOT_APPLICABLE: [(&str, &str); 1] = [(
+    "sock_shutdown-invalid_fd",
+    "takes descriptor 3 for closed; in a pod it is `/`",
+)];
+
 async fn judge(machine: &Arc<Machine>, program: &Path) -> Verdict {
+    let name = program.file_stem().unwrap();
+    if let Some((_, reason)) = NOT_APPLICABLE.iter().find(|(test, _)| *test == name) {
+        return Verdict::NotApplicable((*reason).to_owned());
+    }
     let manifest = match Manifest::of(program) {
         Ok(manifest) => manifest,
         Err(error) => return Verdict::NotApplicable(error),

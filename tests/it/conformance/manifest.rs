@@ -145,6 +145,8 @@ pub(super) enum ServerKind {
     #[default]
     Listening,
     Closed,
+    /// Speaks HTTP/2 and nothing else.
+    Http2,
 }
 
 #[derive(Clone, Deserialize)]

@@ -108,6 +108,7 @@ impl<'a> Run<'a> {
         let manifest = self.manifest;
         let mut files = Files::default();
         if let Some(root) = root {
+            files.remove_directory("tmp");
             files.tree(&manifest.home.join(root), "");
         }
         for name in &manifest.dirs {
@@ -256,10 +257,12 @@ impl<'a> Run<'a> {
         self.machine.tasks.spawn_contained("client", serving);
         let mut sent = http::Request::builder()
             .method(&*request.method)
-            .uri(&request.path)
-            .header("host", "localhost:8080");
+            .uri(&request.path);
+        if !request.headers.contains_key("host") {
+            sent = sent.header("host", "localhost:8080");
+        }
         for (name, value) in &request.headers {
-            sent = sent.header(name, value);
+            sent = sent.header(name, self.expand(value));
         }
         let sent = sent.body(Full::from(request.body.clone())).unwrap();
         let response = sender
@@ -288,6 +291,15 @@ impl<'a> Run<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// `$(VARIABLE)` is the address of a server.
+    fn expand(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, value) in self.servers.iter().flat_map(Servers::variables) {
+            text = text.replace(&format!("$({name})"), &value);
+        }
+        text
     }
 
     /// What the program said, for the report of a failure.

@@ -40,8 +40,9 @@ impl Servers {
             let address = SocketAddr::new(pod.net().ip(), port);
             this.variables
                 .push((server.variable(), address.to_string()));
-            if server.kind == ServerKind::Listening {
+            if server.kind != ServerKind::Closed {
                 let service = Service {
+                    kind: server.kind,
                     endpoints: Arc::new(server.endpoints.clone()),
                     tasks: machine.tasks.clone(),
                 };
@@ -67,18 +68,28 @@ impl Servers {
 }
 
 struct Service {
+    kind: ServerKind,
     endpoints: Arc<Vec<Endpoint>>,
     tasks: TaskGroup,
 }
 
 impl ConnService for Service {
     fn accept(&self, conn: Conn) {
-        let endpoints = Arc::clone(&self.endpoints);
+        let (kind, endpoints) = (self.kind, Arc::clone(&self.endpoints));
         self.tasks.spawn_contained("server", async move {
             // A client that goes away is part of some tests.
-            let _ = answer(conn, &endpoints).await;
+            let _ = match kind {
+                ServerKind::Http2 => greet(conn).await,
+                ServerKind::Listening | ServerKind::Closed => answer(conn, &endpoints).await,
+            };
         });
     }
+}
+
+/// The first frame of HTTP/2, empty settings, at which a client of HTTP/1 gives up.
+async fn greet(mut conn: Conn) -> std::io::Result<()> {
+    conn.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await?;
+    conn.read_u8().await.map(|_| ())
 }
 
 struct Asked {
