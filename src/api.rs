@@ -14,4 +14,5 @@ pub mod owner;
 pub mod pod;
 pub mod quantity;
 pub mod selector;
+pub mod storage;
 pub mod table;

@@ -22,6 +22,7 @@ mod garbage_collector;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+mod persistent_volume;
 mod pod_control;
 mod pod_gc;
 mod replica_set;
@@ -218,6 +219,7 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         node_lifecycle::start(&ctx, &mut sources),
         node_ipam::start(&ctx, &mut sources)?,
         pod_gc::start(&ctx, &mut sources),
+        persistent_volume::start(&ctx, &mut sources),
         event_ttl::start(&ctx),
         garbage_collector::start(&ctx),
     ];

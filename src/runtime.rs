@@ -45,11 +45,13 @@ pub use self::container::{ContainerHandle, ContainerStats};
 pub use self::sandbox::{PodSandbox, SandboxStats, term_file_variable};
 
 use self::engine::Engines;
+use self::fs::HostVolumes;
+use self::fs::errno::Errno;
 use self::guests::Guests;
 use self::load::Loader;
 use self::net::{ClusterNetwork, Fabric, FabricConfig};
 use self::pods::Pods;
-use self::spec::PodSandboxSpec;
+use self::spec::{HostDirectory, PodSandboxSpec};
 use crate::api::image::Digest;
 use crate::clock::Clock;
 use crate::tasks::TaskGroup;
@@ -136,6 +138,12 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Runtime(Arc<Shared>);
 
+/// A directory of the host that is in use.
+#[derive(Clone, Debug)]
+pub struct OpenDirectory(
+    #[expect(dead_code, reason = "holding it is what it is for")] Arc<fs::inode::Inode>,
+);
+
 /// What all pods of a worker share.
 struct Shared {
     tuning: Tuning,
@@ -147,6 +155,7 @@ struct Shared {
     fabric: Arc<Fabric>,
     network: Arc<dyn ClusterNetwork>,
     pods: Arc<Pods>,
+    host_volumes: HostVolumes,
     clock: Clock,
 }
 
@@ -187,6 +196,7 @@ impl Runtime {
             fabric,
             network,
             pods: Arc::default(),
+            host_volumes: HostVolumes::default(),
             clock: Clock::system(),
         })))
     }
@@ -206,6 +216,13 @@ impl Runtime {
     /// Makes a pod's sandbox; its address must be free.
     pub fn create_sandbox(&self, spec: PodSandboxSpec) -> Result<Arc<PodSandbox>, Error> {
         PodSandbox::new(&self.0, spec)
+    }
+
+    /// Opens a directory of the host and keeps what that found out (what counts against its capacity)
+    /// as long as the answer lives. It reads the disk: not for a thread that others wait for.
+    pub fn open_directory(&self, directory: &HostDirectory) -> Result<OpenDirectory, Errno> {
+        let opened = self.0.host_volumes.open(directory, &self.0.clock)?;
+        Ok(OpenDirectory(opened))
     }
 
     /// The pod with that address, if it runs here.

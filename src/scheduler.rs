@@ -17,6 +17,7 @@
 //! require one of the latter two are refused in words.
 
 mod cache;
+mod claims;
 mod classes;
 mod decide;
 mod feed;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use tokio::sync::mpsc;
 
 use crate::api::condition::{self, Status};
@@ -42,6 +43,7 @@ use crate::registry;
 use crate::registry::{Api, Caller, Registry};
 use crate::tasks::TaskGroup;
 
+use claims::{Claims, Reach, has_claims};
 use decide::{Decider, Decision};
 use feed::Change;
 use pod_info::PodInfo;
@@ -74,6 +76,7 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) {
         clock: registry.clock().clone(),
         pods: registry.api(Caller::system(COMPONENT)),
         recorder: Recorder::start(&registry, COMPONENT, tasks),
+        claims: Claims::new(&registry),
         registry,
         config,
         decider: Decider::default(),
@@ -95,7 +98,15 @@ struct Scheduler {
     recorder: Recorder,
     config: Config,
     decider: Decider,
+    claims: Claims,
     queue: Queue,
+}
+
+/// A pod that goes to `node` as soon as its claims have volumes there.
+struct Selected {
+    waiting: Waiting,
+    node: String,
+    unbound: Vec<PersistentVolumeClaim>,
 }
 
 /// A pod for which no node was found.
@@ -143,6 +154,7 @@ impl Scheduler {
                 helps
             }
             Change::Pod(pod) => self.take_pod(pod),
+            Change::Storage => true,
             Change::PodGone(uid) => {
                 self.queue.remove(&uid);
                 self.decider.cache.remove_pod(&uid)
@@ -191,10 +203,19 @@ impl Scheduler {
         if batch.is_empty() {
             return false;
         }
-        let (mut placed, mut refused) = (Vec::new(), Vec::new());
+        let (mut placed, mut selected, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for waiting in batch {
-            match self.decider.decide(&waiting.info) {
-                Decision::Bind(node) => placed.push((waiting, node)),
+            let (decision, unbound) = self.decide(&waiting.info);
+            match decision {
+                Decision::Bind(node) if unbound.is_empty() => placed.push((waiting, node)),
+                Decision::Bind(node) => {
+                    self.claims.choose(&unbound, &node);
+                    selected.push(Selected {
+                        waiting,
+                        node,
+                        unbound,
+                    });
+                }
                 Decision::Unschedulable(message) => {
                     refused.push(refusal(&waiting, "Unschedulable", message));
                     self.queue.unschedulable(waiting, self.clock.monotonic());
@@ -205,9 +226,51 @@ impl Scheduler {
                 }
             }
         }
+        self.select(selected).await;
         self.bind(placed).await;
         join_all(refused.into_iter().map(|refused| self.refuse(refused))).await;
         true
+    }
+
+    /// The decision, and the claims that have to follow it before the pod can.
+    fn decide(&mut self, info: &PodInfo) -> (Decision, Vec<PersistentVolumeClaim>) {
+        if !has_claims(&info.pod) {
+            return (self.decider.decide(info), Vec::new());
+        }
+        match self.claims.reach(info) {
+            Ok(Reach::Nodes { groups, unbound }) => {
+                let shape = info.within(groups);
+                (self.decider.decide_within(info, &shape), unbound)
+            }
+            Ok(Reach::Wait(message)) => (Decision::Unschedulable(message), Vec::new()),
+            Err(error) => {
+                tracing::warn!(pod = info.name, namespace = info.namespace, error = %errors::chain(&error), "read the pod's claims");
+                let message = "the pod's claims cannot be read".to_owned();
+                (Decision::Unschedulable(message), Vec::new())
+            }
+        }
+    }
+
+    /// Says on the claims where their pods will be. The pods wait in the queue until that has given
+    /// them volumes, and are then held to these nodes.
+    async fn select(&mut self, selected: Vec<Selected>) {
+        let writes = selected
+            .iter()
+            .map(|it| self.claims.select(&it.unbound, &it.node));
+        let written = join_all(writes).await;
+        for (Selected { waiting, .. }, result) in selected.into_iter().zip(written) {
+            let now = self.clock.monotonic();
+            self.decider.cache.remove_pod(&waiting.info.uid);
+            match result {
+                Ok(()) => self.queue.unschedulable(waiting, now),
+                Err(error) => {
+                    let info = &waiting.info;
+                    tracing::debug!(pod = info.name, namespace = info.namespace, error = %errors::chain(&error), "select a node for claims");
+                    self.queue.failed(waiting, now);
+                }
+            }
+        }
+        self.claims.forget();
     }
 
     async fn bind(&mut self, placed: Vec<(Waiting, String)>) {

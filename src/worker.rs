@@ -17,6 +17,7 @@ pub mod address_pool;
 pub mod addresses;
 pub mod checkpoint;
 pub mod claim;
+pub mod claims;
 pub mod context;
 pub mod env;
 pub mod events;
@@ -42,6 +43,7 @@ pub mod specs;
 pub mod stats;
 pub mod status;
 pub mod status_sender;
+mod volume_ends;
 pub mod volumes;
 pub mod wire;
 
@@ -57,6 +59,7 @@ use kube::Client;
 use self::address_pool::AddressPool;
 use self::checkpoint::Checkpoint;
 use self::claim::Claim;
+use self::claims::Places;
 use self::context::{Context, Directory};
 use self::feeds::{either, follow_cidr, refresh_ticks, wire_secret};
 use self::fence::Fence;
@@ -261,6 +264,7 @@ impl Worker {
         self.network
             .start(self.client.clone(), secret, &self.organs);
         follow_cidr(&self.network, &context, &self.organs);
+        volume_ends::start(self.client.clone(), context.places.clone(), &self.organs);
         let running = {
             let (agent, cancelled) = (Arc::clone(&agent), self.organs.cancelled());
             async move { Box::pin(agent.run(cancelled)).await }
@@ -285,6 +289,14 @@ impl Worker {
             memory_bytes: self.config.memory_bytes,
             max_pods: self.config.max_pods,
             machine: Machine::read(),
+        }
+    }
+
+    fn places(&self) -> Places {
+        Places {
+            node: self.config.node.clone(),
+            volumes: self.config.data_dir.join("volumes"),
+            allowed: self.config.allowed_host_paths.clone(),
         }
     }
 
@@ -322,7 +334,7 @@ impl Worker {
             directory: Directory::default(),
             host_ip: config.address,
             allocatable: facts.capacity(),
-            allowed_host_paths: config.allowed_host_paths.clone(),
+            places: self.places(),
             timing: Timing {
                 drain_delay: config.drain_delay,
             },

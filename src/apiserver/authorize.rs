@@ -77,7 +77,17 @@ const RULES: &[Rule] = &[
             "configmaps",
             "secrets",
             "namespaces",
+            "persistentvolumeclaims",
+            "persistentvolumes",
         ],
+        Which::All,
+    ),
+    // Admission narrows it to the end of a volume whose directory is the node's.
+    rule(
+        NODES,
+        &["update", "patch"],
+        "",
+        &["persistentvolumes"],
         Which::All,
     ),
     rule(

@@ -8,6 +8,7 @@ pub(super) mod namespace_lifecycle;
 pub(super) mod node_restriction;
 mod pod_defaults;
 pub(super) mod service_addresses;
+mod storage_class;
 
 use super::Registry;
 use super::error::Error;
@@ -24,6 +25,7 @@ pub(super) fn mutate_create(
 ) -> Result<Reservation, Error> {
     pod_defaults::mutate(draft, registry.config().default_toleration_seconds);
     image_digest::mutate(registry.store(), draft, None)?;
+    storage_class::mutate(registry, draft)?;
     registry.shared.addresses.reserve(res, draft)
 }
 

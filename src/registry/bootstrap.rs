@@ -8,12 +8,13 @@ use super::error::Error;
 use super::kinds::ResourceInfo;
 use super::options::{Caller, WriteOptions};
 use super::{Registry, admission};
+use crate::api::storage;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 impl Registry {
     /// Creates what every cluster has: namespaces default, kube-system, kube-public, kube-node-lease;
-    /// service kubernetes; default service accounts.
+    /// service kubernetes; default service accounts; storage class local.
     pub async fn bootstrap(&self) -> Result<(), Error> {
         for name in NAMESPACES {
             self.ensure("", "namespaces", None, json!({"metadata": {"name": name}}))
@@ -30,7 +31,15 @@ impl Registry {
             "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
             "spec": {"clusterIP": first.to_string(), "ports": [{"name": "https", "port": 443, "targetPort": 6443}]},
         });
-        self.ensure("", "services", Some("default"), service).await
+        self.ensure("", "services", Some("default"), service)
+            .await?;
+        let class = json!({
+            "metadata": {"name": "local", "annotations": {storage::DEFAULT_CLASS: "true"}},
+            "provisioner": storage::PROVISIONER,
+            "volumeBindingMode": "WaitForFirstConsumer",
+        });
+        self.ensure("storage.k8s.io", "storageclasses", None, class)
+            .await
     }
 
     async fn ensure(

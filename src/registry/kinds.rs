@@ -7,10 +7,12 @@
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
+    ConfigMap, Endpoints, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
 
 use super::filter::Selectable;
@@ -202,6 +204,25 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         namespaced: false,
         columns: resources::ingress_class::COLUMNS,
         ..row::<IngressClass>("ingressclasses.networking.k8s.io", "ingressclass")
+    },
+    ResourceInfo {
+        short_names: &["pv"],
+        namespaced: false,
+        subresources: &[status::<PersistentVolume>()],
+        columns: resources::persistent_volume::COLUMNS,
+        ..row::<PersistentVolume>("persistentvolumes", "persistentvolume")
+    },
+    ResourceInfo {
+        short_names: &["pvc"],
+        subresources: &[status::<PersistentVolumeClaim>()],
+        columns: resources::persistent_volume_claim::COLUMNS,
+        ..row::<PersistentVolumeClaim>("persistentvolumeclaims", "persistentvolumeclaim")
+    },
+    ResourceInfo {
+        short_names: &["sc"],
+        namespaced: false,
+        columns: resources::storage_class::COLUMNS,
+        ..row::<StorageClass>("storageclasses.storage.k8s.io", "storageclass")
     },
     ResourceInfo {
         short_names: &["mod"],

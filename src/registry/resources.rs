@@ -11,12 +11,16 @@ pub(crate) mod lease;
 pub(crate) mod module;
 pub(crate) mod namespace;
 pub(crate) mod node;
+pub(crate) mod persistent_volume;
+pub(crate) mod persistent_volume_claim;
 pub(crate) mod pod;
 pub(crate) mod replica_set;
 pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod service_account;
+pub(crate) mod storage_class;
 
+mod access_mode;
 mod cell;
 mod config_data;
 mod container;

@@ -73,6 +73,28 @@ impl Budget {
         }
     }
 
+    /// Counts `amount` that is there already, past the ceiling if need be.
+    pub fn overdraw(&self, amount: u64) {
+        let add = |used: u64| Some(used.saturating_add(amount));
+        let _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        if let Some(parent) = &self.parent {
+            parent.overdraw(amount);
+        }
+    }
+
+    /// Gives `amount` back as far as it was charged; for what others may change behind our back.
+    pub fn forgive(&self, amount: u64) {
+        let less = |used: u64| Some(used.saturating_sub(amount));
+        let _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if let Some(parent) = &self.parent {
+            parent.forgive(amount);
+        }
+    }
+
     /// What a charge could get now, here and in every budget around this one. Only a hint: others
     /// charge at the same time.
     pub fn available(&self) -> u64 {

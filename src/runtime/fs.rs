@@ -40,6 +40,7 @@ mod script;
 mod view_tests;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,6 +55,7 @@ use crate::runtime::budget::Budget;
 use crate::runtime::spec::{PodLimits, ProjectedFile, VolumeSource, VolumeSpec};
 
 pub use self::descriptor::{Access, Descriptor};
+pub use self::host_dir::HostVolumes;
 pub use self::layer::{Layer, LayerBuilder};
 pub use self::mount::Root;
 pub use self::view::{Preopen, RootSpec};
@@ -72,6 +74,17 @@ pub struct PodFs {
 enum Volume {
     Empty(Arc<Inode>),
     Projected(Arc<ArcSwap<Inode>>),
+    Host { root: Arc<Inode>, read_only: bool },
+}
+
+impl Volume {
+    fn is_read_only(&self) -> bool {
+        match self {
+            Self::Empty(_) => false,
+            Self::Projected(_) => true,
+            Self::Host { read_only, .. } => *read_only,
+        }
+    }
 }
 
 /// What the pod's files take.
@@ -92,8 +105,13 @@ pub enum Error {
         #[source]
         source: Errno,
     },
-    #[error("volume `{volume}` is a directory of the host, which this worker does not offer")]
-    HostDirectory { volume: String },
+    #[error("open {} for volume `{volume}`", path.display())]
+    HostDirectory {
+        volume: String,
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
     #[error("there is no volume `{0}`")]
     NoSuchVolume(String),
     #[error("volume `{0}` has no files that could be replaced")]
@@ -128,6 +146,7 @@ impl PodFs {
         limits: &PodLimits,
         memory: &Arc<Budget>,
         volumes: &[VolumeSpec],
+        hosts: &HostVolumes,
         clock: Clock,
     ) -> Result<Arc<Self>, Error> {
         let quota = Quota {
@@ -147,7 +166,7 @@ impl PodFs {
             next_device: AtomicU64::new(2),
         };
         for volume in volumes {
-            let made = pod.make_volume(volume)?;
+            let made = pod.make_volume(volume, hosts)?;
             pod.volumes.insert(volume.name.clone(), made);
         }
         Ok(Arc::new(pod))
@@ -160,7 +179,9 @@ impl PodFs {
                 current.store(self.project(name, files)?);
                 Ok(())
             }
-            Some(Volume::Empty(_)) => Err(Error::NotProjected(name.to_owned())),
+            Some(Volume::Empty(_) | Volume::Host { .. }) => {
+                Err(Error::NotProjected(name.to_owned()))
+            }
             None => Err(Error::NoSuchVolume(name.to_owned())),
         }
     }
@@ -172,7 +193,7 @@ impl PodFs {
         }
     }
 
-    fn make_volume(&self, volume: &VolumeSpec) -> Result<Volume, Error> {
+    fn make_volume(&self, volume: &VolumeSpec, hosts: &HostVolumes) -> Result<Volume, Error> {
         match &volume.source {
             VolumeSource::Empty { size_limit } => {
                 let quota = self.quota.limited(*size_limit);
@@ -187,9 +208,21 @@ impl PodFs {
                 let root = self.project(&volume.name, files)?;
                 Ok(Volume::Projected(Arc::new(ArcSwap::new(root))))
             }
-            VolumeSource::HostDir { .. } => Err(Error::HostDirectory {
-                volume: volume.name.clone(),
-            }),
+            VolumeSource::HostDir {
+                directory,
+                read_only,
+            } => {
+                let opened = hosts.open(directory, &self.clock);
+                let root = opened.map_err(|source| Error::HostDirectory {
+                    volume: volume.name.clone(),
+                    path: directory.root.join(&directory.path),
+                    source,
+                })?;
+                Ok(Volume::Host {
+                    root,
+                    read_only: *read_only,
+                })
+            }
         }
     }
 

@@ -66,7 +66,13 @@ pub struct SandboxStats {
 impl PodSandbox {
     pub(super) fn new(shared: &Arc<Shared>, spec: PodSandboxSpec) -> Result<Arc<Self>, Error> {
         let budget = Budget::new(spec.limits.memory_bytes);
-        let fs = PodFs::new(&spec.limits, &budget, &spec.volumes, shared.clock.clone())?;
+        let fs = PodFs::new(
+            &spec.limits,
+            &budget,
+            &spec.volumes,
+            &shared.host_volumes,
+            shared.clock.clone(),
+        )?;
         let root = fs.root(&RootSpec::default())?;
         let net = shared.fabric.create_pod(PodNetConfig {
             namespace: spec.namespace.clone(),

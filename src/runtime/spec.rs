@@ -44,8 +44,34 @@ pub enum VolumeSource {
     Empty { size_limit: Option<u64> },
     /// Read-only files (ConfigMap, Secret, downward API); replaced atomically by `PodSandbox::update_volume`.
     Files(Vec<ProjectedFile>),
-    /// A directory of the host that the operator allows.
-    HostDir { path: PathBuf, read_only: bool },
+    /// A directory or file of the host that the operator allows.
+    HostDir {
+        directory: HostDirectory,
+        read_only: bool,
+    },
+}
+
+/// Where on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostDirectory {
+    /// What the operator allows; links in it are the operator's and followed.
+    pub root: PathBuf,
+    /// Below it, relative; nothing in it may lead out of the root.
+    pub path: PathBuf,
+    pub expected: HostDirectoryType,
+    /// Bytes that may be stored in it; `None` is what the disk has.
+    pub capacity: Option<u64>,
+}
+
+/// What must be there, or is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostDirectoryType {
+    /// Anything; a directory is made where nothing is.
+    Any,
+    Directory,
+    DirectoryOrCreate,
+    File,
+    FileOrCreate,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

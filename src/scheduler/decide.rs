@@ -1,9 +1,11 @@
 //! The decision: a node for a pod, or the reasons against each. Pure and deterministic: the same
 //! changes in the same order lead to the same answers.
 
+use std::sync::Arc;
+
 use super::cache::Cache;
 use super::classes::Classes;
-use super::pod_info::PodInfo;
+use super::pod_info::{PodInfo, Shape};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
@@ -22,19 +24,25 @@ pub(super) struct Decider {
 
 impl Decider {
     pub(super) fn decide(&mut self, info: &PodInfo) -> Decision {
+        self.decide_within(info, &info.shape)
+    }
+
+    /// The same for a pod whose volumes allow less than it says itself. It counts with its own
+    /// shape, which is what the watch will confirm.
+    pub(super) fn decide_within(&mut self, info: &PodInfo, shape: &Arc<Shape>) -> Decision {
         if info.shape.fit.is_gated {
             return Decision::Gated;
         }
         if let Some(field) = info.shape.fit.unsupported {
             return Decision::Unschedulable(format!("wasmorch does not implement {field} yet"));
         }
-        match self.classes.best(&info.shape, &self.cache) {
+        match self.classes.best(shape, &self.cache) {
             Some(slot) => {
                 let node = self.cache.node(slot).name.clone();
                 self.cache.place(info, &node, true);
                 Decision::Bind(node)
             }
-            None => Decision::Unschedulable(self.classes.explain(&info.shape.fit, &self.cache)),
+            None => Decision::Unschedulable(self.classes.explain(&shape.fit, &self.cache)),
         }
     }
 }
@@ -49,7 +57,6 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     fn node(name: &str, cpu: u64, pods: u64) -> Node {
         serde_json::from_value(json!({"metadata": {"name": name}, "spec": {},

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use tokio::sync::mpsc;
 
 use crate::errors;
@@ -26,6 +27,8 @@ pub(super) enum Change {
     PodGone(String),
     /// All there are.
     Pods(Vec<Arc<Pod>>),
+    /// A claim or a volume changed, which pods may have waited for.
+    Storage,
 }
 
 /// How a kind's changes are told.
@@ -46,8 +49,30 @@ pub(super) fn start(registry: &Registry, changes: &mpsc::Sender<Change>, tasks: 
         is: Change::Pod,
         gone: |pod: Arc<Pod>| Change::PodGone(pod.metadata.uid.clone().unwrap_or_default()),
     };
+    spawn(
+        registry,
+        storage::<PersistentVolumeClaim>(),
+        changes.clone(),
+        tasks,
+    );
+    spawn(
+        registry,
+        storage::<PersistentVolume>(),
+        changes.clone(),
+        tasks,
+    );
+    spawn(registry, storage::<StorageClass>(), changes.clone(), tasks);
     spawn(registry, nodes, changes.clone(), tasks);
     spawn(registry, pods, changes.clone(), tasks);
+}
+
+/// They are read when a pod needs them; here they only wake who waits.
+fn storage<K>() -> Words<K> {
+    Words {
+        all: |_| Change::Storage,
+        is: |_| Change::Storage,
+        gone: |_| Change::Storage,
+    }
 }
 
 fn spawn<K: ApiKind>(

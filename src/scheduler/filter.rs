@@ -14,6 +14,8 @@ pub(super) enum Refusal {
     Taint(usize),
     NotReady,
     Selector,
+    /// A volume of the pod cannot be reached from there.
+    Volume,
     Resources(Lacking),
 }
 
@@ -45,6 +47,10 @@ pub(super) fn filter(fit: &Fit, node: &NodeInfo) -> Result<(), Refusal> {
     if !is_selected(fit, &node.name, offer) {
         return Err(Refusal::Selector);
     }
+    let reaches = |group: &Vec<Term>| group.iter().any(|term| term_holds(term, &node.name, offer));
+    if !fit.volumes.iter().all(reaches) {
+        return Err(Refusal::Volume);
+    }
     let lacking = lacking(fit.requests, node, offer);
     if lacking == Lacking::default() {
         Ok(())
@@ -65,6 +71,7 @@ impl Refusal {
             }
             Self::NotReady => vec!["node(s) were not ready".to_owned()],
             Self::Selector => vec!["node(s) didn't match Pod's node affinity/selector".to_owned()],
+            Self::Volume => vec!["node(s) had volume node affinity conflict".to_owned()],
             Self::Resources(lacking) => [
                 (lacking.pods, "Too many pods"),
                 (lacking.cpu, "Insufficient cpu"),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration,
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration,
 };
 
 use crate::api::annotations::POD_TEMPLATE_HASH;
@@ -55,6 +55,8 @@ pub(super) struct Fit {
     pub(super) selector: BTreeMap<String, String>,
     /// Alternatives; empty means any node.
     pub(super) affinity: Vec<Term>,
+    /// What the pod's volumes reach: one of the terms of each group; filled in at each decision.
+    pub(super) volumes: Vec<Vec<Term>>,
     pub(super) tolerations: Vec<Tolerated>,
     pub(super) unsupported: Option<&'static str>,
     pub(super) is_gated: bool,
@@ -112,6 +114,20 @@ pub(super) struct PodInfo {
 }
 
 impl PodInfo {
+    /// The same pod, held to the nodes that its volumes reach.
+    pub(super) fn within(&self, groups: Vec<Vec<Term>>) -> Arc<Shape> {
+        if groups.is_empty() {
+            return Arc::clone(&self.shape);
+        }
+        Arc::new(Shape {
+            fit: Arc::new(Fit {
+                volumes: groups,
+                ..self.shape.fit.as_ref().clone()
+            }),
+            ..self.shape.as_ref().clone()
+        })
+    }
+
     pub(super) fn new(pod: Arc<Pod>) -> Self {
         let meta = &pod.metadata;
         let spec = pod.spec.as_ref();
@@ -156,6 +172,7 @@ fn fit(pod: &Pod) -> Fit {
             .and_then(|spec| spec.node_selector.clone())
             .unwrap_or_default(),
         affinity: spec.map(affinity).unwrap_or_default(),
+        volumes: Vec::new(),
         tolerations: tolerations
             .unwrap_or_default()
             .iter()
@@ -213,8 +230,12 @@ fn affinity(spec: &PodSpec) -> Vec<Term> {
             .required_during_scheduling_ignored_during_execution
             .as_ref()
     });
-    let terms = required.map(|selector| selector.node_selector_terms.as_slice());
-    terms.unwrap_or_default().iter().map(term).collect()
+    required.map(terms).unwrap_or_default()
+}
+
+/// The alternatives of a selector.
+pub(super) fn terms(selector: &NodeSelector) -> Vec<Term> {
+    selector.node_selector_terms.iter().map(term).collect()
 }
 
 fn term(term: &NodeSelectorTerm) -> Term {

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -13,6 +12,7 @@ use tokio::sync::watch;
 
 use super::address_pool::AddressPool;
 use super::checkpoint;
+use super::claims::Places;
 use super::events::Recorder;
 use super::images::Images;
 use super::lifecycle::Timing;
@@ -39,7 +39,7 @@ pub struct Context {
     pub directory: Directory,
     pub host_ip: IpAddr,
     pub allocatable: BTreeMap<String, Quantity>,
-    pub allowed_host_paths: Vec<PathBuf>,
+    pub places: Places,
     pub timing: Timing,
     /// Ticks when volumes must be compared with their objects.
     pub refresh: watch::Receiver<u64>,

@@ -22,6 +22,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch;
 
 use super::checkpoint::Checkpoint;
+use super::claims::Claims;
 use super::context::{Context, PodView};
 use super::images::Image;
 use super::lifecycle::{Effect, Event, Lifecycle, Now, PodFailure, PullFailure, Saved, Stage};
@@ -49,7 +50,7 @@ pub struct Desired {
 /// A finished piece of work.
 enum Done {
     Event(Event),
-    Prepared(Result<Objects, objects::Error>),
+    Prepared(Result<(Objects, Claims), String>),
     Pulled {
         container: usize,
         result: Result<Image, PullFailure>,
@@ -241,7 +242,7 @@ impl PodWorker {
     fn finish(&mut self, done: Done) {
         match done {
             Done::Event(event) => self.queue.push_back(event),
-            Done::Prepared(objects) => self.create_sandbox(objects),
+            Done::Prepared(found) => self.create_sandbox(found),
             Done::Pulled { container, result } => self.pulled(container, result),
             Done::EnvReady {
                 container,

@@ -2,7 +2,8 @@
 //!
 //! Pure. `emptyDir` lives in the pod's memory; ConfigMap, Secret, downward API and projected
 //! volumes are read-only files that [`Volumes::files`] can build again when the objects change;
-//! `hostPath` only under directories that the operator allows. All else is refused in words.
+//! `hostPath` only under directories that the operator allows, and claims where `claims` found
+//! them. All else is refused in words.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -11,10 +12,13 @@ use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, Pod, ProjectedVolumeSource, Volume,
 };
 
+use super::claims::Claims;
 use super::fields::{self, Subject};
 use super::objects::{Data, Kind, Objects, References};
 use crate::api::quantity;
-use crate::runtime::spec::{ProjectedFile, VolumeSource, VolumeSpec};
+use crate::runtime::spec::{
+    HostDirectory, HostDirectoryType, ProjectedFile, VolumeSource, VolumeSpec,
+};
 
 /// Why a volume cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +38,8 @@ pub enum Error {
     },
     #[error("volume `{volume}`: `{path}` must be relative and must not contain `..`")]
     Path { volume: String, path: String },
+    #[error("volume `{volume}`: persistentvolumeclaim {claim:?} was not found out about")]
+    Claim { volume: String, claim: String },
     #[error("volume `{volume}`: {what} is not implemented by wasmorch workers")]
     Unsupported { volume: String, what: &'static str },
     #[error(
@@ -79,13 +85,14 @@ pub fn references(pod: &Pod) -> References {
 pub fn build(
     subject: &Subject<'_>,
     objects: &Objects,
+    claims: &Claims,
     allowed_host_paths: &[PathBuf],
 ) -> Result<Vec<VolumeSpec>, Error> {
     volumes(subject.pod)
         .map(|volume| {
             Ok(VolumeSpec {
                 name: volume.name.clone(),
-                source: source(volume, subject, objects, allowed_host_paths)?,
+                source: source(volume, subject, (objects, claims), allowed_host_paths)?,
             })
         })
         .collect()
@@ -113,7 +120,7 @@ fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
 fn source(
     volume: &Volume,
     subject: &Subject<'_>,
-    objects: &Objects,
+    (objects, claims): (&Objects, &Claims),
     allowed_host_paths: &[PathBuf],
 ) -> Result<VolumeSource, Error> {
     if let Some(files) = projected_files(volume, subject, objects)? {
@@ -128,9 +135,17 @@ fn source(
     if let Some(host_path) = &volume.host_path {
         return host_directory(volume, host_path, allowed_host_paths);
     }
-    let what = if volume.persistent_volume_claim.is_some() {
-        "persistentVolumeClaim"
-    } else if volume.csi.is_some() {
+    if let Some(source) = &volume.persistent_volume_claim {
+        let claimed = claims.get(&source.claim_name).ok_or_else(|| Error::Claim {
+            volume: volume.name.clone(),
+            claim: source.claim_name.clone(),
+        })?;
+        return Ok(VolumeSource::HostDir {
+            directory: claimed.directory.clone(),
+            read_only: claimed.read_only || source.read_only == Some(true),
+        });
+    }
+    let what = if volume.csi.is_some() {
         "csi"
     } else if volume.image.is_some() {
         "image"
@@ -151,17 +166,47 @@ fn host_directory(
     allowed: &[PathBuf],
 ) -> Result<VolumeSource, Error> {
     let path = Path::new(&host_path.path);
-    let is_plain = path.components().all(|part| part != Component::ParentDir);
-    if is_plain && allowed.iter().any(|root| path.starts_with(root)) {
-        Ok(VolumeSource::HostDir {
-            path: path.to_owned(),
-            read_only: false,
-        })
-    } else {
-        Err(Error::HostPath {
+    let Some((root, path)) = self::allowed(path, allowed) else {
+        return Err(Error::HostPath {
             volume: volume.name.clone(),
             path: host_path.path.clone(),
-        })
+        });
+    };
+    let expected = host_type(host_path.type_.as_deref()).ok_or_else(|| Error::Unsupported {
+        volume: volume.name.clone(),
+        what: "a hostPath of a type other than Directory, DirectoryOrCreate, File and FileOrCreate",
+    })?;
+    Ok(VolumeSource::HostDir {
+        directory: HostDirectory {
+            root,
+            path,
+            expected,
+            capacity: None,
+        },
+        read_only: false,
+    })
+}
+
+/// The part of the host that the operator allows, and the way to `path` from there.
+pub(super) fn allowed(path: &Path, allowed: &[PathBuf]) -> Option<(PathBuf, PathBuf)> {
+    if path.components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
+    allowed.iter().find_map(|root| {
+        let below = path.strip_prefix(root).ok()?;
+        Some((root.clone(), below.to_owned()))
+    })
+}
+
+/// What Kubernetes' word for it asks for; devices and sockets are nothing for a sandbox.
+pub(super) fn host_type(text: Option<&str>) -> Option<HostDirectoryType> {
+    match text {
+        None | Some("") => Some(HostDirectoryType::Any),
+        Some("Directory") => Some(HostDirectoryType::Directory),
+        Some("DirectoryOrCreate") => Some(HostDirectoryType::DirectoryOrCreate),
+        Some("File") => Some(HostDirectoryType::File),
+        Some("FileOrCreate") => Some(HostDirectoryType::FileOrCreate),
+        Some(_) => None,
     }
 }
 

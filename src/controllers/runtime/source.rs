@@ -14,8 +14,12 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
+    ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::Key;
 use crate::controllers::Context;
@@ -135,6 +139,9 @@ pub(crate) struct Sources {
     pub(crate) replica_sets: Source<ReplicaSet>,
     pub(crate) namespaces: Source<Namespace>,
     pub(crate) service_accounts: Source<ServiceAccount>,
+    pub(crate) persistent_volume_claims: Source<PersistentVolumeClaim>,
+    pub(crate) persistent_volumes: Source<PersistentVolume>,
+    pub(crate) storage_classes: Source<StorageClass>,
 }
 
 impl Sources {
@@ -150,5 +157,8 @@ impl Sources {
         self.replica_sets.start(ctx);
         self.namespaces.start(ctx);
         self.service_accounts.start(ctx);
+        self.persistent_volume_claims.start(ctx);
+        self.persistent_volumes.start(ctx);
+        self.storage_classes.start(ctx);
     }
 }

@@ -1,14 +1,14 @@
 //! A worker writes about itself only: its Node, its Lease, the status of the pods bound to it, the
-//! end of those pods, and events. A worker that is taken over cannot touch another's.
+//! end of those pods, the end of volumes on its disk, and events. A worker that is taken over cannot touch another's.
 
 use super::super::error::Error;
 use super::super::kinds::ResourceInfo;
 use super::super::options::Caller;
 use super::super::strategy::{self, Draft};
 use super::super::update::Part;
-use crate::api::pod;
+use crate::api::{pod, storage};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 
 const GROUP: &str = "system:nodes";
 const USER: &str = "system:node:";
@@ -48,6 +48,7 @@ pub(crate) fn admit_update(
         ("nodes" | "leases.coordination.k8s.io", _) => own(res, node, old),
         ("events", _) => Ok(()),
         ("pods", Part::Status) => bound(res, node, old),
+        ("persistentvolumes", Part::Main) => removed(res, node, old),
         _ => Err(refused(res, node, old, "update")),
     }
 }
@@ -80,6 +81,19 @@ fn own(res: &ResourceInfo, node: &str, draft: &dyn Draft) -> Result<(), Error> {
 fn bound(res: &ResourceInfo, node: &str, draft: &dyn Draft) -> Result<(), Error> {
     let there = strategy::get::<Pod>(draft).and_then(pod::node_name);
     if !node.is_empty() && there == Some(node) {
+        Ok(())
+    } else {
+        Err(refused(res, node, draft, "modify"))
+    }
+}
+
+/// A deleted volume whose directory is on the node: the node lets go of it.
+fn removed(res: &ResourceInfo, node: &str, draft: &dyn Draft) -> Result<(), Error> {
+    let volume = strategy::get::<PersistentVolume>(draft);
+    let is_ours = volume.is_some_and(|volume| {
+        volume.metadata.deletion_timestamp.is_some() && storage::is_on(volume, node)
+    });
+    if !node.is_empty() && is_ours {
         Ok(())
     } else {
         Err(refused(res, node, draft, "modify"))

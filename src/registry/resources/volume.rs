@@ -18,7 +18,11 @@ const HONOURED: &[&str] = &[
     "secret",
     "downwardAPI",
     "projected",
+    "hostPath",
+    "persistentVolumeClaim",
 ];
+/// What a `hostPath` may ask for; sockets and devices have no place in a sandbox.
+const HOST_PATH_TYPES: &[&str] = &["", "Directory", "DirectoryOrCreate", "File", "FileOrCreate"];
 const DEFAULT_MODE: i32 = 0o644;
 
 pub(super) fn set_defaults(volume: &mut Volume) {
@@ -58,6 +62,8 @@ fn has(volume: &Volume, source: &str) -> bool {
         "secret" => volume.secret.is_some(),
         "downwardAPI" => volume.downward_api.is_some(),
         "projected" => volume.projected.is_some(),
+        "hostPath" => volume.host_path.is_some(),
+        "persistentVolumeClaim" => volume.persistent_volume_claim.is_some(),
         _ => false,
     }
 }
@@ -94,7 +100,7 @@ fn validate_source(path: &Path<'_>, volume: &Volume, errors: &mut Errors) {
         errors.not_honoured(
             &path.field(&source),
             true,
-            "use emptyDir, configMap, secret, downwardAPI or projected",
+            "use emptyDir, configMap, secret, downwardAPI, projected, hostPath or persistentVolumeClaim",
         );
     }
     let honoured = HONOURED.iter().filter(|source| has(volume, source));
@@ -103,6 +109,27 @@ fn validate_source(path: &Path<'_>, volume: &Volume, errors: &mut Errors) {
             &path.field(source),
             "may not specify more than 1 volume type",
         );
+    }
+    if let Some(source) = &volume.host_path {
+        let at = path.field("hostPath");
+        validate_host_path(&at, &source.path, errors);
+        validate_host_path_type(&at, source.type_.as_deref(), errors);
+    }
+    if let Some(source) = &volume.persistent_volume_claim
+        && !names::is_dns_subdomain(&source.claim_name)
+    {
+        let at = path.field("persistentVolumeClaim");
+        let at = at.field("claimName");
+        if source.claim_name.is_empty() {
+            errors.required(&at, "");
+        } else {
+            errors.invalid(&at, &source.claim_name, names::DNS_SUBDOMAIN_RULE);
+        }
+    }
+    if let Some(source) = &volume.empty_dir {
+        let at = path.field("emptyDir");
+        let medium = source.medium.as_deref();
+        errors.one_of(&at.field("medium"), medium, &["", "Memory"]);
     }
     if let Some(limit) = volume
         .empty_dir
@@ -146,6 +173,22 @@ fn validate_source(path: &Path<'_>, volume: &Volume, errors: &mut Errors) {
             validate_projection(&sources.index(index), projection, errors);
         }
     }
+}
+
+/// An absolute path of the host that says where it leads.
+pub(super) fn validate_host_path(path: &Path<'_>, text: &str, errors: &mut Errors) {
+    let at = path.field("path");
+    if text.is_empty() {
+        errors.required(&at, "");
+    } else if !text.starts_with('/') {
+        errors.invalid(&at, text, "must be an absolute path");
+    } else if text.split('/').any(|part| part == "..") {
+        errors.invalid(&at, text, "must not contain '..'");
+    }
+}
+
+pub(super) fn validate_host_path_type(path: &Path<'_>, text: Option<&str>, errors: &mut Errors) {
+    errors.one_of(&path.field("type"), text, HOST_PATH_TYPES);
 }
 
 fn validate_projection(path: &Path<'_>, projection: &VolumeProjection, errors: &mut Errors) {
@@ -344,6 +387,34 @@ mod tests {
             &json!([{"name": "a", "downwardAPI": {"items": [{"path": "x"}]}}]),
             &[
                 "spec.volumes[0].downwardAPI.items[0]: Required value: one of fieldRef and resourceFieldRef is required",
+            ],
+        );
+    }
+
+    #[test]
+    fn directories_of_the_host_and_claims_are_checked() {
+        let check = check::<Pod>;
+        let at = "/spec/volumes";
+        check(
+            at,
+            &json!([{"name": "a", "hostPath": {"path": "/srv", "type": "Directory"}}, {"name": "b", "persistentVolumeClaim": {"claimName": "data"}}]),
+            &[],
+        );
+        check(
+            at,
+            &json!([{"name": "a", "hostPath": {"path": "/srv/../etc", "type": "Socket"}}, {"name": "b", "hostPath": {"path": "srv"}}]),
+            &[
+                "spec.volumes[0].hostPath.path: Invalid value: \"/srv/../etc\": must not contain '..'",
+                "spec.volumes[0].hostPath.type: Unsupported value: \"Socket\": supported values: \"\", \"Directory\", \"DirectoryOrCreate\", \"File\", \"FileOrCreate\"",
+                "spec.volumes[1].hostPath.path: Invalid value: \"srv\": must be an absolute path",
+            ],
+        );
+        check(
+            at,
+            &json!([{"name": "a", "persistentVolumeClaim": {"claimName": ""}}, {"name": "b", "emptyDir": {"medium": "HugePages"}}]),
+            &[
+                "spec.volumes[0].persistentVolumeClaim.claimName: Required value",
+                "spec.volumes[1].emptyDir.medium: Unsupported value: \"HugePages\": supported values: \"\", \"Memory\"",
             ],
         );
     }

@@ -10,7 +10,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Weak};
 
 use super::errno::Errno;
-use super::inode::Inode;
+use super::inode::{Inode, Kind};
 use super::layer::LayerDirectory;
 use super::quota::{Charge, ENTRY_BYTES};
 
@@ -38,7 +38,9 @@ struct Slot {
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub name: Arc<str>,
-    pub inode: Arc<Inode>,
+    pub kind: Kind,
+    /// The inode's.
+    pub number: u64,
     /// Where the listing goes on after this entry; at least 1.
     pub next: u64,
 }
@@ -109,7 +111,8 @@ impl Directory {
                 let slot = self.names.get(name)?;
                 Some(Entry {
                     name: Arc::clone(name),
-                    inode: Arc::clone(&slot.inode),
+                    kind: slot.inode.kind(),
+                    number: slot.inode.identity().1,
                     next: cookie + 1,
                 })
             })

@@ -124,7 +124,7 @@ impl Inode {
     /// Writes all buffers as one, as far as the quota goes: at least one byte, or it fails.
     pub fn write_at(&self, offset: u64, buffers: &[&[u8]]) -> Result<usize, Errno> {
         let count = match &self.body {
-            Body::Host(node) => return node.write_at(offset, buffers),
+            Body::Host(node) => return node.write_at(&self.filesystem, offset, buffers),
             Body::File(_) | Body::Directory(_) | Body::Symlink(_) => {
                 write_all(&mut *self.contents()?, offset, buffers)?
             }
@@ -136,7 +136,7 @@ impl Inode {
     /// Writes at the end, which nobody else moves meanwhile, and says where the end now is.
     pub fn append(&self, buffers: &[&[u8]]) -> Result<(usize, u64), Errno> {
         if let Body::Host(node) = &self.body {
-            return node.append(buffers);
+            return node.append(&self.filesystem, buffers);
         }
         let (count, end) = {
             let mut contents = self.contents()?;
@@ -150,7 +150,7 @@ impl Inode {
 
     pub fn set_len(&self, len: u64) -> Result<(), Errno> {
         match &self.body {
-            Body::Host(node) => return node.set_len(len),
+            Body::Host(node) => return node.set_len(&self.filesystem, len),
             Body::File(_) | Body::Directory(_) | Body::Symlink(_) => {
                 self.contents()?.set_len(len)?;
             }
@@ -237,8 +237,14 @@ impl Inode {
 impl Drop for Inode {
     /// Takes a tree down level by level: a guest may nest directories far deeper than a stack is.
     fn drop(&mut self) {
-        let Body::Directory(directory) = &mut self.body else {
-            return;
+        let directory = match &mut self.body {
+            Body::Directory(directory) => directory,
+            Body::Host(node) => {
+                node.give_back(&self.filesystem);
+                self.filesystem.forget(self.number);
+                return;
+            }
+            Body::File(_) | Body::Symlink(_) => return,
         };
         let directory = directory.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut orphans: Vec<Arc<Self>> = directory.drain().collect();

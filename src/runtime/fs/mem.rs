@@ -18,10 +18,12 @@ use bytes::Bytes;
 use super::contents::Contents;
 use super::directory::{Directory, Entry};
 use super::errno::Errno;
+use super::host_dir::{Host, HostNode};
 use super::inode::{Body, Inode, Kind, Times, read, write};
 use super::layer::{Layer, LayerDirectory, LayerNode};
 use super::quota::{Charge, INODE_BYTES, Quota};
 use crate::clock::Clock;
+use crate::runtime::budget::Budget;
 
 /// What all inodes of one filesystem share.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Filesystem {
     origin: SystemTime,
     next_inode: AtomicU64,
     tree: Mutex<()>,
+    /// Of a filesystem on a directory of the host.
+    host: Option<Host>,
 }
 
 /// What to make.
@@ -57,7 +61,48 @@ impl Filesystem {
             origin,
             next_inode: AtomicU64::new(1),
             tree: Mutex::default(),
+            host: None,
         })
+    }
+
+    /// A filesystem whose inodes are those of a directory of the host.
+    pub(super) fn on_host(device: u64, quota: Quota, clock: Clock, host: Host) -> Arc<Self> {
+        let origin = clock.now().into();
+        Arc::new(Self {
+            device,
+            quota,
+            clock,
+            origin,
+            next_inode: AtomicU64::new(1),
+            tree: Mutex::default(),
+            host: Some(host),
+        })
+    }
+
+    pub(super) fn host(&self) -> Result<&Host, Errno> {
+        self.host.as_ref().ok_or(Errno::Unsupported)
+    }
+
+    pub(super) fn is_limited_host(&self) -> bool {
+        self.host.as_ref().is_some_and(|host| host.is_limited)
+    }
+
+    pub(super) fn contents(&self) -> &Budget {
+        &self.quota.contents
+    }
+
+    pub(super) fn inodes(&self) -> &Budget {
+        &self.quota.inodes
+    }
+
+    pub(super) fn host_inode(self: &Arc<Self>, number: u64, node: HostNode) -> Arc<Inode> {
+        self.numbered(number, Body::Host(node), 1, Vec::new(), self.origin)
+    }
+
+    pub(super) fn forget(&self, number: u64) {
+        if let Some(host) = &self.host {
+            host.forget(number);
+        }
     }
 
     /// The root directory of an empty filesystem. To be called once.
@@ -94,8 +139,20 @@ impl Filesystem {
         charges: Vec<Charge>,
         time: SystemTime,
     ) -> Arc<Inode> {
+        let number = self.next_inode.fetch_add(1, Ordering::Relaxed);
+        self.numbered(number, body, links, charges, time)
+    }
+
+    fn numbered(
+        self: &Arc<Self>,
+        number: u64,
+        body: Body,
+        links: u64,
+        charges: Vec<Charge>,
+        time: SystemTime,
+    ) -> Arc<Inode> {
         Arc::new(Inode {
-            number: self.next_inode.fetch_add(1, Ordering::Relaxed),
+            number,
             filesystem: Arc::clone(self),
             body,
             links: AtomicU64::new(links),
@@ -173,7 +230,7 @@ impl Inode {
 
     pub fn list(self: &Arc<Self>, from: u64, limit: usize) -> Result<Vec<Entry>, Errno> {
         if let Body::Host(node) = &self.body {
-            return node.list(&self.filesystem, from, limit);
+            return node.list(from, limit);
         }
         Ok(self.entries()?.list(from, limit))
     }
@@ -205,6 +262,9 @@ impl Inode {
         if !Arc::ptr_eq(&self.filesystem, &inode.filesystem) {
             return Err(Errno::CrossDevice);
         }
+        if let Body::Host(node) = &self.body {
+            return node.link(&self.filesystem, name, inode);
+        }
         let mut entries = self.entries_mut()?;
         if entries.removed {
             return Err(Errno::NoEntry);
@@ -234,7 +294,7 @@ impl Inode {
     /// Removes the name of anything but a directory.
     pub fn unlink(self: &Arc<Self>, name: &str) -> Result<(), Errno> {
         if let Body::Host(node) = &self.body {
-            return node.unlink(name);
+            return node.unlink(&self.filesystem, name);
         }
         let mut entries = self.entries_mut()?;
         let inode = entries.get(name).ok_or(Errno::NoEntry)?;
@@ -258,7 +318,7 @@ impl Inode {
     /// Removes an empty directory.
     pub fn remove_directory(self: &Arc<Self>, name: &str) -> Result<(), Errno> {
         if let Body::Host(node) = &self.body {
-            return node.remove_directory(name);
+            return node.remove_directory(&self.filesystem, name);
         }
         let _tree = self.filesystem.tree();
         let mut entries = self.entries_mut()?;

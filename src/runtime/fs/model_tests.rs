@@ -263,11 +263,13 @@ fn tree(directory: &Descriptor, path: &str, found: &mut BTreeMap<String, Node>) 
         } else {
             format!("{path}/{}", entry.name)
         };
-        let node = match entry.inode.kind() {
+        let node = match entry.kind {
             Kind::Symlink => Node::Symlink,
             Kind::File => {
-                let mut contents = vec![0; entry.inode.stat().unwrap().size as usize];
-                entry.inode.read_at(0, &mut contents).unwrap();
+                let file = directory.open_at(&entry.name, OpenOptions::default());
+                let file = file.unwrap();
+                let mut contents = vec![0; file.stat().unwrap().size as usize];
+                file.read_at(0, &mut contents).unwrap();
                 Node::File(contents)
             }
             Kind::Directory => {
@@ -308,7 +310,7 @@ proptest! {
         let limits = PodLimits { memory_bytes: 0, storage_bytes: 1 << 20, inodes: 1000, sockets: 0 };
         let budget = Budget::new(1 << 20);
         let clock = Clock::manual(Timestamp::UNIX_EPOCH);
-        let pod = PodFs::new(&limits, &budget, &[], clock).unwrap();
+        let pod = PodFs::new(&limits, &budget, &[], &HostVolumes::default(), clock).unwrap();
         let root: Arc<Root> = pod.root(&RootSpec::default()).unwrap();
         let mut held = Vec::new();
         let mut model = Model::new();

@@ -5,8 +5,7 @@ use super::*;
 
 #[test]
 fn files_are_made_read_and_removed() {
-    check(
-        &mut plain(),
+    check_everywhere(
         "stat . => dir size=0 links=3
          ls . => tmp
          cat a => NoEntry
@@ -35,8 +34,7 @@ fn files_are_made_read_and_removed() {
 
 #[test]
 fn opening_follows_the_flags() {
-    check(
-        &mut plain(),
+    check_everywhere(
         "open f a r => NoEntry
          open f a cxw => ok
          open f a cxw => Exist
@@ -61,8 +59,7 @@ fn opening_follows_the_flags() {
 
 #[test]
 fn what_is_unlinked_lives_while_open() {
-    check(
-        &mut plain(),
+    check_everywhere(
         "open f a crw => ok
          pwrite f 0 hello => 5
          rm a => ok
@@ -85,8 +82,7 @@ fn what_is_unlinked_lives_while_open() {
 
 #[test]
 fn rename_replaces_what_may_be_replaced() {
-    check(
-        &mut plain(),
+    check_everywhere(
         "write a 1 => ok
          write b 2 => ok
          open old b r => ok
@@ -121,8 +117,7 @@ fn rename_replaces_what_may_be_replaced() {
 
 #[test]
 fn a_directory_cannot_be_moved_below_itself_through_a_descriptor() {
-    check(
-        &mut plain(),
+    check_everywhere(
         "mkdir a => ok
          mkdir a/b => ok
          open inner a/b d => ok
@@ -136,8 +131,7 @@ fn a_directory_cannot_be_moved_below_itself_through_a_descriptor() {
 
 #[test]
 fn hard_links_share_an_inode() {
-    check(
-        &mut plain(),
+    check_everywhere(
         "write a x => ok
          ln a b => ok
          stat a => file size=1 links=2
@@ -157,8 +151,7 @@ fn hard_links_share_an_inode() {
 
 #[test]
 fn symbolic_links_are_followed_and_bounded() {
-    check(
-        &mut plain(),
+    check_everywhere(
         "mkdir d => ok
          write d/f x => ok
          symlink d/f l => ok
@@ -326,7 +319,14 @@ fn listings_survive_changes() {
 #[test]
 fn times_follow_the_clock() {
     let clock = clock();
-    let pod = PodFs::new(&limits(), &Budget::new(MIB), &[], clock.clone()).unwrap();
+    let pod = PodFs::new(
+        &limits(),
+        &Budget::new(MIB),
+        &[],
+        &HostVolumes::default(),
+        clock.clone(),
+    )
+    .unwrap();
     let root = pod.root(&RootSpec::default()).unwrap();
     let seconds = |path: &str| {
         let times = root.open().stat_at(path, false).unwrap().times;

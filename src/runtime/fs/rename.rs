@@ -47,7 +47,7 @@ pub fn rename(
         return Err(Errno::CrossDevice);
     }
     if let (Body::Host(from), Body::Host(to)) = (&old.body, &new.body) {
-        return from.rename(old_name, to, new_name);
+        return from.rename(&old.filesystem, old_name, to, new_name);
     }
     let _tree = old.filesystem.tree();
     let source = old.entries()?.get(old_name).cloned();

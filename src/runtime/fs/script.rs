@@ -13,7 +13,7 @@ use super::descriptor::OpenOptions;
 use super::errno::Errno;
 use super::inode::Kind;
 use super::*;
-use crate::runtime::spec::MountSpec;
+use crate::runtime::spec::{HostDirectory, HostDirectoryType, MountSpec};
 
 pub(super) const MIB: u64 = 1 << 20;
 
@@ -21,6 +21,8 @@ pub(super) struct Container {
     pub(super) pod: Arc<PodFs>,
     pub(super) root: Arc<Root>,
     pub(super) open: HashMap<String, Descriptor>,
+    /// Whose usage is asked for, and the directory of the host that it is on.
+    pub(super) host: Option<(Arc<Inode>, tempfile::TempDir)>,
 }
 
 pub(super) fn clock() -> Clock {
@@ -61,7 +63,14 @@ pub(super) fn mount(volume: &str, path: &str) -> MountSpec {
 }
 
 pub(super) fn pod(volumes: &[VolumeSpec]) -> Arc<PodFs> {
-    PodFs::new(&limits(), &Budget::new(64 * MIB), volumes, clock()).unwrap()
+    PodFs::new(
+        &limits(),
+        &Budget::new(64 * MIB),
+        volumes,
+        &HostVolumes::default(),
+        clock(),
+    )
+    .unwrap()
 }
 
 pub(super) fn container(pod: &Arc<PodFs>, spec: &RootSpec<'_>) -> Container {
@@ -69,7 +78,41 @@ pub(super) fn container(pod: &Arc<PodFs>, spec: &RootSpec<'_>) -> Container {
         pod: Arc::clone(pod),
         root: pod.root(spec).unwrap(),
         open: HashMap::new(),
+        host: None,
     }
+}
+
+/// A container whose whole root is a directory of the host with a quota.
+pub(super) fn hosted() -> Container {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("tmp")).unwrap();
+    let place = host_directory(&directory, "", Some(16 * MIB));
+    let inode = HostVolumes::default().open(&place, &clock()).unwrap();
+    Container {
+        root: Arc::new(Root::new(Arc::clone(&inode), false)),
+        host: Some((inode, directory)),
+        ..plain()
+    }
+}
+
+pub(super) fn host_directory(
+    root: &tempfile::TempDir,
+    path: &str,
+    capacity: Option<u64>,
+) -> HostDirectory {
+    HostDirectory {
+        root: root.path().to_owned(),
+        path: path.into(),
+        expected: HostDirectoryType::Directory,
+        capacity,
+    }
+}
+
+/// The same script in memory and on a directory of the host.
+#[track_caller]
+pub(super) fn check_everywhere(script: &str) {
+    check(&mut plain(), script);
+    check(&mut hosted(), script);
 }
 
 pub(super) fn plain() -> Container {
@@ -133,9 +176,20 @@ impl Container {
                 .map(|_| "ok".to_owned()),
             ["in", name, "stat", path] => self.open[name].stat_at(path, true).map(describe),
             ["in", name, "mv", from, to] => self.open[name].rename_at(from, &root, to).map(done),
-            ["inodes"] => Ok(self.pod.usage().inodes.to_string()),
-            ["bytes"] => Ok(self.pod.usage().bytes.to_string()),
+            ["inodes"] => Ok(self.usage().inodes.to_string()),
+            ["bytes"] => Ok(self.usage().bytes.to_string()),
             _ => panic!("no such operation: {words:?}"),
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        match &self.host {
+            None => self.pod.usage(),
+            Some((root, _)) => Usage {
+                bytes: root.filesystem.contents().used(),
+                // A volume's root is not the pod's to remove and costs it nothing.
+                inodes: root.filesystem.inodes().used() + 1,
+            },
         }
     }
 

@@ -75,12 +75,15 @@ impl PodFs {
             .map_err(|source| failed("", source))?;
         for entry in entries {
             let failed = |source| failed(&entry.name, source);
-            let kind = match entry.inode.kind() {
+            let Some(inode) = tree.lookup(&entry.name).map_err(failed)? else {
+                continue;
+            };
+            let kind = match inode.kind() {
                 Kind::Directory => Kind::Directory,
                 Kind::File | Kind::Symlink => Kind::File,
             };
             let point = make_point(root, [&*entry.name], kind).map_err(failed)?;
-            root.mount(&point, Source::Fixed(entry.inode), false)
+            root.mount(&point, Source::Fixed(inode), false)
                 .map_err(failed)?;
         }
         Ok(())
@@ -95,6 +98,10 @@ impl PodFs {
         ) {
             (Volume::Empty(inode), None) => Source::Fixed(Arc::clone(inode)),
             (Volume::Empty(inode), Some(path)) => sub_path(spec, inode, path, true)?,
+            (Volume::Host { root, .. }, None) => Source::Fixed(Arc::clone(root)),
+            (Volume::Host { root, read_only }, Some(path)) => {
+                sub_path(spec, root, path, !read_only)?
+            }
             (Volume::Projected(current), None) => Source::Current(Arc::clone(current)),
             (Volume::Projected(current), Some(path)) => {
                 sub_path(spec, &current.load_full(), path, false)?
@@ -104,7 +111,7 @@ impl PodFs {
             Source::Fixed(inode) => inode.kind(),
             Source::Current(_) => Kind::Directory,
         };
-        let read_only = spec.read_only || matches!(volume, Volume::Projected(_));
+        let read_only = spec.read_only || volume.is_read_only();
         let mounted = make_point(root, absolute(&spec.path)?, kind)
             .and_then(|point| root.mount(&point, source, read_only));
         mounted.map_err(|source| Error::Mount {

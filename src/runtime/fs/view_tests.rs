@@ -262,7 +262,7 @@ fn deep_trees_are_taken_down_without_recursion() {
         inodes: 200_000,
         ..limits()
     };
-    let pod = PodFs::new(&deep, &budget, &[], clock()).unwrap();
+    let pod = PodFs::new(&deep, &budget, &[], &HostVolumes::default(), clock()).unwrap();
     let root = pod.root(&RootSpec::default()).unwrap();
     let mut at = root.open();
     for _ in 0..150_000 {
@@ -276,16 +276,26 @@ fn deep_trees_are_taken_down_without_recursion() {
 }
 
 #[test]
-fn host_directories_are_refused_in_words() {
+fn host_directories_that_cannot_be_opened_are_refused_in_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = host_directory(&directory, "missing", None);
+    let path = directory.path().join("missing");
     let volume = VolumeSpec {
         name: "host".to_owned(),
         source: VolumeSource::HostDir {
-            path: "/tmp".into(),
+            directory: missing,
             read_only: true,
         },
     };
-    let refused = PodFs::new(&limits(), &Budget::new(MIB), &[volume], clock()).unwrap_err();
-    let words = "volume `host` is a directory of the host, which this worker does not offer";
+    let refused = PodFs::new(
+        &limits(),
+        &Budget::new(MIB),
+        &[volume],
+        &HostVolumes::default(),
+        clock(),
+    )
+    .unwrap_err();
+    let words = format!("open {} for volume `host`", path.display());
     assert_eq!(refused.to_string(), words);
 }
 

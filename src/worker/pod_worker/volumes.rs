@@ -5,7 +5,9 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 
 use super::{Done, PodWorker, volume_specs};
+use crate::api::storage;
 use crate::errors::chain;
+use crate::worker::claims::{self, Claims};
 use crate::worker::fields::Subject;
 use crate::worker::lifecycle::{Event, Stage};
 use crate::worker::objects::{self, Objects};
@@ -15,24 +17,33 @@ impl PodWorker {
     /// Makes the sandbox at once if nothing has to be waited for.
     pub(super) fn prepare(&mut self) {
         let references = volume_specs::references(&self.pod);
-        if references.is_empty() && self.context.addresses.is_ready() {
-            return self.create_sandbox(Ok(Objects::default()));
+        let has_claims = storage::claims_of(&self.pod).next().is_some();
+        if references.is_empty() && !has_claims && self.context.addresses.is_ready() {
+            return self.create_sandbox(Ok((Objects::default(), Claims::new())));
         }
-        let context = Arc::clone(&self.context);
+        let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));
         let namespace = self.id.namespace.clone();
         let preparing = async move {
             context.addresses.ready().await;
-            Done::Prepared(context.objects.get(&namespace, &references).await)
+            let objects = context.objects.get(&namespace, &references).await;
+            let objects = match objects {
+                Ok(objects) => objects,
+                Err(error) => return Done::Prepared(Err(chain(&error).to_string())),
+            };
+            let (client, runtime) = (&context.client, &context.runtime);
+            let claims = claims::resolve(client, runtime, &context.places, &pod).await;
+            let claims = claims.map_err(|error| chain(&error).to_string());
+            Done::Prepared(claims.map(|claims| (objects, claims)))
         };
         self.work.push(preparing.boxed());
     }
 
-    pub(super) fn create_sandbox(&mut self, objects: Result<Objects, objects::Error>) {
+    pub(super) fn create_sandbox(&mut self, found: Result<(Objects, Claims), String>) {
         // The pod may have been deleted while its objects were fetched.
         if !matches!(self.lifecycle.stage(), Stage::Preparing { .. }) {
             return;
         }
-        let event = match self.try_create_sandbox(objects) {
+        let event = match self.try_create_sandbox(found) {
             Ok(()) => {
                 self.publish_view();
                 Event::SandboxReady
@@ -44,12 +55,12 @@ impl PodWorker {
 
     fn try_create_sandbox(
         &mut self,
-        objects: Result<Objects, objects::Error>,
+        found: Result<(Objects, Claims), String>,
     ) -> Result<(), (&'static str, String)> {
         let failed = |error: &(dyn std::error::Error + 'static)| {
             ("FailedCreatePodSandBox", chain(error).to_string())
         };
-        let objects = objects.map_err(|error| ("FailedMount", chain(&error).to_string()))?;
+        let (objects, claims) = found.map_err(|message| ("FailedMount", message))?;
         let allocated = self.context.addresses.allocate(&self.id.uid);
         let ip = match allocated {
             Some(allocated) => allocated.map_err(|error| failed(&error))?,
@@ -66,9 +77,9 @@ impl PodWorker {
             host_ip: self.context.host_ip,
             allocatable: &self.context.allocatable,
         };
-        let allowed = &self.context.allowed_host_paths;
+        let allowed = &self.context.places.allowed;
         let mount = |error: volume_specs::Error| ("FailedMount", chain(&error).to_string());
-        let built = volume_specs::build(&subject, &objects, allowed).map_err(mount)?;
+        let built = volume_specs::build(&subject, &objects, &claims, allowed).map_err(mount)?;
         let files = volume_specs::files(&subject, &objects).map_err(mount)?;
         let spec = specs::sandbox(&self.pod, ip, built);
         let sandbox = self.context.runtime.create_sandbox(spec);

@@ -24,7 +24,7 @@ fn build_one(volume: Value) -> Result<VolumeSource, Error> {
         host_ip: "127.0.0.1".parse().unwrap(),
         allocatable: &allocatable,
     };
-    let built = build(&subject, &objects, &["/srv/data".into()])?;
+    let built = build(&subject, &objects, &Claims::new(), &["/srv/data".into()])?;
     Ok(built.into_iter().next().unwrap().source)
 }
 

@@ -354,8 +354,7 @@ fn list(directory: &Descriptor, cookie: u64, buffer: &mut [u8]) -> Result<u32> {
         };
         next = last.next;
         for entry in entries {
-            let (_, inode) = entry.inode.identity();
-            let head = dirent(entry.next + 2, inode, entry.inode.kind(), &entry.name);
+            let head = dirent(entry.next + 2, entry.number, entry.kind, &entry.name);
             used += put_cut(buffer, used, &head, &entry.name);
         }
     }

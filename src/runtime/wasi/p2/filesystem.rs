@@ -321,7 +321,7 @@ impl types::HostDirectoryEntryStream for FsView<'_> {
         Ok(entry.map(|entry| {
             listing.next = entry.next;
             types::DirectoryEntry {
-                type_: type_of(entry.inode.kind()),
+                type_: type_of(entry.kind),
                 name: entry.name.to_string(),
             }
         }))

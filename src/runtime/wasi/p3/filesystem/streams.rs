@@ -198,7 +198,7 @@ impl<D> StreamProducer<D> for Listing {
         let entries: Vec<DirectoryEntry> = entries
             .into_iter()
             .map(|entry| DirectoryEntry {
-                type_: type_of(entry.inode.kind()),
+                type_: type_of(entry.kind),
                 name: entry.name.to_string(),
             })
             .collect();
