@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use wasmorch::clock::Clock;
 use wasmorch::runtime::budget::Budget;
-use wasmorch::runtime::fs::{PodFs, Root, RootSpec};
+use wasmorch::runtime::fs::{HostVolumes, PodFs, Root, RootSpec};
 use wasmorch::runtime::spec::{PodLimits, VolumeSpec};
 
 /// A pod of 64 MiB with one container that sees only the root.
@@ -27,7 +27,14 @@ fn root_with(volumes: &[VolumeSpec], spec: &RootSpec<'_>) -> Arc<Root> {
         sockets: 100,
     };
     let budget = Budget::new(limits.memory_bytes);
-    let pod = PodFs::new(&limits, &budget, volumes, Clock::system()).unwrap();
+    let pod = PodFs::new(
+        &limits,
+        &budget,
+        volumes,
+        &HostVolumes::default(),
+        Clock::system(),
+    )
+    .unwrap();
     pod.root(spec).unwrap()
 }
 

@@ -107,8 +107,10 @@ impl<'a> Run<'a> {
     async fn fill(&self, pod: &PodSandbox, object: &Pod, root: Option<&str>) -> Outcome {
         let manifest = self.manifest;
         let mut files = Files::default();
-        if let Some(root) = root {
+        if root.is_some() || !manifest.files.is_empty() {
             files.remove_directory("tmp");
+        }
+        if let Some(root) = root {
             files.tree(&manifest.home.join(root), "");
         }
         for name in &manifest.dirs {
