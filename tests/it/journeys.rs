@@ -2,6 +2,7 @@
 
 mod deaths;
 mod dev;
+mod guests;
 mod programs;
 
 use k8s_openapi::api::core::v1::Pod;

@@ -1,5 +1,5 @@
-//! Programs that nobody here wrote, in pods: two language interpreters with their standard
-//! libraries, a JavaScript engine, a database, and a web language by its gateway interface.
+//! Programs that nobody here wrote, in pods: an interpreter with its standard library, a
+//! JavaScript engine, a database, and a web language by its gateway interface.
 //!
 //! `WASMORCH_TEST_PROGRAMS` is the directory that `tests/programs/fetch` prints.
 
@@ -76,7 +76,7 @@ metadata: { name: scripts }
 data:
   app.py: |
     import collections, decimal, hashlib, json, os, pathlib, random, re, sys, tempfile, time, zlib
-    import asyncio, csv, dataclasses, datetime, io, statistics, unittest
+    import csv, dataclasses, datetime, io, statistics, unittest
     print(sys.version.split()[0], sys.platform)
     @dataclasses.dataclass
     class Order:
@@ -94,20 +94,9 @@ data:
     print(sorted(os.listdir(folder))[-1], re.sub("m(.)ved", r"m\1re", "moved"))
     with tempfile.TemporaryFile() as file:
         file.write(b"spooled"); file.seek(0); print(file.read().decode())
-    async def greet():
-        await asyncio.sleep(0.01)
-        return os.environ["GREETING"]
-    print(asyncio.run(greet()))
+    assert time.monotonic() > 0
+    print(os.environ["GREETING"])
     print(statistics.median([3, 1, 2]), datetime.date(2026, 11, 24).isoformat())
-  app.rb: |
-    require "json"
-    require "set"
-    require "time"
-    puts RUBY_VERSION
-    File.write("/data/ruby.txt", "gems\n" * 3)
-    puts File.readlines("/data/ruby.txt").size
-    puts JSON.generate({ "sum" => (1..10).sum, "set" => Set[1, 2, 2].size })
-    puts "wasmorch".each_char.sort.join, Time.at(0).utc.iso8601
   app.php: |
     <?php
     $rows = json_decode(file_get_contents("/scripts/rows.json"), true);
@@ -153,7 +142,7 @@ async fn real_programs_run_in_pods() {
     };
     let shared = directory.to_str().unwrap();
     let cluster = Cluster::start(&["--nodes", "1", "--allow-host-path", shared]).await;
-    for name in ["qjs", "sqlite", "php-cgi", "python", "ruby"] {
+    for name in ["qjs", "sqlite", "php-cgi", "python"] {
         push(&cluster, &directory, name).await;
     }
     let library = "        - { name: library, mountPath: /usr/local/lib, readOnly: true }";
@@ -190,7 +179,6 @@ async fn real_programs_run_in_pods() {
             sqlite,
             pod("php-cgi", &php, VOLUMES),
             pod("python", &python, &host),
-            pod("ruby", &container(r#"["/scripts/app.rb"]"#), VOLUMES),
         ]
         .join("\n---\n"),
     );
@@ -208,10 +196,6 @@ async fn real_programs_run_in_pods() {
         (
             "python",
             "3.11.3 wasi\n{\"total\": \"5.75\"}\ndb71a26f4b7f41ae 1005274695\n4950 100\nmoved.txt more\nspooled\nhello\n2 2026-11-24\n",
-        ),
-        (
-            "ruby",
-            "3.2.0\n3\n{\"sum\":55,\"set\":2}\nachmorsw\n1970-01-01T00:00:00Z\n",
         ),
     ];
     for (name, words) in expected {
