@@ -14,12 +14,17 @@ import (
 	"runtime"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 )
 
 func listen(port string) (net.Listener, error) {
 	fd, err := strconv.Atoi(os.Getenv("WASMORCH_LISTEN_FD_" + port))
 	if err != nil {
 		return nil, fmt.Errorf("declare containerPort %s", port)
+	}
+	// Otherwise accepting would hold the whole program up, and not just a goroutine.
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		return nil, err
 	}
 	return net.FileListener(os.NewFile(uintptr(fd), "listener"))
 }
