@@ -5,8 +5,16 @@
 //! `tests/programs/guests` prints, with what it has built of the large ones.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::runtime::wait::await_condition;
 
 use crate::cluster::{Cluster, guest_path, until};
+
+/// Compiling forty megabytes takes a debug build a while.
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// What the large guests answer: a request's method, target and body, and the answer.
 const LARGE: [(&str, &str, &[[&str; 4]]); 3] = [
@@ -114,12 +122,18 @@ async fn guests_in_go_python_and_javascript_run_as_their_readmes_say() {
     };
     let cluster = Cluster::start(&["--nodes", "1"]).await;
     let built = |name: &str| directory.join(format!("{name}.wasm"));
-    let mut asked = 0;
-    let present = LARGE.iter().filter(|(name, ..)| built(name).exists());
-    for (name, manifest, questions) in present {
+    let present = || LARGE.iter().filter(|(name, ..)| built(name).exists());
+    for (name, manifest, _) in present() {
         let file = built(name);
         cluster.wasmorch(&["push", file.to_str().unwrap(), "--name", name]);
         cluster.apply(&example(manifest));
+    }
+    let mut asked = 0;
+    for (name, _, questions) in present() {
+        let pods: Api<Pod> = Api::default_namespaced(cluster.client.clone());
+        let ready = |pod: Option<&Pod>| pod.is_some_and(wasmorch::api::pod::is_ready);
+        let compiled = Box::pin(await_condition(pods, name, ready));
+        cluster.wait_within(PATIENCE, name, compiled).await.unwrap();
         for [method, target, body, expected] in *questions {
             until(&format!("{name} to answer {target}"), async || {
                 let answer = ask(&cluster, name, method, target, body).await;
