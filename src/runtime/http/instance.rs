@@ -162,3 +162,26 @@ async fn serve3(
     };
     store.run_concurrent(serving).await?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_told_with_scheme_authority_and_path() {
+        let cases = [
+            ("/a?b", Some("shop:80"), "http://shop:80/a?b"),
+            ("http://shop/a", Some("other"), "http://shop/a"),
+            ("http://shop", None, "http://shop/"),
+            ("/a", None, "/a"),
+            ("/a", Some("no host"), "/a"),
+        ];
+        for (uri, host, told) in cases {
+            let mut request = http::Request::get(uri);
+            if let Some(host) = host {
+                request = request.header(http::header::HOST, host);
+            }
+            assert_eq!(absolute(request.body(()).unwrap()).uri(), told, "{uri}");
+        }
+    }
+}
