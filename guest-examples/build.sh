@@ -28,10 +28,25 @@ done
 for member in hello-http hello-wasip3; do
   cp "$target/wasm32-wasip2/release/${member//-/_}.wasm" "$out/$member.wasm"
 done
+
+# C by Debian's clang, AssemblyScript by npm's asc; see their READMEs.
+if ! command -v clang-22 > /dev/null; then
+  echo "for C: apt-get install clang-22 lld-22 libclang-rt-22-dev-wasm32 wasi-libc" >&2
+  exit 1
+fi
+clang-22 --target=wasm32-wasi -Wno-deprecated -O2 -s counter-c/counter.c -o "$out/counter-c.wasm"
+asc=$(mktemp -d)
+trap 'rm -rf "$asc"' EXIT
+cp primes-assemblyscript/*.ts primes-assemblyscript/package*.json "$asc/"
+(cd "$asc" && npm ci --silent && npx asc primes.ts --config node_modules/@assemblyscript/wasi-shim/asconfig.json \
+  -O2 -o "$out/primes-assemblyscript.wasm")
+
 # One line per guest: the hash of what it was built from. tests/guests.rs compares.
 for wasm in "$out"/*.wasm; do
   name=$(basename "$wasm" .wasm)
-  sources=$(find Cargo.toml Cargo.lock "$name" -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1)
+  cargo=()
+  [ -e "$name/Cargo.toml" ] && cargo=(Cargo.toml Cargo.lock)
+  sources=$(find "${cargo[@]}" "$name" -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1)
   printf '%s %s %s\n' "$name" "$(sha256sum < "$wasm" | cut -d' ' -f1)" "$sources"
 done > "$out/SOURCES"
 if [ "${1:-}" = --check ]; then

@@ -46,7 +46,7 @@ use rustls_pki_types::CertificateDer;
 pub use self::artifact::{Artifact, Role};
 pub use self::compile::{CompileLimits, Compiler};
 pub use self::container::{ContainerHandle, ContainerStats};
-pub use self::sandbox::{PodSandbox, SandboxStats};
+pub use self::sandbox::{PodSandbox, SandboxStats, term_file_variable};
 pub use self::stdio::Stdin;
 
 use self::engine::Engines;

@@ -20,7 +20,10 @@ fn sha256(bytes: &[u8]) -> String {
 
 /// What `build.sh` computes: `sha256sum` of each file, sorted by name, hashed again.
 fn sources_hash(root: &Path, name: &str) -> String {
-    let mut files = vec![PathBuf::from("Cargo.toml"), PathBuf::from("Cargo.lock")];
+    let mut files = Vec::new();
+    if root.join(name).join("Cargo.toml").exists() {
+        files.extend(["Cargo.toml", "Cargo.lock"].map(PathBuf::from));
+    }
     collect(root, Path::new(name), &mut files);
     files.sort_by_key(|path| path.to_string_lossy().into_owned());
     let mut listing = String::new();

@@ -72,6 +72,9 @@ pub struct DevArgs {
     /// The workers' memory capacity (each), like 2Gi; the machine's by default.
     #[arg(long)]
     node_memory: Option<String>,
+    /// Directory that pods may mount by hostPath, on every worker; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    allow_host_path: Vec<PathBuf>,
     /// More of the children's logs: their standard error goes to this terminal too.
     #[arg(short, long)]
     verbose: bool,

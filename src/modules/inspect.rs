@@ -20,6 +20,8 @@ use crate::api::module::{ModuleFiles, ModuleVersion};
 use super::refusal::{Impostor, MissingImport, Refusal};
 
 const PREVIEW1: &str = "wasi_snapshot_preview1";
+/// The name of WASI 0.1 before it had a number.
+const UNSTABLE: &str = "wasi_unstable";
 
 /// Component or core module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,10 +238,7 @@ impl Surface {
                     return Err(Refusal::NotYetComponent { import });
                 }
                 self.refuse_imports(|name| match name {
-                    PREVIEW1 => Ok(()),
-                    "wasi_unstable" => {
-                        Err("WASI before its first snapshot: build with a newer SDK".to_owned())
-                    }
+                    PREVIEW1 | UNSTABLE => Ok(()),
                     _ => Err("not a WASI module: wasmorch provides wasi_snapshot_preview1 to core modules".to_owned()),
                 })
             }
@@ -279,7 +278,10 @@ impl Surface {
             });
         };
         let wasi = match self.format {
-            Format::CoreModule => self.imports.contains(PREVIEW1).then_some(Wasi::V0_1),
+            Format::CoreModule => [PREVIEW1, UNSTABLE]
+                .iter()
+                .any(|name| self.imports.contains(*name))
+                .then_some(Wasi::V0_1),
             Format::Component => self
                 .imports
                 .iter()

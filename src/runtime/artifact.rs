@@ -152,7 +152,7 @@ fn link_module(engine: &Engine, cached: &Cached) -> Result<Entry, Error> {
         .map_err(failed("load compiled code"))?;
     let unknown: Vec<String> = module
         .imports()
-        .filter(|import| import.module() != wasi::p1::MODULE)
+        .filter(|import| ![wasi::p1::MODULE, wasi::p1::UNSTABLE].contains(&import.module()))
         .map(|import| format!("{}::{}", import.module(), import.name()))
         .collect();
     if !unknown.is_empty() {

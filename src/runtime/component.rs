@@ -106,6 +106,9 @@ struct Facts {
     is_component: bool,
     has_start: bool,
     has_component_type: bool,
+    /// Whether it imports anything but WASI 0.1: a library may bring a `component-type` along that
+    /// the program does not use.
+    imports_more: bool,
     shared_memory: bool,
     /// Exported interfaces of the component.
     interfaces: Vec<String>,
@@ -121,6 +124,12 @@ impl Facts {
                 for export in exports.clone() {
                     let export = export.map_err(malformed)?;
                     self.has_start |= export.name == "_start" && export.kind == ExternalKind::Func;
+                }
+            }
+            Payload::ImportSection(imports) => {
+                for import in imports.clone().into_imports() {
+                    let import = import.map_err(malformed)?;
+                    self.imports_more |= import.module != "wasi_snapshot_preview1";
                 }
             }
             Payload::MemorySection(memories) => {
@@ -151,6 +160,7 @@ impl Facts {
                 } => Err(Error::SharedMemory),
                 Self {
                     has_component_type: true,
+                    imports_more: true,
                     ..
                 } => Err(Error::ComponentType),
                 Self {
@@ -219,6 +229,11 @@ mod tests {
         );
         check(
             r#"(module (@custom "component-type:world" "") (func (export "_start")))"#,
+            Ok(Program::CoreCommand),
+        );
+        check(
+            r#"(module (@custom "component-type:world" "") (import "wasi:cli/stdin@0.2.0" "get-stdin"
+                (func (result i32))) (func (export "_start")))"#,
             Err(Error::ComponentType),
         );
         assert!(matches!(Program::of(b"\0asn"), Err(Error::Malformed(_))));

@@ -35,9 +35,6 @@ use super::spec::{ContainerSpec, Exit, LogStream};
 use super::stdio::Stdin;
 use super::ticker::Presence;
 
-/// The environment variable that names the stop file.
-pub(super) const TERM_FILE_VARIABLE: &str = "WASMORCH_TERM_FILE";
-
 /// How long a killed handler's exit waits for requests that are being dropped.
 const AFTER_KILL: Duration = Duration::from_millis(500);
 

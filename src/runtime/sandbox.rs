@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::term_file::term_file_variable;
 use super::artifact::{Artifact, Role};
 use super::budget::Budget;
 use super::container::{
-    Container, ContainerHandle, ContainerStats, Held, Scene, TERM_FILE_VARIABLE, run_command,
-    run_handler,
+    Container, ContainerHandle, ContainerStats, Held, Scene, run_command, run_handler,
 };
 use super::cpu::Cpu;
 use super::fs::{PodFs, Root, RootSpec};
@@ -177,12 +177,10 @@ impl PodSandbox {
         } else {
             Vec::new()
         };
-        let mut env = spec.env;
-        env.push((TERM_FILE_VARIABLE.to_owned(), term_file::path(&spec.name)));
         let launch = Arc::new(Launch {
             environment: Environment {
                 args: spec.args,
-                env,
+                env: spec.env,
                 working_dir: spec.working_dir,
             },
             root,

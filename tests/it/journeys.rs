@@ -3,6 +3,8 @@
 mod commands;
 mod deaths;
 mod dev;
+mod guests;
+mod programs;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;

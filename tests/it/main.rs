@@ -10,6 +10,7 @@
 mod apiserver;
 mod cli;
 mod cluster;
+mod conformance;
 mod controllers;
 mod journeys;
 mod modules;

@@ -160,6 +160,9 @@ impl Layout {
         if let Some(memory) = &args.node_memory {
             child.arg("--memory", memory);
         }
+        for path in &args.allow_host_path {
+            child.arg("--allow-host-path", path);
+        }
         Ok(child)
     }
 

@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 
+use http::uri::{Authority, PathAndQuery};
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
@@ -104,6 +105,25 @@ fn convert_body(body: p2::body::HyperOutgoingBody) -> WasiBody {
     body.map_err(Into::into).boxed_unsync()
 }
 
+/// A guest is told scheme and authority; on the wire the one is not said and the other a header.
+fn absolute<B>(request: http::Request<B>) -> http::Request<B> {
+    let (mut head, body) = request.into_parts();
+    let host = head.headers.get(http::header::HOST);
+    let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut parts = head.uri.clone().into_parts();
+    parts.authority = parts.authority.or(host);
+    parts.scheme = parts.scheme.or(Some(http::uri::Scheme::HTTP));
+    parts.path_and_query = Some(match parts.path_and_query {
+        Some(path) => path,
+        None => PathAndQuery::from_static("/"),
+    });
+    // Without an authority it stays as it is: it was checked to have a host, if not a valid one.
+    if let Ok(uri) = http::Uri::from_parts(parts) {
+        head.uri = uri;
+    }
+    http::Request::from_parts(head, body)
+}
+
 async fn serve3(
     store: &mut Store<Host>,
     service: &p3::bindings::Service,
@@ -111,7 +131,7 @@ async fn serve3(
     head: oneshot::Sender<Head>,
     ended: oneshot::Receiver<()>,
 ) -> wasmtime::Result<()> {
-    let request = request.map(Body::into_wasi);
+    let request = absolute(request).map(Body::into_wasi);
     let serving = async |accessor: &wasmtime::component::Accessor<Host>| {
         let (request, body_read) = accessor.with(|mut store| {
             let http = store.get().http();
@@ -141,4 +161,27 @@ async fn serve3(
         Ok(())
     };
     store.run_concurrent(serving).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_told_with_scheme_authority_and_path() {
+        let cases = [
+            ("/a?b", Some("shop:80"), "http://shop:80/a?b"),
+            ("http://shop/a", Some("other"), "http://shop/a"),
+            ("http://shop", None, "http://shop/"),
+            ("/a", None, "/a"),
+            ("/a", Some("no host"), "/a"),
+        ];
+        for (uri, host, told) in cases {
+            let mut request = http::Request::get(uri);
+            if let Some(host) = host {
+                request = request.header(http::header::HOST, host);
+            }
+            assert_eq!(absolute(request.body(()).unwrap()).uri(), told, "{uri}");
+        }
+    }
 }

@@ -5,6 +5,15 @@ use std::sync::Arc;
 
 use crate::runtime::fs::Root;
 
+/// The environment variable that names the stop file.
+const VARIABLE: &str = "WASMORCH_TERM_FILE";
+
+/// The environment variable that names a container's stop file to it. Whoever starts the container
+/// adds it, so that a program's environment is exactly what its spec says.
+pub fn term_file_variable(container: &str) -> (String, String) {
+    (VARIABLE.to_owned(), path(container))
+}
+
 pub(super) fn path(container: &str) -> String {
     format!("/run/wasmorch/{container}.terminate")
 }

@@ -29,6 +29,7 @@ mod process;
 mod rights;
 mod sockets;
 mod table;
+mod unstable;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,6 +43,7 @@ use crate::runtime::fs::Root;
 use crate::runtime::net::TcpListener;
 
 pub use self::sockets::listen;
+pub use self::unstable::UNSTABLE;
 
 /// The module that programs import from.
 pub const MODULE: &str = "wasi_snapshot_preview1";
@@ -118,7 +120,7 @@ fn set_default(env: &mut Vec<(String, String)>, name: &str, value: String) {
     }
 }
 
-/// Adds all 46 functions. `get` finds the program's state in the store's data.
+/// Adds all 46 functions, also under their names before 0.1. `get` finds the program's state in the store's data.
 pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     get: fn(&mut T) -> &mut P1,
@@ -128,5 +130,6 @@ pub fn add_to_linker<T: Send + 'static>(
     data::add(linker, get)?;
     paths::add(linker, get)?;
     sockets::add(linker, get)?;
-    poll::add(linker, get)
+    poll::add(linker, get)?;
+    unstable::add(linker, get)
 }

@@ -6,6 +6,7 @@ use futures::FutureExt as _;
 
 use super::{Done, PodWorker};
 use crate::errors::chain;
+use crate::runtime;
 use crate::worker::env;
 use crate::worker::exec::Tap;
 use crate::worker::fields::Subject;
@@ -117,7 +118,9 @@ impl PodWorker {
         } else {
             Vec::new()
         };
-        let env = env::build(&container, &subject, objects, &services).map_err(|it| config(&it))?;
+        let mut env =
+            env::build(&container, &subject, objects, &services).map_err(|it| config(&it))?;
+        env.push(runtime::term_file_variable(&container.name));
         let module = &self.lifecycle.plan().containers[index].image.name;
         let spec = specs::container(&self.pod, &container, module, env);
         let log = self.context.logs.open(&self.log_id(index), incarnation);

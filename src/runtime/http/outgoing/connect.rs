@@ -68,8 +68,11 @@ impl Client {
     ) -> Result<Response, Failure> {
         // A server wants the path alone; the host is in its header.
         let absolute = request.uri().clone();
-        let path = absolute.path_and_query().cloned();
-        *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        *request.uri_mut() = Uri::from(match absolute.path_and_query() {
+            // It reads as `/` also when it is empty, but would be sent as nothing.
+            Some(path) if path.as_str() != "/" => path.clone(),
+            _ => PathAndQuery::from_static("/"),
+        });
         match connection.try_send_request(request).await {
             Ok(response) => {
                 self.pool.put(to, connection);

@@ -7,7 +7,6 @@ use wasmtime::{Caller, Linker};
 use super::MODULE;
 use super::call::{Get, Result, call};
 use super::errno::Code;
-use super::guest::Guest;
 use super::process::nanoseconds;
 use super::rights;
 use super::table::{Object, Slot, Table};
@@ -107,7 +106,7 @@ fn add_stats<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtime
         "fd_filestat_get",
         move |mut caller: Caller<'_, T>, fd: u32, out: u32| {
             call(&mut caller, get, |p1, guest| {
-                stat(guest, &p1.table, fd, out)
+                guest.put(out, &stat(&p1.table, fd)?)
             })
         },
     )?;
@@ -233,22 +232,21 @@ pub(super) fn file_type(kind: Kind) -> u8 {
     }
 }
 
-fn stat(guest: &mut Guest<'_>, table: &Table, fd: u32, out: u32) -> Result<()> {
+pub(super) fn stat(table: &Table, fd: u32) -> Result<[u8; 64]> {
     let descriptor = match &table.get(fd)?.object {
         Object::File(file) => &file.descriptor,
         Object::Directory(directory) => &directory.descriptor,
-        Object::Input(_) | Object::Output(_) => return guest.put(out, &[0; 64]),
+        Object::Input(_) | Object::Output(_) => return Ok([0; 64]),
         Object::Listener(_) | Object::Connection(_) => {
             let mut bytes = [0; 64];
             bytes[16] = SOCKET_STREAM;
-            return guest.put(out, &bytes);
+            return Ok(bytes);
         }
     };
-    let stat = descriptor.stat()?;
-    put_stat(guest, out, &stat)
+    Ok(filestat(&descriptor.stat()?))
 }
 
-pub(super) fn put_stat(guest: &mut Guest<'_>, out: u32, stat: &Stat) -> Result<()> {
+pub(super) fn filestat(stat: &Stat) -> [u8; 64] {
     let numbers = [
         (0, stat.device),
         (8, stat.inode),
@@ -263,7 +261,7 @@ pub(super) fn put_stat(guest: &mut Guest<'_>, out: u32, stat: &Stat) -> Result<(
         bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
     }
     bytes[16] = file_type(stat.kind);
-    guest.put(out, &bytes)
+    bytes
 }
 
 /// Decodes `fstflags` and the two times that go with them.
@@ -282,7 +280,7 @@ pub(super) fn new_times(accessed: u64, modified: u64, flags: u32) -> Result<(New
     Ok((new(accessed, flags & 3)?, new(modified, flags >> 2)?))
 }
 
-fn seek(table: &mut Table, fd: u32, offset: i64, whence: u32) -> Result<u64> {
+pub(super) fn seek(table: &mut Table, fd: u32, offset: i64, whence: u32) -> Result<u64> {
     let file = table.seekable(fd)?;
     let from = match whence {
         0 => 0,

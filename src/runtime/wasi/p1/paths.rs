@@ -3,7 +3,7 @@
 use wasmtime::{Caller, Linker};
 
 use super::call::{Get, Result, call};
-use super::descriptors::{APPEND, FDFLAGS, NONBLOCK, SYNC, new_times, put_stat};
+use super::descriptors::{APPEND, FDFLAGS, NONBLOCK, SYNC, filestat, new_times};
 use super::errno::Code;
 use super::guest::Guest;
 use super::rights::{FD_READ, FD_WRITE};
@@ -69,7 +69,7 @@ fn add_stats<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtime
                 let path = guest.path(path, length)?;
                 let directory = &p1.table.directory(fd)?.descriptor;
                 let stat = directory.stat_at(path, follow(lookup)?)?;
-                put_stat(guest, out, &stat)
+                guest.put(out, &filestat(&stat))
             })
         },
     )?;
@@ -258,7 +258,7 @@ impl P1 {
 }
 
 /// Decodes `lookupflags`.
-fn follow(lookup: u32) -> Result<bool> {
+pub(super) fn follow(lookup: u32) -> Result<bool> {
     match lookup {
         0 => Ok(false),
         1 => Ok(true),

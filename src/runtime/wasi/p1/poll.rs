@@ -23,9 +23,27 @@ const MAX_SUBSCRIPTIONS: u32 = 1 << 16;
 /// A timeout that far away never comes; further would overflow the clock.
 const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
 
-const SUBSCRIPTION_SIZE: u32 = 48;
 const EVENT_SIZE: u32 = 32;
 const HANGUP: u16 = 1;
+
+/// How a subscription lies in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    size: u32,
+    /// Where the clock's id is; its timeout and flags follow at fixed distances.
+    clock: u32,
+}
+
+pub(super) const LAYOUT: Layout = Layout {
+    size: 48,
+    clock: 16,
+};
+
+/// Of `wasi_unstable`: a clock begins with an identifier that is not used for anything.
+pub(super) const OLD_LAYOUT: Layout = Layout {
+    size: 56,
+    clock: 24,
+};
 
 struct Subscription {
     user_data: u64,
@@ -44,13 +62,24 @@ struct Amount {
 }
 
 pub(super) fn add<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtime::Result<()> {
+    add_as(linker, get, MODULE, LAYOUT)
+}
+
+/// Adds the function to a module whose subscriptions lie so.
+pub(super) fn add_as<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    get: Get<T>,
+    module: &str,
+    layout: Layout,
+) -> wasmtime::Result<()> {
     linker.func_wrap_async(
-        MODULE,
+        module,
         "poll_oneoff",
         move |mut caller: Caller<'_, T>,
               (subscriptions, events, count, out): (u32, u32, u32, u32)| {
             Box::new(async move {
-                answer(poll(&mut caller, get, [subscriptions, events, count, out]).await)
+                let arguments = [subscriptions, events, count, out];
+                answer(poll(&mut caller, get, layout, arguments).await)
             })
         },
     )?;
@@ -60,6 +89,7 @@ pub(super) fn add<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> was
 async fn poll<T: Send + 'static>(
     caller: &mut Caller<'_, T>,
     get: Get<T>,
+    layout: Layout,
     [subscriptions, events, count, out]: [u32; 4],
 ) -> Result<()> {
     if count == 0 || count > MAX_SUBSCRIPTIONS {
@@ -68,7 +98,10 @@ async fn poll<T: Send + 'static>(
     let subscriptions = with(caller, get, |p1, guest| {
         let indices = 0..count;
         indices
-            .map(|index| p1.subscription(guest, offset(subscriptions, index, SUBSCRIPTION_SIZE)?))
+            .map(|index| {
+                let at = offset(subscriptions, index, layout.size)?;
+                p1.subscription(guest, at, layout)
+            })
             .collect::<Result<Vec<_>>>()
     })?;
     let p1 = get(caller.data_mut());
@@ -87,15 +120,16 @@ async fn poll<T: Send + 'static>(
 }
 
 impl P1 {
-    fn subscription(&self, guest: &Guest<'_>, at: u32) -> Result<Subscription> {
+    fn subscription(&self, guest: &Guest<'_>, at: u32, layout: Layout) -> Result<Subscription> {
         // Read first: it shows that the whole of it lies inside.
-        guest.slice(at, SUBSCRIPTION_SIZE)?;
+        guest.slice(at, layout.size)?;
         let user_data = guest.u64(at)?;
         let wanted = match guest.u8(at + 8)? {
             0 => {
-                let id = guest.u32(at + 16)?;
-                let timeout = guest.u64(at + 24)?;
-                let absolute = guest.u8(at + 40)? & 1 != 0;
+                let clock = at + layout.clock;
+                let id = guest.u32(clock)?;
+                let timeout = guest.u64(clock + 8)?;
+                let absolute = guest.u8(clock + 24)? & 1 != 0;
                 Wanted::Clock(self.deadline(id, timeout, absolute)?)
             }
             1 => self.wanted(guest.u32(at + 16)?, Interest::Read)?,

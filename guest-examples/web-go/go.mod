@@ -1,0 +1,3 @@
+module wasmorch.dev/examples/web-go
+
+go 1.23
