@@ -27,7 +27,7 @@ use self::pod::Machine;
 use self::report::{Report, Verdict};
 
 /// How long one program may run; compiling it is not counted.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 /// Programs at a time: compiling takes longer than running.
 const AT_ONCE: usize = 2;
 

@@ -227,35 +227,32 @@ impl Manifest {
             let name = program.file_name().unwrap().to_string_lossy().into_owned();
             (name, args.unwrap_or_default())
         };
-        let operations = match flat.operations.take() {
-            Some(mut operations) => {
-                for operation in &mut operations {
-                    if let (Operation::Run { args: own, .. }, true) = (operation, is_plain)
-                        && own.is_empty()
-                    {
-                        own.clone_from(&args);
-                    }
+        let operations = if let Some(mut operations) = flat.operations.take() {
+            for operation in &mut operations {
+                if let (Operation::Run { args: own, .. }, true) = (operation, is_plain)
+                    && own.is_empty()
+                {
+                    own.clone_from(&args);
                 }
-                operations
             }
-            None => {
-                let reads = [("stdout", flat.stdout), ("stderr", flat.stderr)];
-                let reads = reads.into_iter().filter_map(|(id, payload)| {
-                    Some(Operation::Read {
-                        id: id.to_owned(),
-                        payload: payload?,
-                    })
-                });
-                let run = Operation::Run {
-                    args,
-                    env: flat.env,
-                    root: flat.root,
-                };
-                let wait = Operation::Wait {
-                    exit_code: flat.exit_code,
-                };
-                std::iter::once(run).chain(reads).chain([wait]).collect()
-            }
+            operations
+        } else {
+            let reads = [("stdout", flat.stdout), ("stderr", flat.stderr)];
+            let reads = reads.into_iter().filter_map(|(id, payload)| {
+                Some(Operation::Read {
+                    id: id.to_owned(),
+                    payload: payload?,
+                })
+            });
+            let run = Operation::Run {
+                args,
+                env: flat.env,
+                root: flat.root,
+            };
+            let wait = Operation::Wait {
+                exit_code: flat.exit_code,
+            };
+            std::iter::once(run).chain(reads).chain([wait]).collect()
         };
         Ok(Self {
             argv0,

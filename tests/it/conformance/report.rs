@@ -31,15 +31,15 @@ impl Report {
         match verdict {
             Verdict::Passed => {
                 self.passed += 1;
-                println!("passed  {name}");
+                eprintln!("passed  {name}");
             }
             Verdict::Failed(reason) => {
                 self.failed += 1;
-                println!("FAILED  {name}: {reason}");
+                eprintln!("FAILED  {name}: {reason}");
             }
             Verdict::NotApplicable(reason) => {
                 self.not_applicable += 1;
-                println!("n/a     {name}: {reason}");
+                eprintln!("n/a     {name}: {reason}");
             }
         }
     }

@@ -4,6 +4,7 @@
 //! ask for them, and these tests do not ask.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -18,8 +19,9 @@ use super::pod::{Machine, object};
 pub(super) struct Servers {
     pod: Option<Arc<PodSandbox>>,
     variables: Vec<(String, String)>,
-    _bindings: Vec<ServiceBinding>,
-    _incarnation: Incarnation,
+    /// Held: dropping one closes its port.
+    bindings: Vec<ServiceBinding>,
+    incarnation: Incarnation,
 }
 
 impl Servers {
@@ -28,8 +30,8 @@ impl Servers {
         let mut this = Self {
             pod: None,
             variables: Vec::new(),
-            _bindings: Vec::new(),
-            _incarnation: incarnation,
+            bindings: Vec::new(),
+            incarnation,
         };
         if servers.is_empty() {
             return this;
@@ -47,9 +49,9 @@ impl Servers {
                     tasks: machine.tasks.clone(),
                 };
                 let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-                let owner = this._incarnation.owner();
+                let owner = this.incarnation.owner();
                 let binding = pod.net().bind_service(any, owner, Arc::new(service));
-                this._bindings.push(binding.unwrap());
+                this.bindings.push(binding.unwrap());
             }
         }
         this.pod = Some(pod);
@@ -215,10 +217,10 @@ async fn read_request(stream: &mut Stream) -> std::io::Result<Asked> {
 fn head(status: u16, headers: &[(String, String)], length: Option<usize>) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status} status\r\nconnection: close\r\n");
     for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     if let Some(length) = length {
-        head += &format!("content-length: {length}\r\n\r\n");
+        let _ = write!(head, "content-length: {length}\r\n\r\n");
     }
     head.into_bytes()
 }
@@ -240,11 +242,11 @@ fn encode(asked: &Asked, response: &Response, more: &[(String, String)]) -> Vec<
     text += "\r\n";
     if asked.method != "HEAD" {
         for chunk in chunks {
-            text += &format!("{:x}\r\n{chunk}\r\n", chunk.len());
+            let _ = write!(text, "{:x}\r\n{chunk}\r\n", chunk.len());
         }
         text += "0\r\n";
         for (name, value) in &response.trailers {
-            text += &format!("{name}: {value}\r\n");
+            let _ = write!(text, "{name}: {value}\r\n");
         }
         text += "\r\n";
     }

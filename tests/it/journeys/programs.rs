@@ -27,7 +27,7 @@ fn programs() -> Option<PathBuf> {
 /// A pod that runs `program` once; `more` is the rest of its container, `volumes` of its spec.
 fn pod(name: &str, more: &str, volumes: &str) -> String {
     format!(
-        r#"
+        r"
 apiVersion: v1
 kind: Pod
 metadata: {{ name: {name} }}
@@ -40,11 +40,11 @@ spec:
   volumes:
 {volumes}
     - {{ name: data, emptyDir: {{}} }}
-"#
+"
     )
 }
 
-async fn push(cluster: &Cluster, directory: &Path, name: &str) {
+fn push(cluster: &Cluster, directory: &Path, name: &str) {
     let file = directory.join(format!("{name}.wasm"));
     cluster.wasmorch(&["push", file.to_str().unwrap(), "--name", name]);
 }
@@ -143,12 +143,12 @@ async fn real_programs_run_in_pods() {
     let shared = directory.to_str().unwrap();
     let cluster = Cluster::start(&["--nodes", "1", "--allow-host-path", shared]).await;
     for name in ["qjs", "sqlite", "php-cgi", "python"] {
-        push(&cluster, &directory, name).await;
+        push(&cluster, &directory, name);
     }
     let library = "        - { name: library, mountPath: /usr/local/lib, readOnly: true }";
     let python = format!("{}\n{library}", container(r#"["/scripts/app.py"]"#));
     let host = format!("{VOLUMES}\n    - {{ name: library, hostPath: {{ path: {shared} }} }}");
-    let php = container(r#"[]"#).replace(
+    let php = container(r"[]").replace(
         "env: [",
         r#"env: [{ name: REDIRECT_STATUS, value: "200" }, { name: REQUEST_METHOD, value: GET },
         { name: SCRIPT_FILENAME, value: /scripts/app.php }, { name: QUERY_STRING, value: "name=tea" }, "#,
@@ -157,7 +157,7 @@ async fn real_programs_run_in_pods() {
         r#"["/data/shop.db", "select item, sum(price) from orders group by item order by 1;"]"#;
     let sqlite = pod("sqlite", &container(query), VOLUMES).replace(
         "  containers:",
-        r#"  initContainers:
+        r"  initContainers:
     - name: fill
       image: sqlite
       args:
@@ -166,7 +166,7 @@ async fn real_programs_run_in_pods() {
           insert into orders values ('tea', 2.5), ('cake', 3.25), ('tea', 2.5); commit;
           create index by_item on orders(item);
       volumeMounts: [{ name: data, mountPath: /data }]
-  containers:"#,
+  containers:",
     );
     cluster.apply(
         &[
