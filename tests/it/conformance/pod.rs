@@ -58,7 +58,10 @@ impl Machine {
         let address = IpAddr::from((0x0a40_0000 + number).to_be_bytes());
         let volumes = volumes.iter().map(|name| VolumeSpec {
             name: volume(name),
-            source: VolumeSource::Empty { size_limit: None },
+            source: VolumeSource::Empty {
+                size_limit: None,
+                is_memory: false,
+            },
         });
         let spec: PodSandboxSpec = specs::sandbox(object, address, volumes.collect());
         self.runtime.create_sandbox(spec).unwrap()
