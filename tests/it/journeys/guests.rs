@@ -122,14 +122,12 @@ async fn guests_in_go_python_and_javascript_run_as_their_readmes_say() {
     };
     let cluster = Cluster::start(&["--nodes", "1"]).await;
     let built = |name: &str| directory.join(format!("{name}.wasm"));
-    let present = || LARGE.iter().filter(|(name, ..)| built(name).exists());
-    for (name, manifest, _) in present() {
+    for (name, manifest, _) in LARGE {
         let file = built(name);
         cluster.wasmorch(&["push", file.to_str().unwrap(), "--name", name]);
         cluster.apply(&example(manifest));
     }
-    let mut asked = 0;
-    for (name, _, questions) in present() {
+    for (name, _, questions) in LARGE {
         let pods: Api<Pod> = Api::default_namespaced(cluster.client.clone());
         let ready = |pod: Option<&Pod>| pod.is_some_and(wasmorch::api::pod::is_ready);
         let compiled = Box::pin(await_condition(pods, name, ready));
@@ -144,8 +142,6 @@ async fn guests_in_go_python_and_javascript_run_as_their_readmes_say() {
                 (!answer.is_empty()).then_some(())
             })
             .await;
-            asked += 1;
         }
     }
-    assert!(asked > 0, "nothing is built in {}", directory.display());
 }
