@@ -127,12 +127,12 @@ async fn guests_in_go_python_and_javascript_run_as_their_readmes_say() {
         cluster.wasmorch(&["push", file.to_str().unwrap(), "--name", name]);
         cluster.apply(&example(manifest));
     }
-    for (name, _, questions) in LARGE {
+    for (name, _, questions) in LARGE.iter().copied() {
         let pods: Api<Pod> = Api::default_namespaced(cluster.client.clone());
         let ready = |pod: Option<&Pod>| pod.is_some_and(wasmorch::api::pod::is_ready);
         let compiled = Box::pin(await_condition(pods, name, ready));
         cluster.wait_within(PATIENCE, name, compiled).await.unwrap();
-        for [method, target, body, expected] in *questions {
+        for [method, target, body, expected] in questions {
             until(&format!("{name} to answer {target}"), async || {
                 let answer = ask(&cluster, name, method, target, body).await;
                 assert!(
