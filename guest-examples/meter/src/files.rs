@@ -10,7 +10,7 @@ const BLOCK: usize = 64 << 10;
 const SMALL: usize = 4 << 10;
 
 /// Does every step with so many files, and so many bytes in one file.
-pub fn run(directory: &Path, files: u64, bytes: u64) -> io::Result<Vec<Timing>> {
+pub(crate) fn run(directory: &Path, files: u64, bytes: u64) -> io::Result<Vec<Timing>> {
     let path = |index: u64| directory.join(format!("file-{index}"));
     let each = |step: &dyn Fn(u64) -> io::Result<()>| {
         (0..files).try_for_each(step)?;

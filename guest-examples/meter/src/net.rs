@@ -16,7 +16,7 @@ const CONNECTIONS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves the connections of one [`send`], one after another.
-pub fn serve(listener: &TcpListener) -> io::Result<()> {
+pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
     for _ in 0..CONNECTIONS {
         let (mut stream, _) = listener.accept()?;
         // A hint; who does not know it does not delay either.
@@ -50,7 +50,12 @@ fn sink(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 /// Sends `bytes` in large blocks and `messages` small ones, then `rounds` small ones that come back.
-pub fn send(to: SocketAddr, bytes: u64, messages: u64, rounds: u64) -> io::Result<Vec<Timing>> {
+pub(crate) fn send(
+    to: SocketAddr,
+    bytes: u64,
+    messages: u64,
+    rounds: u64,
+) -> io::Result<Vec<Timing>> {
     Ok(vec![
         flood("bulk", to, BLOCK, bytes / BLOCK as u64, BLOCK as u64)?,
         flood("messages", to, SMALL, messages, 1)?,

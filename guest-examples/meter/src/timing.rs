@@ -4,18 +4,18 @@ use std::time::Instant;
 
 /// How long so many operations took.
 #[derive(Clone, Debug)]
-pub struct Timing {
+pub(crate) struct Timing {
     /// The step.
-    pub name: String,
+    pub(crate) name: String,
     /// Operations, or bytes.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Nanoseconds for all of them.
-    pub nanos: u64,
+    pub(crate) nanos: u64,
 }
 
 impl Timing {
     /// Times one step, which says how many operations it did.
-    pub fn of<E>(name: &str, step: impl FnOnce() -> Result<u64, E>) -> Result<Self, E> {
+    pub(crate) fn of<E>(name: &str, step: impl FnOnce() -> Result<u64, E>) -> Result<Self, E> {
         let since = Instant::now();
         let count = step()?;
         Ok(Self {
