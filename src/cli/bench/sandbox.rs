@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// Idle command pods, each of which is an instance that sleeps; 8,000 are about the most.
     #[arg(long, value_delimiter = ',', default_values_t = [10, 1_000, 7_000])]
     idle_commands: Vec<u32>,
+    /// Seconds to watch each process of idle pods.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    idle_seconds: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -103,7 +106,9 @@ pub(super) async fn run(args: Args, output: &Output) -> anyhow::Result<()> {
             Part::Starts => requests::starts(args.pairs, args.size).await?,
             Part::Network => programs::network(args.pairs, args.size).await?,
             Part::Files => programs::files(args.pairs, args.size).await?,
-            Part::Idle => idle::section(&args.idle_handlers, &args.idle_commands).await?,
+            Part::Idle => {
+                idle::section(&args.idle_handlers, &args.idle_commands, args.idle_seconds).await?
+            }
         };
         if !is_json {
             println!("{section}");

@@ -130,12 +130,14 @@ impl fmt::Display for Section {
         writeln!(f, "\n{}: {}", self.title, self.note)?;
         for figure in &self.figures {
             let name = format!("{}, {}", figure.name, figure.unit);
-            write!(f, "  {name:<42}")?;
+            write!(f, "  {name:<40}")?;
             for (index, side) in figure.sides.iter().enumerate() {
-                write!(f, "  {} {:>9}", side.name, short(side.median()))?;
-                if index > 0 {
+                let (name, value) = (side.name, short(side.median()));
+                if index == 0 {
+                    write!(f, " {name} {value:>8}")?;
+                } else {
                     let (median, worse) = figure.ratio(side);
-                    write!(f, " {median:.2}× ({worse:.2}×)")?;
+                    write!(f, "   {name:>13} {value:>8} {median:>6.2}× ({worse:.2}×)")?;
                 }
             }
             writeln!(f)?;
@@ -178,7 +180,9 @@ mod tests {
         let side = &section.json()["figures"][0]["sides"][1];
         assert_eq!(side["ratioWorseQuartile"], json!(1.0));
         assert!(
-            section.to_string().contains("peer     2.000 1.50× (1.00×)"),
+            section
+                .to_string()
+                .contains("peer    2.000   1.50× (1.00×)"),
             "{section}"
         );
     }

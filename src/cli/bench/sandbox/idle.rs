@@ -23,8 +23,6 @@ use crate::cli::bench::cpu;
 use crate::runtime::{Artifact, PodSandbox};
 use crate::tasks::TaskGroup;
 
-/// How long the idle process is watched.
-const WATCH: Duration = Duration::from_secs(4);
 /// How long the pods may take to come to rest.
 const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
@@ -41,6 +39,8 @@ enum Kind {
 pub(in crate::cli::bench) struct ChildArgs {
     kind: Kind,
     count: u32,
+    /// How long the idle process is watched.
+    seconds: u64,
 }
 
 /// What a child tells.
@@ -53,16 +53,20 @@ struct Told {
     percent: f64,
 }
 
-pub(super) async fn section(handlers: &[u32], commands: &[u32]) -> anyhow::Result<Section> {
+pub(super) async fn section(
+    handlers: &[u32],
+    commands: &[u32],
+    seconds: u64,
+) -> anyhow::Result<Section> {
     let mut section = Section::new(
         "Idle pods",
         "PSS of a process with a runtime alone, for each further pod, and its CPU (G15, G17)",
     );
     for (kind, counts) in [(Kind::Handlers, handlers), (Kind::Commands, commands)] {
         for count in counts {
-            let ours = start(kind, *count).await?;
+            let ours = start(kind, *count, seconds).await?;
             let peer = match kind {
-                Kind::Commands => Some(start(Kind::Bare, *count).await?),
+                Kind::Commands => Some(start(Kind::Bare, *count, seconds).await?),
                 Kind::Handlers | Kind::Bare => None,
             };
             add(&mut section, kind, *count, OURS, &ours);
@@ -106,7 +110,7 @@ fn add(section: &mut Section, kind: Kind, count: u32, side: &'static str, told: 
     }
 }
 
-async fn start(kind: Kind, count: u32) -> anyhow::Result<Told> {
+async fn start(kind: Kind, count: u32, seconds: u64) -> anyhow::Result<Told> {
     let program = std::env::current_exe().context("find this program")?;
     let name = match kind {
         Kind::Handlers => "handlers",
@@ -114,7 +118,8 @@ async fn start(kind: Kind, count: u32) -> anyhow::Result<Told> {
         Kind::Bare => "bare",
     };
     let output = tokio::process::Command::new(program)
-        .args(["bench", "idle-pods", name, &count.to_string()])
+        .args(["bench", "idle-pods", name])
+        .args([count.to_string(), seconds.to_string()])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .kill_on_drop(true)
@@ -225,7 +230,7 @@ pub(in crate::cli::bench) async fn child(args: ChildArgs) -> anyhow::Result<()> 
     holder.check()?;
     let kib = cpu::memory_kib(std::process::id())?;
     let (since, before) = (Instant::now(), spent());
-    tokio::time::sleep(WATCH).await;
+    tokio::time::sleep(Duration::from_secs(args.seconds)).await;
     let busy = spent().saturating_sub(before);
     let told = Told {
         kib_with_one,

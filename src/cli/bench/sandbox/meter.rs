@@ -35,11 +35,16 @@ pub(super) fn read(text: &str) -> anyhow::Result<Vec<Timing>> {
 /// The figure that a step makes.
 pub(super) fn figure(timing: &Timing) -> (What<'_>, f64) {
     let (count, seconds) = (timing.count as f64, timing.nanos as f64 / 1e9);
-    let name = timing.name.as_str();
+    let name = match timing.name.as_str() {
+        "bulk" => "bulk in 64 KiB writes",
+        "messages" => "messages of 64 B, one way",
+        "round-trips" => "64 B to and fro",
+        name => name,
+    };
     let what = |unit, better| What { name, unit, better };
-    match name {
-        "messages" => (what("k/s of 64 B", Better::More), count / seconds / 1e3),
-        name if name == "bulk" || name.contains('-') && name.ends_with('k') => (
+    match timing.name.as_str() {
+        "messages" => (what("thousands/s", Better::More), count / seconds / 1e3),
+        "bulk" | "write-64k" | "read-64k" | "write-4k" | "read-4k" => (
             what("MiB/s", Better::More),
             count / seconds / f64::from(1 << 20),
         ),

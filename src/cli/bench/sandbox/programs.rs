@@ -13,10 +13,8 @@ use super::pods::{Pods, Wasm};
 use crate::cli::bench::peers::free_port;
 use crate::tasks::TaskGroup;
 
-const BARE_TMPFS: &str = "wasmtime-wasi on tmpfs";
-const NATIVE_TMPFS: &str = "native on tmpfs";
-const BARE_KERNEL: &str = "wasmtime-wasi on the kernel";
-const NATIVE_KERNEL: &str = "native on the kernel";
+const BARE: &str = "wasmtime-wasi";
+const NATIVE: &str = "native";
 /// Where Linux has its tmpfs.
 const TMPFS: &str = "/dev/shm";
 const GUEST_ADDRESS: &str = "127.0.0.1:7000";
@@ -31,7 +29,7 @@ const ROUNDS: u64 = 5_000;
 pub(super) async fn files(pairs: u32, size: u64) -> anyhow::Result<Section> {
     let mut section = Section::new(
         "Files",
-        "a guest on its pod's filesystem; a directory of 2,000 files, one file of 64 MiB",
+        "a guest on its pod's filesystem, by wasmtime-wasi on tmpfs, the same source native on tmpfs",
     );
     let directory = tempfile::tempdir()?;
     let wasm = Wasm::of("meter", directory.path())?;
@@ -49,10 +47,10 @@ pub(super) async fn files(pairs: u32, size: u64) -> anyhow::Result<Section> {
         pod.close().await;
         add(&mut section, OURS, &meter::read(&told)?);
         let told = bare.run(&args("/"), Reach::Directory(tmpfs.path())).await?;
-        add(&mut section, BARE_TMPFS, &meter::read(&told)?);
+        add(&mut section, BARE, &meter::read(&told)?);
         let path = tmpfs.path().to_owned();
         let native = tokio::task::spawn_blocking(move || meter::files::run(&path, files, bytes));
-        add(&mut section, NATIVE_TMPFS, &native.await??);
+        add(&mut section, NATIVE, &native.await??);
     }
     Ok(section)
 }
@@ -61,7 +59,7 @@ pub(super) async fn files(pairs: u32, size: u64) -> anyhow::Result<Section> {
 pub(super) async fn network(pairs: u32, size: u64) -> anyhow::Result<Section> {
     let mut section = Section::new(
         "Loopback TCP",
-        "two containers of one pod; 64 KiB writes, 64 B writes, 64 B to and fro",
+        "two containers of one pod, two guests by wasmtime-wasi and two native threads on the kernel's loopback",
     );
     let directory = tempfile::tempdir()?;
     let wasm = Wasm::of("meter", directory.path())?;
@@ -84,8 +82,8 @@ pub(super) async fn network(pairs: u32, size: u64) -> anyhow::Result<Section> {
         let server = spawn(Arc::clone(&bare), serve);
         let client = spawn(Arc::clone(&bare), send);
         server.await??;
-        add(&mut section, BARE_KERNEL, &meter::read(&client.await??)?);
-        add(&mut section, NATIVE_KERNEL, &native_pair(counts).await?);
+        add(&mut section, BARE, &meter::read(&client.await??)?);
+        add(&mut section, NATIVE, &native_pair(counts).await?);
     }
     Ok(section)
 }
