@@ -22,7 +22,7 @@ cd "$here"
 CARGO_TARGET_DIR=$target cargo build --quiet --release --locked --target wasm32-wasip1 -p echo-wasip1
 CARGO_TARGET_DIR=$target cargo build --quiet --release --locked --target wasm32-wasip2 --workspace --exclude echo-wasip1
 cp "$target/wasm32-wasip1/release/echo-wasip1.wasm" "$out/"
-for member in ledger-client ledger-server shop-catalog shop-gateway shop-inventory shop-orders shop-payments shopper toolbox; do
+for member in ledger-client ledger-server meter shop-catalog shop-gateway shop-inventory shop-orders shop-payments shopper toolbox; do
   cp "$target/wasm32-wasip2/release/$member.wasm" "$out/"
 done
 for member in hello-http hello-wasip3; do

@@ -173,7 +173,7 @@ impl Cli {
             }
             Command::Version(args) => info::version(global, &args).await,
             Command::Config(verb) => info::config(global, &verb),
-            Command::Bench(args) => bench::run(args)
+            Command::Bench(args) => bench::run(args, &global.output())
                 .await
                 .map_err(|error| Failure::failed("Bench", format!("{error:#}"))),
             Command::Completion(args) => info::completion(&args, &mut Self::command()),

@@ -15,15 +15,19 @@ mod peers;
 mod pods;
 mod raw;
 mod rest;
+mod sandbox;
 mod stats;
 
 use std::time::Duration;
+
+use super::output::Output;
 
 /// Measures this machine, side by side with a peer where one is installed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(before_help = "Examples:
   wasmorch bench api                          durable creates beside etcd's put
   wasmorch bench guest                        a wasm handler beside wasmtime serve and HAProxy
+  wasmorch bench sandbox                      the host's own cost beside bare wasmtime and the kernel
   wasmorch bench http http://127.0.0.1:8080/hello --peer http://127.0.0.1:9000/
   wasmorch bench start --count 200            API create to the first 200 through the router
   wasmorch bench scale --replicas 100,1000    time until a Deployment's pods are all ready
@@ -39,6 +43,11 @@ enum Command {
     Api(api::Args),
     /// A wasm handler through the router and on its worker, beside what a user could assemble.
     Guest(guest::Args),
+    /// What the sandbox costs beside bare wasmtime, the kernel's loopback and tmpfs; needs no cluster.
+    Sandbox(sandbox::Args),
+    /// Holds idle pods and tells what the process takes: a child of `sandbox`.
+    #[command(hide = true)]
+    IdlePods(sandbox::ChildArgs),
     /// Requests per second and latency of one URL, beside another.
     Http(http::Args),
     /// From the API's create to the first 200 through the router.
@@ -108,10 +117,12 @@ impl Cluster {
 }
 
 /// Runs one of the measurements.
-pub(super) async fn run(args: BenchArgs) -> anyhow::Result<()> {
+pub(super) async fn run(args: BenchArgs, output: &Output) -> anyhow::Result<()> {
     match args.command {
         Command::Api(args) => api::run(args).await,
         Command::Guest(args) => guest::run(args).await,
+        Command::Sandbox(args) => sandbox::run(args, output).await,
+        Command::IdlePods(args) => sandbox::child(args).await,
         Command::Http(args) => http::run(args).await,
         Command::Start(args) => pods::start(args).await,
         Command::Scale(args) => pods::scale(args).await,

@@ -288,3 +288,26 @@ async fn somebody_elses_cluster_can_be_read_and_not_changed() {
     });
     ended.await.unwrap();
 }
+
+#[test]
+fn the_sandbox_is_measured_without_a_cluster_and_every_figure_has_a_value() {
+    let line = "bench sandbox --pairs 1 --size 1 --idle-handlers 10 --idle-commands 10 --idle-seconds 1 -o json";
+    let words: Vec<&str> = line.split(' ').collect();
+    let ended = User::new().run(&words);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let told: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(told["machine"]["wasmtime"].is_string());
+    let sections = told["sections"].as_array().unwrap();
+    assert_eq!(sections.len(), 5);
+    for section in sections {
+        for figure in section["figures"].as_array().unwrap() {
+            let sides = figure["sides"].as_array().unwrap();
+            // A handler's pod has no instance while it is idle, so there is nothing bare beside it.
+            let is_alone = figure["name"].as_str().unwrap().contains("handler pods");
+            assert_eq!(sides.len() > 1, !is_alone, "{figure}");
+            for side in sides {
+                assert!(side["median"].as_f64().unwrap() >= 0.0, "{figure}");
+            }
+        }
+    }
+}
