@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::term_file::term_file_variable;
@@ -30,11 +30,11 @@ use super::host::{Environment, Launch};
 use super::http::outgoing::Client;
 use super::http::{Handler, HandlerConfig, Port};
 use super::keyvalue;
-use super::limits::Memory;
+use super::limits::{MAX_DESCRIPTORS, Memory};
 use super::net::{Incarnation, PodNet, PodNetConfig};
 use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
 use super::stdio::Stdin;
-use super::{Error, Shared};
+use super::{Error, Shared, refusals};
 use crate::api::quantity::readable_bytes;
 
 /// The port of a handler that declares none.
@@ -53,6 +53,8 @@ pub struct PodSandbox {
     /// The last run of each container.
     containers: Mutex<BTreeMap<String, ContainerHandle>>,
     handlers: Arc<RwLock<BTreeMap<u16, Arc<Handler>>>>,
+    /// Told when a limit refuses something or makes it wait.
+    limited: Arc<Notify>,
     /// Further programs that users run in it now.
     execs: Arc<AtomicUsize>,
     closed: CancellationToken,
@@ -68,6 +70,9 @@ pub struct SandboxStats {
     pub inodes: u64,
     /// Open virtual sockets.
     pub sockets: u64,
+    /// Sockets, and bytes or inodes of storage, that were refused.
+    pub sockets_refused: u64,
+    pub storage_refused: u64,
     /// By container, the last run of each.
     pub containers: Vec<(String, ContainerStats)>,
 }
@@ -93,6 +98,8 @@ impl PodSandbox {
             max_sockets: spec.limits.sockets,
             budget: Arc::clone(&budget),
         })?;
+        let limited = Arc::new(Notify::new());
+        net.socket_budget().tell(&limited);
         let keyvalue = match &spec.keyvalue_volume {
             None => shared.keyvalue.of_namespace(&spec.namespace),
             Some(volume) => keyvalue::Store::of_volume(&fs, volume)?,
@@ -108,6 +115,7 @@ impl PodSandbox {
             keyvalue,
             containers: Mutex::default(),
             handlers: Arc::default(),
+            limited,
             execs: Arc::default(),
             closed: CancellationToken::new(),
         });
@@ -153,6 +161,7 @@ impl PodSandbox {
     ) -> Result<ContainerHandle, Error> {
         let incarnation = Incarnation::new();
         let container = Arc::new(self.container(&spec));
+        let log = refusals::Counted::around(log, &container.log_dropped, &self.limited);
         let mut mounts = spec.mounts.clone();
         mounts.extend(spec.shows_proc.then(procfs::mount));
         let root = self.fs.root(&RootSpec {
@@ -188,6 +197,7 @@ impl PodSandbox {
             owner: incarnation.owner().clone(),
             listeners: Mutex::new(listeners),
             memory: Arc::clone(&container.memory),
+            descriptors: Arc::clone(&container.descriptors),
             cpu: Arc::clone(&container.cpu),
             log,
             stopped: container.stopped.clone(),
@@ -216,6 +226,7 @@ impl PodSandbox {
                     guests: self.shared.guests.clone(),
                     reuse: spec.instance_reuse.max(1),
                     deadline: self.request_timeout(),
+                    places: Arc::clone(&container.requests),
                     killed: container.killed.clone(),
                 });
                 self.serve(&container, launch, handler, port, incarnation)?;
@@ -245,8 +256,20 @@ impl PodSandbox {
         let (root, path) = (Arc::clone(&self.root), term_file::path(&spec.name));
         Container {
             name: spec.name.clone(),
-            cpu: Cpu::new(spec.cpu_limit_millis, spec.cpu_shares, Instant::now()),
-            memory: Memory::new(Budget::within(&self.budget, limit)),
+            cpu: Cpu::new(
+                spec.cpu_limit_millis,
+                spec.cpu_shares,
+                Instant::now(),
+                &self.limited,
+            ),
+            memory: Memory::new(Budget::watched(limit, Some(&self.budget), &self.limited)),
+            descriptors: Budget::watched(MAX_DESCRIPTORS, None, &self.limited),
+            requests: Budget::watched(
+                self.shared.tuning.requests_per_container.into(),
+                None,
+                &self.limited,
+            ),
+            log_dropped: Arc::default(),
             stopped: CancellationToken::new(),
             // The end of the worker is the end of its containers.
             killed: self.shared.guests.tasks().cancelled().child_token(),
@@ -332,6 +355,18 @@ impl PodSandbox {
         )
     }
 
+    /// Resolves when a limit has refused something to the pod, or slowed it; says which, with numbers.
+    pub async fn limit_reached(&self) -> String {
+        loop {
+            self.limited.notified().await;
+            let limits = &self.spec.limits;
+            let said = refusals::words(&self.stats(), limits, &self.shared.tuning);
+            if let Some(said) = said {
+                return said;
+            }
+        }
+    }
+
     /// Reads a file of the pod's shared root, for termination messages.
     pub fn read_file(&self, path: &str, limit: usize) -> Result<Vec<u8>, super::fs::errno::Errno> {
         self.root.read_file(path, limit)
@@ -345,6 +380,8 @@ impl PodSandbox {
             storage_bytes: usage.bytes,
             inodes: usage.inodes,
             sockets: self.net.sockets(),
+            sockets_refused: self.net.socket_budget().refusals(),
+            storage_refused: self.fs.refusals(),
             containers: self
                 .containers()
                 .iter()
