@@ -17,9 +17,9 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::budget::Budget;
 use super::cpu::Cpu;
 use super::fs::Root;
-use super::budget::Budget;
 use super::http::Holdings;
 use super::http::outgoing::{Client, Hooks};
 use super::keyvalue;

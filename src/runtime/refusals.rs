@@ -46,7 +46,9 @@ fn container_words(stats: &ContainerStats, tuning: &Tuning) -> Vec<String> {
     let mut said = Vec::new();
     if memory > 0 {
         let used = readable_bytes(stats.memory_bytes);
-        said.push(format!("{memory} growths of memory refused ({used} in use)"));
+        said.push(format!(
+            "{memory} growths of memory refused ({used} in use)"
+        ));
     }
     if descriptors > 0 {
         said.push(format!(
@@ -55,7 +57,9 @@ fn container_words(stats: &ContainerStats, tuning: &Tuning) -> Vec<String> {
     }
     if requests > 0 {
         let may = tuning.requests_per_container;
-        said.push(format!("{requests} requests refused ({may} may be in progress)"));
+        said.push(format!(
+            "{requests} requests refused ({may} may be in progress)"
+        ));
     }
     if log_bytes > 0 {
         said.push(format!(

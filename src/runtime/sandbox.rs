@@ -8,6 +8,7 @@ mod exec;
 mod procfs;
 mod reach;
 mod term_file;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,11 +20,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::term_file::term_file_variable;
+pub use self::usage::SandboxStats;
 use super::artifact::{Artifact, Role};
 use super::budget::Budget;
-use super::container::{
-    Container, ContainerHandle, ContainerStats, Held, Scene, run_command, run_handler,
-};
+use super::container::{Container, ContainerHandle, Held, Scene, run_command, run_handler};
 use super::cpu::Cpu;
 use super::fs::{PodFs, Root, RootSpec};
 use super::host::{Environment, Launch};
@@ -35,7 +35,6 @@ use super::net::{Incarnation, PodNet, PodNetConfig};
 use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
 use super::stdio::Stdin;
 use super::{Error, Shared, refusals};
-use crate::api::quantity::readable_bytes;
 
 /// The port of a handler that declares none.
 const DEFAULT_HANDLER_PORT: u16 = 8080;
@@ -58,23 +57,6 @@ pub struct PodSandbox {
     /// Further programs that users run in it now.
     execs: Arc<AtomicUsize>,
     closed: CancellationToken,
-}
-
-/// What a pod uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SandboxStats {
-    /// Memory of all kinds: linear memories, tables, files, socket buffers.
-    pub memory_bytes: u64,
-    /// Bytes and inodes of the in-memory filesystem.
-    pub storage_bytes: u64,
-    pub inodes: u64,
-    /// Open virtual sockets.
-    pub sockets: u64,
-    /// Sockets, and bytes or inodes of storage, that were refused.
-    pub sockets_refused: u64,
-    pub storage_refused: u64,
-    /// By container, the last run of each.
-    pub containers: Vec<(String, ContainerStats)>,
 }
 
 impl PodSandbox {
@@ -338,56 +320,9 @@ impl PodSandbox {
         Ok(self.fs.update_volume(name, &files)?)
     }
 
-    /// Resolves when the pod's files have asked for more than it may have; says what it has and
-    /// what it may have.
-    pub async fn storage_full(&self) -> String {
-        self.fs.full().await;
-        let (usage, limits) = (self.fs.usage(), &self.spec.limits);
-        let (memory, readable) = (self.budget.used(), readable_bytes);
-        format!(
-            "writes were refused: files have {} of {} and {} of {} inodes, the pod {} of {} memory",
-            readable(usage.bytes),
-            readable(limits.storage_bytes),
-            usage.inodes,
-            limits.inodes,
-            readable(memory),
-            readable(limits.memory_bytes),
-        )
-    }
-
-    /// Resolves when a limit has refused something to the pod, or slowed it; says which, with numbers.
-    pub async fn limit_reached(&self) -> String {
-        loop {
-            self.limited.notified().await;
-            let limits = &self.spec.limits;
-            let said = refusals::words(&self.stats(), limits, &self.shared.tuning);
-            if let Some(said) = said {
-                return said;
-            }
-        }
-    }
-
     /// Reads a file of the pod's shared root, for termination messages.
     pub fn read_file(&self, path: &str, limit: usize) -> Result<Vec<u8>, super::fs::errno::Errno> {
         self.root.read_file(path, limit)
-    }
-
-    /// What it uses now.
-    pub fn stats(&self) -> SandboxStats {
-        let usage = self.fs.usage();
-        SandboxStats {
-            memory_bytes: self.budget.used(),
-            storage_bytes: usage.bytes,
-            inodes: usage.inodes,
-            sockets: self.net.sockets(),
-            sockets_refused: self.net.socket_budget().refusals(),
-            storage_refused: self.fs.refusals(),
-            containers: self
-                .containers()
-                .iter()
-                .map(|(name, container)| (name.clone(), container.stats()))
-                .collect(),
-        }
     }
 
     /// Kills what still runs, waits for it, and gives the pod's address back.

@@ -127,7 +127,11 @@ mod tests {
         };
         let kept = table.push(request(10_000)).unwrap();
         assert!(calls(&mut table, &mut limits));
-        assert!((10_000..11_000).contains(&memory.used()), "{}", memory.used());
+        assert!(
+            (10_000..11_000).contains(&memory.used()),
+            "{}",
+            memory.used()
+        );
         table.delete(kept).unwrap();
         assert!(calls(&mut table, &mut limits));
         assert_eq!(memory.used(), 0);
