@@ -29,6 +29,7 @@ mod limits;
 mod load;
 pub mod net;
 mod pods;
+mod refusals;
 mod sandbox;
 pub mod spec;
 mod stdio;
@@ -45,7 +46,7 @@ use rustls_pki_types::CertificateDer;
 
 pub use self::artifact::{Artifact, Role};
 pub use self::compile::{CompileLimits, Compiler};
-pub use self::container::{ContainerHandle, ContainerStats};
+pub use self::container::{ContainerHandle, ContainerStats, Refused};
 pub use self::sandbox::{PodSandbox, SandboxStats, term_file_variable};
 pub use self::stdio::Stdin;
 
@@ -83,6 +84,8 @@ pub struct Tuning {
     pub compile_concurrency: usize,
     /// Requests in all handlers of one WASI version at a time: the slots of a pool.
     pub handler_concurrency: u32,
+    /// Requests in one container at a time: no one takes all slots of the pool.
+    pub requests_per_container: u32,
     /// A handler's time to its response, and then to each next piece of the body.
     pub request_deadline: Duration,
     pub guest_threads: usize,
@@ -100,6 +103,7 @@ impl Default for Tuning {
             compile_limits: CompileLimits::default(),
             compile_concurrency: 2,
             handler_concurrency: 512,
+            requests_per_container: 256,
             request_deadline: Duration::from_secs(30),
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from),
             epoch_tick: Duration::from_millis(5),

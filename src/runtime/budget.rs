@@ -4,8 +4,8 @@
 //! so that no kind of memory is a way around the limit. A child budget has a ceiling of its own and
 //! charges its parent too; a refusal anywhere changes nothing anywhere.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
@@ -15,8 +15,9 @@ pub struct Budget {
     used: AtomicU64,
     max: u64,
     parent: Option<Arc<Budget>>,
+    refusals: AtomicU64,
     /// Told of each refusal.
-    refused: Option<Arc<Notify>>,
+    listener: OnceLock<Arc<Notify>>,
 }
 
 /// The ceiling that refused a charge.
@@ -34,42 +35,46 @@ pub struct Exceeded {
 impl Budget {
     /// A budget of `max` units.
     pub fn new(max: u64) -> Arc<Self> {
+        Self::make(max, None)
+    }
+
+    fn make(max: u64, parent: Option<&Arc<Self>>) -> Arc<Self> {
         Arc::new(Self {
             used: AtomicU64::new(0),
             max,
-            parent: None,
-            refused: None,
+            parent: parent.map(Arc::clone),
+            refusals: AtomicU64::new(0),
+            listener: OnceLock::new(),
         })
     }
 
     /// A budget of `max` units, inside `parent` if there is one, that tells when it refuses. Many
     /// refusals that nobody has listened to yet are one.
     pub fn watched(max: u64, parent: Option<&Arc<Self>>, refused: &Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicU64::new(0),
-            max,
-            parent: parent.map(Arc::clone),
-            refused: Some(Arc::clone(refused)),
-        })
+        let budget = Self::make(max, parent);
+        budget.tell(refused);
+        budget
     }
 
     /// A budget of `max` units inside `parent`.
     pub fn within(parent: &Arc<Self>, max: u64) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicU64::new(0),
-            max,
-            parent: Some(Arc::clone(parent)),
-            refused: None,
-        })
+        Self::make(max, Some(parent))
+    }
+
+    /// Tells `listener` of refusals from now on; the first to ask is told.
+    pub fn tell(&self, listener: &Arc<Notify>) {
+        // Only the sandbox that a budget belongs to asks, once.
+        let _ = self.listener.set(Arc::clone(listener));
     }
 
     /// Takes `amount`, or nothing.
     pub fn charge(&self, amount: u64) -> Result<(), Exceeded> {
         let charged = self.try_charge(amount);
-        if charged.is_err()
-            && let Some(refused) = &self.refused
-        {
-            refused.notify_one();
+        if charged.is_err() {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+            if let Some(listener) = self.listener.get() {
+                listener.notify_one();
+            }
         }
         charged
     }
@@ -132,6 +137,16 @@ impl Budget {
         }
     }
 
+    /// The ceiling.
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// How many charges were refused so far.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
+    }
+
     /// What is in use.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
@@ -152,6 +167,7 @@ mod tests {
         assert_eq!(volume.charge(20).unwrap_err().max, 100);
         assert_eq!((volume.used(), pod.used()), (60, 90));
         assert_eq!((volume.available(), pod.available()), (10, 10));
+        assert_eq!((volume.refusals(), pod.refusals()), (2, 1));
         volume.release(60);
         assert_eq!((volume.used(), pod.used()), (0, 30));
     }

@@ -15,6 +15,7 @@
 //! tick, whichever is first. Either way the store and the incarnation are dropped: memory, handles,
 //! ports and connections are free before the exit is told. A restart is a new [`Container`].
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use wasmtime::Store;
 
 use super::Slot;
 use super::artifact::{Artifact, Entry};
+use super::budget::Budget;
 use super::cpu::{Cpu, Metered};
 use super::exit::Outcome;
 use super::fs::Root;
@@ -43,6 +45,12 @@ pub(super) struct Container {
     pub(super) name: String,
     pub(super) cpu: Arc<Cpu>,
     pub(super) memory: Arc<Memory>,
+    /// Open descriptors of a WASI 0.1 program.
+    pub(super) descriptors: Arc<Budget>,
+    /// Requests in progress in a handler.
+    pub(super) requests: Arc<Budget>,
+    /// Bytes of output that came too fast.
+    pub(super) log_dropped: Arc<AtomicU64>,
     pub(super) stopped: CancellationToken,
     pub(super) killed: CancellationToken,
     /// Cancelled when it has ended; what was run beside it ends then.
@@ -101,6 +109,23 @@ pub struct ContainerStats {
     pub requests_failed: u64,
     /// Those in progress.
     pub in_flight: u32,
+    /// Open descriptors of a WASI 0.1 program.
+    pub descriptors: u64,
+    /// What its limits cost it.
+    pub refused: Refused,
+}
+
+/// What was refused to a container or lost, since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Growths of linear memories and tables.
+    pub memory: u64,
+    /// Descriptors that a WASI 0.1 program wanted.
+    pub descriptors: u64,
+    /// Requests that found as many in progress as may be.
+    pub requests: u64,
+    /// Bytes of output above the log rate.
+    pub log_bytes: u64,
 }
 
 impl ContainerHandle {
@@ -163,6 +188,13 @@ impl ContainerHandle {
             requests,
             requests_failed,
             in_flight,
+            descriptors: container.descriptors.used(),
+            refused: Refused {
+                memory: container.memory.budget().refusals(),
+                descriptors: container.descriptors.refusals(),
+                requests: container.requests.refusals(),
+                log_bytes: container.log_dropped.load(Ordering::Relaxed),
+            },
         }
     }
 }

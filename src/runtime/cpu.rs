@@ -17,12 +17,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use wasmtime::{Store, UpdateDeadline};
 
 use super::ticker::Presence;
 
 /// How much unused allowance is kept, in wall time.
 const BURST: Duration = Duration::from_millis(100);
+
+/// A container that had to rest for so long is spoken of, and then each time again.
+const WORTH_A_WORD_NS: u64 = 10_000_000_000;
 
 /// Weight of one epoch tick: who asks for a whole core (1024) runs four ticks before it yields.
 const SHARES_PER_TICK: u64 = 256;
@@ -42,6 +46,8 @@ pub(super) struct Cpu {
     killed: AtomicBool,
     slice: u64,
     quota: Option<Mutex<Quota>>,
+    /// Told when it had to rest for long.
+    limited: Arc<Notify>,
 }
 
 struct Quota {
@@ -57,7 +63,12 @@ struct Quota {
 pub(super) struct KilledError;
 
 impl Cpu {
-    pub(super) fn new(limit_millis: Option<u64>, shares: u64, now: Instant) -> Arc<Self> {
+    pub(super) fn new(
+        limit_millis: Option<u64>,
+        shares: u64,
+        now: Instant,
+        limited: &Arc<Notify>,
+    ) -> Arc<Self> {
         let quota = limit_millis.map(|millis| {
             let rate_ns_per_ms = millis.max(1) * 1000;
             Mutex::new(Quota {
@@ -72,6 +83,7 @@ impl Cpu {
             killed: AtomicBool::new(false),
             slice: (shares / SHARES_PER_TICK).clamp(1, MAX_SLICE),
             quota,
+            limited: Arc::clone(limited),
         })
     }
 
@@ -88,11 +100,19 @@ impl Cpu {
         self.killed.store(true, Ordering::Relaxed);
     }
 
-    /// Makes `store` obey: preempted every slice, slowed to the ceiling, ended when killed.
-    pub(super) fn govern<T: 'static>(self: &Arc<Self>, store: &mut Store<T>) {
+    /// Makes `store` obey: preempted every slice, slowed to the ceiling, ended when killed or when
+    /// `verdict` says why.
+    pub(super) fn govern<T: 'static>(
+        self: &Arc<Self>,
+        store: &mut Store<T>,
+        verdict: fn(&T) -> Option<wasmtime::Error>,
+    ) {
         let cpu = Arc::clone(self);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |_| cpu.on_tick());
+        store.epoch_deadline_callback(move |store| match verdict(store.data()) {
+            Some(error) => Err(error),
+            None => cpu.on_tick(),
+        });
     }
 
     /// How long the container must rest before it may compute again, if it has used too much.
@@ -103,8 +123,11 @@ impl Cpu {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .rest(used, running_ns, now)?;
-        self.throttled_ns
-            .fetch_add(rest.as_nanos() as u64, Ordering::Relaxed);
+        let more = rest.as_nanos() as u64;
+        let before = self.throttled_ns.fetch_add(more, Ordering::Relaxed);
+        if before / WORTH_A_WORD_NS != (before + more) / WORTH_A_WORD_NS {
+            self.limited.notify_one();
+        }
         Some(rest)
     }
 
@@ -205,7 +228,8 @@ mod tests {
     #[test]
     fn slices_follow_the_shares() {
         for (shares, slice) in [(2, 1), (102, 1), (512, 2), (1024, 4), (8192, 8)] {
-            assert_eq!(Cpu::new(None, shares, Instant::now()).slice, slice);
+            let cpu = Cpu::new(None, shares, Instant::now(), &Arc::default());
+            assert_eq!(cpu.slice, slice);
         }
     }
 }

@@ -8,11 +8,13 @@
 //! when the program then fails, because nearly every program that gets no memory aborts in its own
 //! way and the way tells nobody anything.
 
+use wasmtime::component::ResourceTableError;
 use wasmtime_wasi::I32Exit;
 
 use super::budget::Exceeded;
 use super::container::Scene;
 use super::cpu::KilledError;
+use super::limits::{Handles, MAX_HOST_CALL_BYTES};
 use super::spec::{Exit, ExitReason};
 use crate::api::quantity;
 
@@ -22,6 +24,10 @@ const SEGMENT: i32 = 128 + 11;
 const KILLED: i32 = 128 + 9;
 /// What is kept of a trap's message and backtrace.
 const MAX_MESSAGE: usize = 4 << 10;
+
+/// wasmtime's errors for these limits have no public type.
+const FUEL_IN_WORDS: &str = "fuel allocated for hostcalls";
+const HANDLES_IN_WORDS: &str = "store handle limit exceeded";
 
 /// What a call of a program's entry came to.
 pub(super) type Outcome = wasmtime::Result<Result<(), ()>>;
@@ -54,7 +60,7 @@ impl Exit {
                 Some(I32Exit(0)) => return Self::completed(),
                 Some(I32Exit(code)) => (code & 0xff, String::new()),
                 None if error.is::<KilledError>() => return Self::killed(),
-                None => (trap_code(&error), trap_message(&error)),
+                None => (trap_code(&error), trap_message(&error, Handles::PROCESS)),
             },
         };
         match refusal {
@@ -118,9 +124,28 @@ fn cut(message: &mut String) {
     }
 }
 
-/// What happened inside the guest: the cause first, then the frames.
-pub(super) fn trap_message(error: &wasmtime::Error) -> String {
+/// The limit that ended the guest, with its number, where wasmtime's own words name none.
+fn limit(error: &wasmtime::Error, handles: Handles) -> Option<String> {
+    let Handles { objects } = handles;
     let cause = error.root_cause().to_string();
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full))
+        || cause.contains(HANDLES_IN_WORDS)
+    {
+        return Some(format!(
+            "limit of {objects} host objects (descriptors, sockets, streams, pollables, headers) and handles reached"
+        ));
+    }
+    cause.contains(FUEL_IN_WORDS).then(|| {
+        format!(
+            "limit of {} in one call to the host passed",
+            quantity::readable_bytes(MAX_HOST_CALL_BYTES as u64)
+        )
+    })
+}
+
+/// What happened inside the guest: the cause first, then the frames.
+pub(super) fn trap_message(error: &wasmtime::Error, handles: Handles) -> String {
+    let cause = limit(error, handles).unwrap_or_else(|| error.root_cause().to_string());
     let mut message = match error.downcast_ref::<wasmtime::WasmBacktrace>() {
         Some(backtrace) => {
             let frames = backtrace.to_string();
@@ -129,6 +154,7 @@ pub(super) fn trap_message(error: &wasmtime::Error) -> String {
                 .unwrap_or(&frames);
             format!("{cause}\n{frames}")
         }
+        None if error.is::<super::limits::OverLimitError>() => cause,
         None => format!("{error:#}"),
     };
     cut(&mut message);

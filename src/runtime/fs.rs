@@ -196,6 +196,11 @@ impl PodFs {
         self.full.notified().await;
     }
 
+    /// How often more storage or inodes were wanted than there may be.
+    pub fn refusals(&self) -> u64 {
+        self.quota.contents.refusals() + self.quota.inodes.refusals()
+    }
+
     pub fn usage(&self) -> Usage {
         Usage {
             bytes: self.quota.contents.used(),

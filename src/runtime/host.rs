@@ -17,12 +17,14 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::budget::Budget;
 use super::cpu::Cpu;
 use super::fs::Root;
+use super::http::Holdings;
 use super::http::outgoing::{Client, Hooks};
 use super::keyvalue;
 use super::limits::{
-    Limits, MAX_COMPONENT_HANDLES, MAX_HOST_CALL_BYTES, MAX_RANDOM_BYTES, MAX_TABLE_ENTRIES, Memory,
+    Handles, Limits, MAX_FIELDS_BYTES, MAX_HOST_CALL_BYTES, MAX_RANDOM_BYTES, Memory,
 };
 use super::net::{Owner, PodNet, TcpListener};
 use super::spec::{LogSink, LogStream};
@@ -40,6 +42,7 @@ pub(super) struct Host {
     launch: Arc<Launch>,
     http: WasiHttpCtx,
     hooks: Hooks,
+    holdings: Holdings,
     p1: Option<Box<P1>>,
 }
 
@@ -52,6 +55,8 @@ pub(super) struct Launch {
     /// Sockets for a program that can only accept; taken by its one instance.
     pub(super) listeners: Mutex<Vec<Arc<TcpListener>>>,
     pub(super) memory: Arc<Memory>,
+    /// Open descriptors of a WASI 0.1 program.
+    pub(super) descriptors: Arc<Budget>,
     pub(super) cpu: Arc<Cpu>,
     pub(super) log: Arc<dyn LogSink>,
     pub(super) stopped: CancellationToken,
@@ -78,6 +83,16 @@ pub(super) enum Life {
     Request,
 }
 
+impl Life {
+    /// What an instance that lives so may hold.
+    pub(super) fn handles(self) -> Handles {
+        match self {
+            Self::Process => Handles::PROCESS,
+            Self::Request => Handles::REQUEST,
+        }
+    }
+}
+
 impl Launch {
     /// A store for one instance, with all limits set.
     pub(super) fn store(self: &Arc<Self>, engine: &Engine, life: Life) -> Store<Host> {
@@ -90,21 +105,29 @@ impl Launch {
             wasi.stdin(self.input());
         }
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_TABLE_ENTRIES);
+        let Handles { objects } = life.handles();
+        table.set_max_capacity(objects);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS_BYTES);
         let host = Host {
             table,
             wasi: wasi.build(),
             limits: Limits::new(Arc::clone(&self.memory)),
             launch: Arc::clone(self),
-            http: WasiHttpCtx::new(),
+            http,
             hooks: Hooks::new(Arc::clone(&self.client)),
+            holdings: Holdings::default(),
             p1: None,
         };
         let mut store = Store::new(engine, host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(MAX_HOST_CALL_BYTES);
-        store.set_max_component_handles(MAX_COMPONENT_HANDLES);
-        self.cpu.govern(&mut store);
+        store.set_max_component_handles(objects);
+        if let Some(tasks) = store.concurrent_resource_table() {
+            tasks.set_max_capacity(objects);
+        }
+        self.cpu
+            .govern(&mut store, |host| Some(host.limits.verdict()?.into()));
         store
     }
 
@@ -124,7 +147,7 @@ impl Launch {
             stdin: self.input().stream(),
             stdout: stdout.stream(),
             stderr: stderr.stream(),
-            max_descriptors: MAX_TABLE_ENTRIES,
+            descriptors: Arc::clone(&self.descriptors),
             listeners: std::mem::take(&mut listeners),
         })));
         drop(listeners);
@@ -198,6 +221,9 @@ impl WasiView for Host {
 
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        if !self.holdings.at_call(&mut self.table, &mut self.limits) {
+            self.http.set_field_size_limit(0);
+        }
         WasiHttpCtxView {
             ctx: &mut self.http,
             table: &mut self.table,

@@ -4,8 +4,10 @@
 //! allocates. A refusal is what the guest sees as a failed `memory.grow`; most programs then abort,
 //! and the container's end is told as `OOMKilled` with the numbers of this refusal.
 //!
-//! Counted here: linear memories (also their initial size), GC heaps and tables. Files and socket
-//! buffers charge the same pod budget on their own side.
+//! Counted here: linear memories (also their initial size), GC heaps and tables, and what the host
+//! keeps for `wasi:http` (`http::holdings`). Files and socket buffers charge the same pod budget on
+//! their own side. What has no size worth counting is limited by number, per instance: host objects,
+//! handles, and the bytes of one call.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,18 +16,17 @@ use wasmtime::ResourceLimiter;
 
 use super::budget::{Budget, Exceeded};
 
-/// Host objects (descriptors, sockets, streams, pollables, headers) an instance may hold.
-pub(super) const MAX_TABLE_ENTRIES: usize = 20_000;
-/// Component-model handles an instance may hold.
-pub(super) const MAX_COMPONENT_HANDLES: usize = 20_000;
-/// Bytes a guest may hand to the host in one call.
-pub(super) const MAX_HOST_CALL_BYTES: usize = 64 << 20;
-/// Bytes of one read of `get-random-bytes`.
-pub(super) const MAX_RANDOM_BYTES: u64 = 16 << 20;
-/// Elements of one table.
-const MAX_TABLE_ELEMENTS: usize = 1_000_000;
-/// Bytes that a table element takes in the host.
-const TABLE_ELEMENT_BYTES: u64 = 8;
+/// Open descriptors of a WASI 0.1 program.
+pub(super) const MAX_DESCRIPTORS: u64 = 20_000;
+/// Bytes a guest may hand to the host in one call. The largest that any interface takes is a write of
+/// one mebibyte; more would keep the thread from others for longer than a slice.
+pub(super) const MAX_HOST_CALL_BYTES: usize = 2 << 20;
+/// Bytes of one set of header fields, with the bookkeeping for each.
+pub(super) const MAX_FIELDS_BYTES: usize = 64 << 10;
+/// Bytes of one read of `get-random-bytes`: some milliseconds.
+pub(super) const MAX_RANDOM_BYTES: u64 = 4 << 20;
+/// Bytes that a table element takes in the host, and once more while a growing table is copied.
+const TABLE_ELEMENT_BYTES: u64 = 16;
 /// Instances, memories and tables of one store: a component is many core modules.
 const MAX_PER_STORE: usize = 10_000;
 
@@ -34,6 +35,21 @@ pub(super) struct Memory {
     budget: Arc<Budget>,
     peak: AtomicU64,
     refused: Mutex<Option<Exceeded>>,
+}
+
+/// What an instance may hold by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Handles {
+    /// Host objects (descriptors, sockets, streams, pollables, headers), and as many handles of the
+    /// component model.
+    pub(super) objects: usize,
+}
+
+impl Handles {
+    /// Of a program that runs long.
+    pub(super) const PROCESS: Self = Self { objects: 20_000 };
+    /// Of a handler's instance: there are many at once.
+    pub(super) const REQUEST: Self = Self { objects: 4_000 };
 }
 
 impl Memory {
@@ -47,6 +63,10 @@ impl Memory {
 
     pub(super) fn used(&self) -> u64 {
         self.budget.used()
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     pub(super) fn peak(&self) -> u64 {
@@ -64,7 +84,14 @@ pub(super) struct Limits {
     memory: Arc<Memory>,
     charged: u64,
     refused: Option<Exceeded>,
+    /// What the host keeps for the guest passed the limit, so the guest has to end.
+    is_over: bool,
 }
+
+/// The epoch callback ends a guest with this error when the host keeps too much for it.
+#[derive(Debug, thiserror::Error)]
+#[error("the host keeps more for the program than its memory limit allows")]
+pub(super) struct OverLimitError;
 
 impl Limits {
     pub(super) fn new(memory: Arc<Memory>) -> Self {
@@ -72,7 +99,25 @@ impl Limits {
             memory,
             charged: 0,
             refused: None,
+            is_over: false,
         }
+    }
+
+    /// Counts `bytes` that the host keeps instead of `before`; `false` ends the guest at its next tick.
+    pub(super) fn recount(&mut self, before: u64, bytes: u64) -> bool {
+        let Some(less) = before.checked_sub(bytes) else {
+            let fits = self.charge(bytes - before);
+            self.is_over |= !fits;
+            return fits;
+        };
+        self.memory.budget.release(less);
+        self.charged -= less;
+        true
+    }
+
+    /// Why the guest has to end, if it has.
+    pub(super) fn verdict(&self) -> Option<OverLimitError> {
+        self.is_over.then_some(OverLimitError)
     }
 
     /// The last growth that was refused to this store, if any.
@@ -115,7 +160,7 @@ impl ResourceLimiter for Limits {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let added = desired.saturating_sub(current) as u64;
-        Ok(desired <= MAX_TABLE_ELEMENTS && self.charge(added * TABLE_ELEMENT_BYTES))
+        Ok(self.charge(added.saturating_mul(TABLE_ELEMENT_BYTES)))
     }
 
     fn instances(&self) -> usize {
@@ -147,15 +192,15 @@ mod tests {
         let mut limits = Limits::new(Arc::clone(&memory));
         assert!(limits.memory_growing(0, 1 << 19, None).unwrap());
         assert!(limits.table_growing(0, 100, None).unwrap());
-        assert_eq!(memory.used(), (1 << 19) + 800);
+        assert_eq!(memory.used(), (1 << 19) + 1600);
         assert!(!limits.memory_growing(1 << 19, 2 << 20, None).unwrap());
-        assert!(
-            !limits
-                .table_growing(0, MAX_TABLE_ELEMENTS + 1, None)
-                .unwrap()
-        );
+        assert!(!limits.table_growing(0, usize::MAX, None).unwrap());
         assert_eq!(memory.refusal().unwrap().max, 1 << 20);
+        assert!(limits.verdict().is_none());
+        assert!(limits.recount(0, 1000) && limits.recount(1000, 400));
+        assert_eq!(memory.used(), (1 << 19) + 2000);
+        assert!(!limits.recount(400, 1 << 20) && limits.verdict().is_some());
         drop(limits);
-        assert_eq!((memory.used(), memory.peak()), (0, (1 << 19) + 800));
+        assert_eq!((memory.used(), memory.peak()), (0, (1 << 19) + 2600));
     }
 }

@@ -8,6 +8,7 @@ mod exec;
 mod procfs;
 mod reach;
 mod term_file;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,27 +16,25 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::term_file::term_file_variable;
+pub use self::usage::SandboxStats;
 use super::artifact::{Artifact, Role};
 use super::budget::Budget;
-use super::container::{
-    Container, ContainerHandle, ContainerStats, Held, Scene, run_command, run_handler,
-};
+use super::container::{Container, ContainerHandle, Held, Scene, run_command, run_handler};
 use super::cpu::Cpu;
 use super::fs::{PodFs, Root, RootSpec};
 use super::host::{Environment, Launch};
 use super::http::outgoing::Client;
 use super::http::{Handler, HandlerConfig, Port};
 use super::keyvalue;
-use super::limits::Memory;
+use super::limits::{MAX_DESCRIPTORS, Memory};
 use super::net::{Incarnation, PodNet, PodNetConfig};
 use super::spec::{ContainerSpec, LogSink, PodSandboxSpec, ProjectedFile, Protocol};
 use super::stdio::Stdin;
-use super::{Error, Shared};
-use crate::api::quantity::readable_bytes;
+use super::{Error, Shared, refusals};
 
 /// The port of a handler that declares none.
 const DEFAULT_HANDLER_PORT: u16 = 8080;
@@ -53,23 +52,11 @@ pub struct PodSandbox {
     /// The last run of each container.
     containers: Mutex<BTreeMap<String, ContainerHandle>>,
     handlers: Arc<RwLock<BTreeMap<u16, Arc<Handler>>>>,
+    /// Told when a limit refuses something or makes it wait.
+    limited: Arc<Notify>,
     /// Further programs that users run in it now.
     execs: Arc<AtomicUsize>,
     closed: CancellationToken,
-}
-
-/// What a pod uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SandboxStats {
-    /// Memory of all kinds: linear memories, tables, files, socket buffers.
-    pub memory_bytes: u64,
-    /// Bytes and inodes of the in-memory filesystem.
-    pub storage_bytes: u64,
-    pub inodes: u64,
-    /// Open virtual sockets.
-    pub sockets: u64,
-    /// By container, the last run of each.
-    pub containers: Vec<(String, ContainerStats)>,
 }
 
 impl PodSandbox {
@@ -93,6 +80,8 @@ impl PodSandbox {
             max_sockets: spec.limits.sockets,
             budget: Arc::clone(&budget),
         })?;
+        let limited = Arc::new(Notify::new());
+        net.socket_budget().tell(&limited);
         let keyvalue = match &spec.keyvalue_volume {
             None => shared.keyvalue.of_namespace(&spec.namespace),
             Some(volume) => keyvalue::Store::of_volume(&fs, volume)?,
@@ -108,6 +97,7 @@ impl PodSandbox {
             keyvalue,
             containers: Mutex::default(),
             handlers: Arc::default(),
+            limited,
             execs: Arc::default(),
             closed: CancellationToken::new(),
         });
@@ -153,6 +143,7 @@ impl PodSandbox {
     ) -> Result<ContainerHandle, Error> {
         let incarnation = Incarnation::new();
         let container = Arc::new(self.container(&spec));
+        let log = refusals::Counted::around(log, &container.log_dropped, &self.limited);
         let mut mounts = spec.mounts.clone();
         mounts.extend(spec.shows_proc.then(procfs::mount));
         let root = self.fs.root(&RootSpec {
@@ -188,6 +179,7 @@ impl PodSandbox {
             owner: incarnation.owner().clone(),
             listeners: Mutex::new(listeners),
             memory: Arc::clone(&container.memory),
+            descriptors: Arc::clone(&container.descriptors),
             cpu: Arc::clone(&container.cpu),
             log,
             stopped: container.stopped.clone(),
@@ -216,6 +208,7 @@ impl PodSandbox {
                     guests: self.shared.guests.clone(),
                     reuse: spec.instance_reuse.max(1),
                     deadline: self.request_timeout(),
+                    places: Arc::clone(&container.requests),
                     killed: container.killed.clone(),
                 });
                 self.serve(&container, launch, handler, port, incarnation)?;
@@ -245,8 +238,20 @@ impl PodSandbox {
         let (root, path) = (Arc::clone(&self.root), term_file::path(&spec.name));
         Container {
             name: spec.name.clone(),
-            cpu: Cpu::new(spec.cpu_limit_millis, spec.cpu_shares, Instant::now()),
-            memory: Memory::new(Budget::within(&self.budget, limit)),
+            cpu: Cpu::new(
+                spec.cpu_limit_millis,
+                spec.cpu_shares,
+                Instant::now(),
+                &self.limited,
+            ),
+            memory: Memory::new(Budget::watched(limit, Some(&self.budget), &self.limited)),
+            descriptors: Budget::watched(MAX_DESCRIPTORS, None, &self.limited),
+            requests: Budget::watched(
+                self.shared.tuning.requests_per_container.into(),
+                None,
+                &self.limited,
+            ),
+            log_dropped: Arc::default(),
             stopped: CancellationToken::new(),
             // The end of the worker is the end of its containers.
             killed: self.shared.guests.tasks().cancelled().child_token(),
@@ -315,42 +320,9 @@ impl PodSandbox {
         Ok(self.fs.update_volume(name, &files)?)
     }
 
-    /// Resolves when the pod's files have asked for more than it may have; says what it has and
-    /// what it may have.
-    pub async fn storage_full(&self) -> String {
-        self.fs.full().await;
-        let (usage, limits) = (self.fs.usage(), &self.spec.limits);
-        let (memory, readable) = (self.budget.used(), readable_bytes);
-        format!(
-            "writes were refused: files have {} of {} and {} of {} inodes, the pod {} of {} memory",
-            readable(usage.bytes),
-            readable(limits.storage_bytes),
-            usage.inodes,
-            limits.inodes,
-            readable(memory),
-            readable(limits.memory_bytes),
-        )
-    }
-
     /// Reads a file of the pod's shared root, for termination messages.
     pub fn read_file(&self, path: &str, limit: usize) -> Result<Vec<u8>, super::fs::errno::Errno> {
         self.root.read_file(path, limit)
-    }
-
-    /// What it uses now.
-    pub fn stats(&self) -> SandboxStats {
-        let usage = self.fs.usage();
-        SandboxStats {
-            memory_bytes: self.budget.used(),
-            storage_bytes: usage.bytes,
-            inodes: usage.inodes,
-            sockets: self.net.sockets(),
-            containers: self
-                .containers()
-                .iter()
-                .map(|(name, container)| (name.clone(), container.stats()))
-                .collect(),
-        }
     }
 
     /// Kills what still runs, waits for it, and gives the pod's address back.

@@ -183,6 +183,11 @@ pub trait LogSink: Send + Sync + 'static {
         64 << 10
     }
 
+    /// Bytes that were not kept so far, because they came too fast.
+    fn dropped(&self) -> u64 {
+        0
+    }
+
     /// The container has ended: nothing follows, an unterminated line is complete.
     fn close(&self) {}
 }

@@ -30,6 +30,9 @@ const SINK_RETRY: Duration = Duration::from_millis(5);
 /// An unterminated line is passed on when it has grown to this.
 const MAX_LINE: usize = 16 << 10;
 
+/// A sink is given at most so much at once.
+const MAX_PIECE: usize = 64 << 10;
+
 /// Standard output or error.
 #[derive(Clone)]
 pub(super) struct Output {
@@ -90,10 +93,13 @@ impl Output {
         self.push(line.as_bytes());
     }
 
+    /// Piece by piece: a guest need not heed `check_write`, and sinks cut lines.
     fn push(&self, chunk: &[u8]) {
-        match &self.line {
-            None => self.sink.write(self.stream, chunk),
-            Some(line) => line.push(chunk),
+        for piece in chunk.chunks(MAX_PIECE) {
+            match &self.line {
+                None => self.sink.write(self.stream, piece),
+                Some(line) => line.push(piece),
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch as channel;
 
 use self::begin::begin;
-use self::volumes::{changed, full, is_described_otherwise};
+use self::volumes::{changed, full, is_described_otherwise, limited};
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
 use super::context::{Context, PodView};
@@ -91,6 +91,8 @@ pub struct PodWorker {
     is_stale: bool,
     /// When it was last said that the pod's storage is full.
     storage_told: Option<Instant>,
+    /// When it was last said that a limit refused something.
+    limit_told: Option<Instant>,
     has_deletion: bool,
     is_forgotten: bool,
     is_leaving: bool,
@@ -140,6 +142,7 @@ impl PodWorker {
             is_refreshing: false,
             is_stale: false,
             storage_told: None,
+            limit_told: None,
             has_deletion: false,
             is_forgotten: false,
             is_leaving: false,
@@ -197,6 +200,10 @@ impl PodWorker {
                 message = full(self.sandbox.as_ref(), self.storage_told) => {
                     self.storage_told = Some(self.context.clock.monotonic());
                     self.record(true, "StorageFull", message, None);
+                }
+                message = limited(self.sandbox.as_ref(), self.limit_told) => {
+                    self.limit_told = Some(self.context.clock.monotonic());
+                    self.record(true, "LimitReached", message, None);
                 }
             }
         }

@@ -31,7 +31,8 @@ fn pod(view: &PodView, now: Timestamp) -> Option<Value> {
         "podRef": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
         "cpu": {"time": now, "usageCoreNanoSeconds": cpu_nanos(&stats)},
         "memory": {"time": now, "workingSetBytes": stats.memory_bytes, "usageBytes": stats.memory_bytes},
-        "ephemeral-storage": {"time": now, "usedBytes": stats.storage_bytes, "inodesUsed": stats.inodes},
+        "ephemeral-storage": {"time": now, "usedBytes": stats.storage_bytes, "inodesUsed": stats.inodes, "refused": stats.storage_refused},
+        "sockets": {"open": stats.sockets, "refused": stats.sockets_refused},
         "process_stats": {"process_count": stats.containers.len()},
         "containers": containers(&stats, now),
     }))
@@ -51,9 +52,26 @@ fn containers(stats: &SandboxStats, now: Timestamp) -> Vec<Value> {
         .map(|(name, stats)| {
             json!({
                 "name": name,
-                "cpu": {"time": now, "usageCoreNanoSeconds": stats.cpu.as_nanos() as u64},
-                "memory": {"time": now, "workingSetBytes": stats.memory_bytes, "usageBytes": stats.memory_bytes},
-                "requests": {"total": stats.requests, "failed": stats.requests_failed, "inFlight": stats.in_flight},
+                "cpu": {
+                    "time": now,
+                    "usageCoreNanoSeconds": stats.cpu.as_nanos() as u64,
+                    "throttledNanoSeconds": stats.throttled.as_nanos() as u64,
+                },
+                "memory": {
+                    "time": now,
+                    "workingSetBytes": stats.memory_bytes,
+                    "usageBytes": stats.memory_bytes,
+                    "peakBytes": stats.memory_peak_bytes,
+                    "refused": stats.refused.memory,
+                },
+                "requests": {
+                    "total": stats.requests,
+                    "failed": stats.requests_failed,
+                    "inFlight": stats.in_flight,
+                    "refused": stats.refused.requests,
+                },
+                "descriptors": {"open": stats.descriptors, "refused": stats.refused.descriptors},
+                "log": {"droppedBytes": stats.refused.log_bytes},
             })
         })
         .collect()

@@ -12,6 +12,7 @@ mod cli;
 mod cluster;
 mod conformance;
 mod controllers;
+mod hostile;
 mod journeys;
 mod modules;
 mod no_cluster;

@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod artifacts;
-mod bench;
+pub(crate) mod bench;
 mod bodies;
 mod calls;
 mod commands;
 mod echoes;
-mod guests;
+pub(crate) mod guests;
 mod handlers;
 mod proposals;

@@ -301,6 +301,7 @@ mod tests {
 
     use super::super::in_flight::InFlight;
     use super::*;
+    use crate::runtime::budget::Budget;
     use crate::runtime::guests::Guests;
     use crate::runtime::spec::{LogSink, LogStream};
     use crate::tasks::TaskGroup;
@@ -323,7 +324,12 @@ mod tests {
             let killed = CancellationToken::new();
             let guests = Guests::start(1, TaskGroup::new()).unwrap();
             Self {
-                in_flight: InFlight::new(killed.clone(), guests, Arc::new(Nowhere)),
+                in_flight: InFlight::new(
+                    Budget::new(10),
+                    killed.clone(),
+                    guests,
+                    Arc::new(Nowhere),
+                ),
                 killed,
             }
         }

@@ -21,16 +21,20 @@ use super::instance::{Head, Instance};
 use super::outgoing::{HOPS, MAX_HOPS};
 use super::{Body, Error};
 use crate::runtime::artifact::Artifact;
+use crate::runtime::budget::Budget;
 use crate::runtime::cpu::{KilledError, Metered};
 use crate::runtime::exit::{oom_message, trap_message};
 use crate::runtime::guests::Guests;
 use crate::runtime::host::{Launch, Life};
+use crate::runtime::limits::Handles;
 use crate::runtime::ticker::Presence;
 
 /// How long an unused instance is kept for the next request.
 const IDLE: Duration = Duration::from_secs(1);
 /// Unused instances kept at most.
 const MAX_IDLE: usize = 8;
+
+const HANDLES: Handles = Handles::REQUEST;
 
 /// What a handler is made of.
 pub(in crate::runtime) struct HandlerConfig {
@@ -41,6 +45,8 @@ pub(in crate::runtime) struct HandlerConfig {
     /// Requests one instance may serve.
     pub(in crate::runtime) reuse: u32,
     pub(in crate::runtime) deadline: Duration,
+    /// Requests in progress.
+    pub(in crate::runtime) places: Arc<Budget>,
     pub(in crate::runtime) killed: CancellationToken,
 }
 
@@ -54,6 +60,7 @@ pub struct Handler {
 impl Handler {
     pub(in crate::runtime) fn new(config: HandlerConfig) -> Arc<Self> {
         let in_flight = InFlight::new(
+            Arc::clone(&config.places),
             config.killed.clone(),
             config.guests.clone(),
             Arc::clone(&config.launch.log),
@@ -176,10 +183,10 @@ impl Handler {
                     Error::Overloaded(oom_message(exceeded))
                 }
                 Some(exceeded) => Error::Trap(oom_message(exceeded)),
-                None => Error::Trap(trap_message(error)),
+                None => Error::Trap(trap_message(error, HANDLES)),
             };
         };
-        let trap = trap_message(error);
+        let trap = trap_message(error, HANDLES);
         Error::Trap(match instance.refusal() {
             Some(exceeded) => format!("{}; {trap}", oom_message(exceeded)),
             None => trap,

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{Body, Error};
+use crate::runtime::budget::Budget;
 use crate::runtime::guests::Guests;
 use crate::runtime::spec::{LogSink, LogStream};
 
@@ -19,6 +20,8 @@ pub(super) struct InFlight {
     failed: AtomicU64,
     draining: AtomicBool,
     none_left: Notify,
+    /// How many there may be.
+    places: Arc<Budget>,
     killed: CancellationToken,
     guests: Guests,
     log: Arc<dyn LogSink>,
@@ -27,17 +30,20 @@ pub(super) struct InFlight {
 /// One admitted request; counted until it is dropped.
 pub(super) struct Request {
     in_flight: Arc<InFlight>,
+    has_place: bool,
     method: http::Method,
     path: PathAndQuery,
 }
 
 impl InFlight {
     pub(super) fn new(
+        places: Arc<Budget>,
         killed: CancellationToken,
         guests: Guests,
         log: Arc<dyn LogSink>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            places,
             count: AtomicU32::new(0),
             admitted: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -57,13 +63,19 @@ impl InFlight {
         // Counted first, so that a drain that does not see the count is seen here.
         self.count.fetch_add(1, Ordering::SeqCst);
         let path = request.uri().path_and_query().cloned();
+        let place = self.places.charge(1);
         let admitted = Arc::new(Request {
             in_flight: Arc::clone(self),
+            has_place: place.is_ok(),
             method: request.method().clone(),
             path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
         });
         if self.draining.load(Ordering::SeqCst) || self.killed.is_cancelled() {
             return Err(Error::Stopping);
+        }
+        if let Err(full) = place {
+            let text = format!("{} requests are in progress, as many as may", full.max);
+            return Err(Error::Overloaded(text));
         }
         self.admitted.fetch_add(1, Ordering::Relaxed);
         Ok(admitted)
@@ -129,6 +141,9 @@ impl fmt::Display for Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
+        if self.has_place {
+            self.in_flight.places.release(1);
+        }
         if self.in_flight.count.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.in_flight.none_left.notify_waiters();
         }

@@ -34,6 +34,7 @@ use repeat::Repeat;
 use target::Target;
 use tls::Tls;
 
+use super::holdings::CHUNK;
 use super::pool::Pool;
 use super::{Body, Handler};
 use crate::api::unseen::{self, Unseen};
@@ -355,6 +356,11 @@ impl Hooks {
 }
 
 impl WasiHttpHooks for Hooks {
+    /// Less than the default mebibyte: it is what each body that nobody reads takes in the host.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+
     fn default_scheme(&mut self) -> Option<Scheme> {
         Some(Scheme::HTTP)
     }

@@ -94,6 +94,11 @@ impl PodNet {
         self.sockets.used()
     }
 
+    /// The count of open sockets, with what was refused.
+    pub(in crate::runtime) fn socket_budget(&self) -> &Budget {
+        &self.sockets
+    }
+
     /// Where something listens, for status and error texts.
     pub fn listening(&self) -> Vec<(SocketAddr, Protocol)> {
         let tcp = self.tcp().held();

@@ -19,7 +19,7 @@ use crate::runtime::container::{Container, ContainerHandle, Held, Scene, run_com
 use crate::runtime::cpu::Cpu;
 use crate::runtime::fs::errno::Errno;
 use crate::runtime::host::{Environment, Launch};
-use crate::runtime::limits::Memory;
+use crate::runtime::limits::{MAX_DESCRIPTORS, Memory};
 use crate::runtime::net::Incarnation;
 use crate::runtime::spec::{ExecSpec, LogSink};
 use crate::runtime::stdio::Stdin;
@@ -73,6 +73,7 @@ impl PodSandbox {
             owner: incarnation.owner().clone(),
             listeners: Mutex::default(),
             memory: Arc::clone(&command.memory),
+            descriptors: Arc::clone(&command.descriptors),
             cpu: Arc::clone(&command.cpu),
             log: output,
             stopped: command.stopped.clone(),
@@ -141,8 +142,11 @@ impl PodSandbox {
         let (ceiling, shares) = (scene.spec.cpu_limit_millis, scene.spec.cpu_shares);
         Container {
             name: spec.container.clone(),
-            cpu: Cpu::new(ceiling, shares, Instant::now()),
+            cpu: Cpu::new(ceiling, shares, Instant::now(), &self.limited),
             memory: Memory::new(Budget::within(&self.budget, limit)),
+            descriptors: Budget::new(MAX_DESCRIPTORS),
+            requests: Budget::new(0),
+            log_dropped: Arc::default(),
             stopped: CancellationToken::new(),
             killed: beside.0.ended.child_token(),
             ended: CancellationToken::new(),

@@ -39,6 +39,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
 use self::table::{Directory, Object, Table};
 use crate::clock::Clock;
+use crate::runtime::budget::Budget;
 use crate::runtime::fs::Root;
 use crate::runtime::net::TcpListener;
 
@@ -63,7 +64,7 @@ pub struct Config {
     pub stderr: DynOutputStream,
     pub clock: Clock,
     /// Open descriptors, the initial ones included.
-    pub max_descriptors: usize,
+    pub descriptors: Arc<Budget>,
 }
 
 /// The state of one program.
@@ -79,7 +80,7 @@ pub struct P1 {
 
 impl P1 {
     pub fn new(config: Config) -> Self {
-        let mut table = Table::new(config.max_descriptors);
+        let mut table = Table::new(config.descriptors);
         table.push_initial(Object::Input(config.stdin));
         table.push_initial(Object::Output(config.stdout));
         table.push_initial(Object::Output(config.stderr));

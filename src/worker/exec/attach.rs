@@ -60,6 +60,10 @@ impl LogSink for Tap {
         self.log.capacity()
     }
 
+    fn dropped(&self) -> u64 {
+        self.log.dropped()
+    }
+
     fn close(&self) {
         self.log.close();
         for queue in self.lock().drain(..) {

@@ -6,6 +6,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -50,6 +51,8 @@ pub struct ContainerLog {
     clock: Clock,
     state: Mutex<State>,
     changes: watch::Sender<Change>,
+    /// Of all that was ever dropped.
+    dropped: AtomicU64,
 }
 
 struct State {
@@ -78,6 +81,7 @@ impl ContainerLog {
             clock,
             state: Mutex::new(state),
             changes: watch::Sender::new(Change::default()),
+            dropped: AtomicU64::new(0),
         }
     }
 
@@ -161,6 +165,8 @@ impl LogSink for ContainerLog {
         let now = self.clock.now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.admit(chunk.len(), &self.limits, self.clock.monotonic()) {
+            self.dropped
+                .fetch_add(chunk.len() as u64, Ordering::Relaxed);
             return;
         }
         let mut buffer = Vec::with_capacity(chunk.len() + 64);
@@ -195,6 +201,10 @@ impl LogSink for ContainerLog {
             }
         }
         self.append(&mut state, &buffer);
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     fn close(&self) {

@@ -17,8 +17,8 @@ use crate::worker::object_changes::Following;
 use crate::worker::objects::{self, Objects};
 use crate::worker::specs;
 
-/// Between two words about the same pod's full storage.
-const STORAGE_WORD: Duration = Duration::from_secs(30);
+/// Between two words about the same pod's limits.
+const WORD: Duration = Duration::from_secs(30);
 
 impl PodWorker {
     /// Makes the sandbox at once if nothing has to be waited for.
@@ -180,13 +180,22 @@ pub(super) async fn changed(following: &mut Option<Following>) {
 
 /// Resolves when the pod's storage is full, at most once in a while: a guest may try for ever.
 pub(super) async fn full(sandbox: Option<&Arc<PodSandbox>>, told: Option<Instant>) -> String {
+    due(sandbox, told).await.storage_full().await
+}
+
+/// The same for every other limit.
+pub(super) async fn limited(sandbox: Option<&Arc<PodSandbox>>, told: Option<Instant>) -> String {
+    due(sandbox, told).await.limit_reached().await
+}
+
+async fn due(sandbox: Option<&Arc<PodSandbox>>, told: Option<Instant>) -> &Arc<PodSandbox> {
     let Some(sandbox) = sandbox else {
         return std::future::pending().await;
     };
     if let Some(told) = told {
-        tokio::time::sleep_until((told + STORAGE_WORD).into()).await;
+        tokio::time::sleep_until((told + WORD).into()).await;
     }
-    sandbox.storage_full().await
+    sandbox
 }
 
 /// Whether downward API volumes may show something else now.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use wasmorch::clock::Clock;
+use wasmorch::runtime::budget::Budget;
 use wasmorch::runtime::fs::Root;
 use wasmorch::runtime::wasi::p1::{self, Config, MODULE, P1};
 use wasmtime::{Engine, Instance, Linker, Memory, Module, Store, Val};
@@ -109,7 +110,7 @@ pub(super) fn config(root: Arc<Root>) -> Config {
         stdout: Box::new(MemoryOutputPipe::new(1 << 20)),
         stderr: Box::new(MemoryOutputPipe::new(1 << 20)),
         clock: Clock::system(),
-        max_descriptors: 32,
+        descriptors: Budget::new(32),
     }
 }
 

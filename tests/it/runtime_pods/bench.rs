@@ -15,24 +15,24 @@ use wasmorch::runtime::{Artifact, Config, ContainerHandle, PodSandbox, Runtime, 
 use wasmorch::tasks::TaskGroup;
 
 /// How long anything in these tests may take; reached only when something is wrong.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-pub(super) struct Bench {
-    pub(super) runtime: Runtime,
-    pub(super) dir: tempfile::TempDir,
+pub(crate) struct Bench {
+    pub(crate) runtime: Runtime,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Bench {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::tuned(|_| {})
     }
 
-    pub(super) fn tuned(tune: impl FnOnce(&mut Tuning)) -> Self {
+    pub(crate) fn tuned(tune: impl FnOnce(&mut Tuning)) -> Self {
         Self::on(tempfile::tempdir().unwrap(), tune)
     }
 
     /// Another worker process on the same directory, as far as the directory can tell.
-    pub(super) fn restarted(self) -> Self {
+    pub(crate) fn restarted(self) -> Self {
         let Self { runtime, dir } = self;
         drop(runtime);
         Self::on(dir, |_| {})
@@ -55,11 +55,11 @@ impl Bench {
     }
 
     /// The artifact of a program in text form.
-    pub(super) async fn wat(&self, text: &str) -> Arc<Artifact> {
+    pub(crate) async fn wat(&self, text: &str) -> Arc<Artifact> {
         self.load(&wat::parse_str(text).unwrap()).await.unwrap()
     }
 
-    pub(super) async fn load(
+    pub(crate) async fn load(
         &self,
         wasm: &[u8],
     ) -> Result<Arc<Artifact>, wasmorch::runtime::Error> {
@@ -69,17 +69,17 @@ impl Bench {
         self.runtime.load(&digest, &path).await
     }
 
-    pub(super) fn pod(&self, ip: &str) -> Arc<PodSandbox> {
+    pub(crate) fn pod(&self, ip: &str) -> Arc<PodSandbox> {
         self.runtime.create_sandbox(pod_spec(ip)).unwrap()
     }
 
     /// The file that the module was compiled to.
-    pub(super) fn compiled(&self) -> Vec<std::path::PathBuf> {
+    pub(crate) fn compiled(&self) -> Vec<std::path::PathBuf> {
         files(&self.dir.path().join("cache"), "cwasm")
     }
 }
 
-pub(super) fn files(dir: &Path, extension: &str) -> Vec<std::path::PathBuf> {
+pub(crate) fn files(dir: &Path, extension: &str) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     paths
@@ -87,7 +87,7 @@ pub(super) fn files(dir: &Path, extension: &str) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-pub(super) fn pod_spec(ip: &str) -> PodSandboxSpec {
+pub(crate) fn pod_spec(ip: &str) -> PodSandboxSpec {
     PodSandboxSpec {
         uid: ip.to_owned(),
         namespace: "default".to_owned(),
@@ -107,7 +107,7 @@ pub(super) fn pod_spec(ip: &str) -> PodSandboxSpec {
     }
 }
 
-pub(super) fn container(name: &str, args: &[&str]) -> ContainerSpec {
+pub(crate) fn container(name: &str, args: &[&str]) -> ContainerSpec {
     ContainerSpec {
         name: name.to_owned(),
         args: std::iter::once(&name)
@@ -131,7 +131,7 @@ pub(super) fn container(name: &str, args: &[&str]) -> ContainerSpec {
 }
 
 /// Runs a program to its end.
-pub(super) async fn run(
+pub(crate) async fn run(
     pod: &PodSandbox,
     spec: ContainerSpec,
     artifact: &Arc<Artifact>,
@@ -143,18 +143,18 @@ pub(super) async fn run(
     (ended(&container).await, log)
 }
 
-pub(super) async fn ended(container: &ContainerHandle) -> Exit {
+pub(crate) async fn ended(container: &ContainerHandle) -> Exit {
     within(container.wait()).await
 }
 
-pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work)
         .await
         .expect("takes too long")
 }
 
 /// Waits for a state that nothing announces.
-pub(super) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let wait = async {
         while !is_so() {
             tokio::task::yield_now().await;
@@ -168,17 +168,17 @@ pub(super) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A container's output.
 #[derive(Default)]
-pub(super) struct Log {
+pub(crate) struct Log {
     text: Mutex<String>,
     closed: Mutex<bool>,
 }
 
 impl Log {
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.text.lock().unwrap().clone()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         *self.closed.lock().unwrap()
     }
 }

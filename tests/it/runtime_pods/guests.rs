@@ -1,7 +1,7 @@
 //! Programs in text form, for what no compiler writes: traps, loops and bombs on purpose.
 
 /// A WASI 0.2 command whose `run` is `code`; it leaves 0 for success, 1 for failure.
-pub(super) fn command(code: &str) -> String {
+pub(crate) fn command(code: &str) -> String {
     format!(
         r#"(component
   (core module $m
@@ -15,15 +15,15 @@ pub(super) fn command(code: &str) -> String {
 }
 
 /// Computes for ever.
-pub(super) const SPIN: &str = "(loop $l (br $l)) (i32.const 0)";
+pub(crate) const SPIN: &str = "(loop $l (br $l)) (i32.const 0)";
 
 /// Takes memory until it gets no more, and then fails as programs do.
-pub(super) const HOG: &str = "(loop $l
+pub(crate) const HOG: &str = "(loop $l
   (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
   unreachable";
 
 /// A WASI 0.1 command whose `_start` is `code`, with what it may call and some texts.
-pub(super) fn core(code: &str) -> String {
+pub(crate) fn core(code: &str) -> String {
     format!(
         r#"(module
   (import "wasi_snapshot_preview1" "fd_write"
@@ -52,16 +52,16 @@ pub(super) fn core(code: &str) -> String {
 }
 
 /// Prints a line.
-pub(super) const HELLO: &str = "(call $buffer (i32.const 100) (i32.const 6))
+pub(crate) const HELLO: &str = "(call $buffer (i32.const 100) (i32.const 6))
   (call $check (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))";
 
 /// Writes `hello` to the file that the pod's containers share.
-pub(super) const WRITE: &str = "(call $check (call $open (i32.const 1) (i64.const 64)))
+pub(crate) const WRITE: &str = "(call $check (call $open (i32.const 1) (i64.const 64)))
   (call $buffer (i32.const 100) (i32.const 6))
   (call $check (call $fd_write (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 8)))";
 
 /// Waits for that file and prints what is in it.
-pub(super) const READ: &str = "(loop $again
+pub(crate) const READ: &str = "(loop $again
     (drop (call $yield))
     (br_if $again (call $open (i32.const 0) (i64.const 2)))
     (call $buffer (i32.const 200) (i32.const 100))
@@ -71,7 +71,7 @@ pub(super) const READ: &str = "(loop $again
   (call $check (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))";
 
 /// A WASI 0.1 server on its one declared port: reads up to 100 bytes and sends them back.
-pub(super) const ECHO_SERVER: &str = r#"(module
+pub(crate) const ECHO_SERVER: &str = r#"(module
   (import "wasi_snapshot_preview1" "sock_accept"
     (func $accept (param i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "sock_recv"
@@ -94,7 +94,7 @@ pub(super) const ECHO_SERVER: &str = r#"(module
       (br $next))))"#;
 
 /// A `wasi:http` 0.2 handler; `code` may call `$begin`, `$write` and `$end`.
-pub(super) fn handler(code: &str) -> String {
+pub(crate) fn handler(code: &str) -> String {
     let interfaces = interfaces();
     let signatures = r#"
     (import "http" "fields" (func $fields (result i32)))
@@ -163,10 +163,10 @@ pub(super) fn handler(code: &str) -> String {
 }
 
 /// Answers `hello`.
-pub(super) const ANSWER: &str = "(call $begin (local.get $out)) (drop (call $write)) (call $end)";
+pub(crate) const ANSWER: &str = "(call $begin (local.get $out)) (drop (call $write)) (call $end)";
 
 /// Answers for ever.
-pub(super) const ENDLESS: &str = "(call $begin (local.get $out))
+pub(crate) const ENDLESS: &str = "(call $begin (local.get $out))
   (loop $l (br_if $l (i32.eqz (call $write))))";
 
 fn interfaces() -> String {
@@ -210,7 +210,7 @@ fn interfaces() -> String {
 }
 
 /// The `error-code` of `wasi:http` 0.2, inside of its instance.
-pub(super) const ERROR_CODE: &str = r#"(type $d (record (field "rcode" (option string)) (field "info-code" (option u16))))
+pub(crate) const ERROR_CODE: &str = r#"(type $d (record (field "rcode" (option string)) (field "info-code" (option u16))))
     (export "DNS-error-payload" (type $dns (eq $d)))
     (type $t (record (field "alert-id" (option u8)) (field "alert-message" (option string))))
     (export "TLS-alert-received-payload" (type $tls (eq $t)))

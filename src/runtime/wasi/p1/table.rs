@@ -9,6 +9,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
 use super::call::Result;
 use super::errno::Code;
+use crate::runtime::budget::Budget;
 use crate::runtime::fs::Descriptor;
 use crate::runtime::net::{Conn, TcpListener};
 
@@ -16,7 +17,7 @@ pub(super) struct Table {
     slots: Vec<Option<Slot>>,
     /// Numbers below `slots.len()` that are free.
     free: BinaryHeap<Reverse<u32>>,
-    max: usize,
+    open: Arc<Budget>,
 }
 
 pub(super) struct Slot {
@@ -54,16 +55,17 @@ pub(super) enum Interest {
 }
 
 impl Table {
-    pub(super) fn new(max: usize) -> Self {
+    pub(super) fn new(open: Arc<Budget>) -> Self {
         Self {
             slots: Vec::new(),
             free: BinaryHeap::new(),
-            max,
+            open,
         }
     }
 
     /// Adds one of the descriptors a program starts with; they always fit.
     pub(super) fn push_initial(&mut self, object: Object) -> u32 {
+        self.open.overdraw(1);
         self.slots.push(Some(Slot {
             object,
             nonblock: false,
@@ -73,15 +75,13 @@ impl Table {
 
     /// Fails if no descriptor is left; to be asked before the work is done.
     pub(super) fn check_room(&self) -> Result<()> {
-        let used = self.slots.len() - self.free.len();
-        if used >= self.max {
-            return Err(Code::MFILE.into());
-        }
+        self.open.charge(1).map_err(|_| Code::MFILE)?;
+        self.open.release(1);
         Ok(())
     }
 
     pub(super) fn push(&mut self, slot: Slot) -> Result<u32> {
-        self.check_room()?;
+        self.open.charge(1).map_err(|_| Code::MFILE)?;
         if let Some(Reverse(fd)) = self.free.pop() {
             self.slots[fd as usize] = Some(slot);
             return Ok(fd);
@@ -103,6 +103,7 @@ impl Table {
     pub(super) fn close(&mut self, fd: u32) -> Result<()> {
         let slot = self.slots.get_mut(fd as usize).and_then(Option::take);
         slot.ok_or(Code::BADF)?;
+        self.open.release(1);
         self.free.push(Reverse(fd));
         Ok(())
     }
@@ -166,6 +167,13 @@ impl Table {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Slot)> {
         let slots = self.slots.iter_mut().enumerate();
         slots.filter_map(|(fd, slot)| Some((fd as u32, slot.as_mut()?)))
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        let open = self.slots.iter().flatten().count();
+        self.open.release(open as u64);
     }
 }
 

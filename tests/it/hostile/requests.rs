@@ -1,0 +1,103 @@
+//! Requests: responses that never end, more in progress than may be.
+
+use std::sync::Arc;
+
+use http_body_util::BodyExt as _;
+use wasmorch::api::unseen::Unseen;
+use wasmorch::runtime::http::Body;
+use wasmorch::runtime::spec::LogSink;
+
+use super::arena::Arena;
+use crate::runtime_pods::bench::{Log, container, until, within};
+use crate::runtime_pods::guests::{ENDLESS, HOG, SPIN, handler};
+
+const PLACES: u32 = 6;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn responses_that_never_end_take_their_own_places_and_end_with_their_readers() {
+    // The pool has 16 slots, of which one container gets six.
+    let arena = Arena::tuned(|tuning| tuning.requests_per_container = PLACES).await;
+    let attacked = arena.pod();
+    let artifact = arena.bench.wat(&handler(ENDLESS)).await;
+    let log: Arc<dyn LogSink> = Arc::new(Log::default());
+    let running = attacked
+        .pod
+        .start(container("app", &[]), artifact, log)
+        .unwrap();
+    let handler = attacked.pod.http_handler(8080).unwrap();
+    let request = || http::Request::get("/").body(Body::empty()).unwrap();
+    let mut bodies = Vec::new();
+    for _ in 0..PLACES {
+        bodies.push(within(handler.call(request())).await.unwrap().into_body());
+    }
+    arena
+        .during(async {
+            for body in &mut bodies {
+                for _ in 0..200 {
+                    body.frame().await.unwrap().unwrap();
+                }
+            }
+            let error = handler.call(request()).await.err().unwrap();
+            assert_eq!(
+                (error.status().as_u16(), error.unseen()),
+                (503, Some(Unseen::Busy))
+            );
+            assert!(
+                error.to_string().contains("6 requests are in progress"),
+                "{error}"
+            );
+        })
+        .await;
+    let said = within(attacked.pod.limit_reached()).await;
+    assert!(
+        said.contains("1 requests refused (6 may be in progress)"),
+        "{said}"
+    );
+    assert_eq!(running.stats().refused.requests, 1);
+    drop(bodies);
+    until("nothing is in progress", || running.stats().in_flight == 0).await;
+    drop(handler);
+    attacked.close(&arena).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_spin_or_take_all_memory_are_ended_one_by_one() {
+    let deadline = std::time::Duration::from_millis(300);
+    for (code, status, word) in [
+        (SPIN_, 504, "no response within"),
+        (HOG_, 502, "memory limit"),
+    ] {
+        let arena = Arena::tuned(|tuning| tuning.request_deadline = deadline).await;
+        let attacked = arena.pod();
+        let artifact = arena.bench.wat(&handler(&code())).await;
+        let log = Arc::new(Log::default());
+        let sink = Arc::clone(&log) as Arc<dyn LogSink>;
+        let running = attacked
+            .pod
+            .start(container("app", &[]), artifact, sink)
+            .unwrap();
+        let handler = attacked.pod.http_handler(8080).unwrap();
+        let calls = (0..4).map(|_| {
+            let handler = Arc::clone(&handler);
+            tokio::spawn(async move {
+                let request = http::Request::get("/").body(Body::empty()).unwrap();
+                handler.call(request).await.err().unwrap().status().as_u16()
+            })
+        });
+        let ends = arena.during(futures::future::join_all(calls)).await;
+        let ends: Vec<u16> = ends.into_iter().map(Result::unwrap).collect();
+        // Beside each other, some find no memory at all, which is no failure of theirs.
+        assert!(
+            ends.iter().all(|end| [status, 503].contains(end)),
+            "{ends:?}"
+        );
+        assert!(log.text().contains(word), "{}", log.text());
+        until("nothing is in progress", || running.stats().in_flight == 0).await;
+        drop(handler);
+        attacked.close(&arena).await;
+    }
+}
+
+type Code = fn() -> String;
+const SPIN_: Code = || format!("(drop (block (result i32) {SPIN}))");
+const HOG_: Code = || HOG.to_owned();
