@@ -59,8 +59,16 @@ pub(super) enum Operation {
         #[serde(default)]
         payload: String,
     },
-    Write {},
-    Close {},
+    /// To the program's standard input, the only thing that can be written to.
+    Write {
+        #[serde(default)]
+        payload: String,
+    },
+    /// Ends the program's standard input, or a connection.
+    Close {
+        #[serde(default = "stdin")]
+        id: String,
+    },
     Connect {
         #[serde(default = "server")]
         id: String,
@@ -176,6 +184,9 @@ pub(super) enum Mode {
     EchoHeaders,
 }
 
+fn stdin() -> String {
+    "stdin".to_owned()
+}
 fn stdout() -> String {
     "stdout".to_owned()
 }
@@ -193,6 +204,7 @@ fn slash() -> String {
 }
 
 /// One test, ready to be performed.
+#[derive(Default)]
 pub(super) struct Manifest {
     /// The program's name as it is started.
     pub(super) argv0: String,
@@ -268,11 +280,16 @@ impl Manifest {
 
     /// Why no pod can run it.
     pub(super) fn not_applicable(&self) -> Option<String> {
-        let writes =
-            |operation: &Operation| matches!(operation, Operation::Write {} | Operation::Close {});
-        if self.operations.iter().any(writes) {
-            return Some("writes to the program's stdin; a container's has no bytes".to_owned());
-        }
         self.not_applicable.clone()
+    }
+
+    /// Whether somebody sends the program its standard input; else its container has `stdin: false`.
+    pub(super) fn has_stdin(&self) -> bool {
+        let sends = |operation: &Operation| match operation {
+            Operation::Write { .. } => true,
+            Operation::Close { id } => id == "stdin",
+            _ => false,
+        };
+        self.operations.iter().any(sends)
     }
 }

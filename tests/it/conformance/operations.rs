@@ -69,9 +69,8 @@ impl<'a> Run<'a> {
                 Operation::Recv { id, payload } => self.receive(id, payload).await?,
                 Operation::Request(request) => self.request(request).await?,
                 Operation::Kill {} => self.container()?.stop(),
-                Operation::Write {} | Operation::Close {} => {
-                    return Err("not applicable".to_owned());
-                }
+                Operation::Write { payload } => self.write(payload).await?,
+                Operation::Close { id } => self.end(id)?,
             }
         }
         Ok(())
@@ -87,7 +86,7 @@ impl<'a> Run<'a> {
         let servers = Servers::start(self.machine, &manifest.servers);
         env.extend(servers.variables());
         self.servers = Some(servers);
-        let object = object(args, manifest.working_dir.as_deref(), &manifest.dirs);
+        let object = object(args, manifest);
         let pod = self.machine.pod(&object, &manifest.dirs);
         self.pod = Some(Arc::clone(&pod));
         self.fill(&pod, &object, root).await?;
@@ -191,6 +190,32 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         Err(format!("{id} is {news:?} and not {payload:?}"))
+    }
+
+    /// As a client that attached would.
+    async fn write(&self, payload: &str) -> Outcome {
+        let stdin = self
+            .container()?
+            .stdin()
+            .ok_or("the program has no stdin")?;
+        // A program that has ended reads no more, and its exit code is asked for afterwards.
+        stdin.send(payload.as_bytes()).await;
+        Ok(())
+    }
+
+    fn end(&mut self, id: &str) -> Outcome {
+        if id == "stdin" {
+            let stdin = self
+                .container()?
+                .stdin()
+                .ok_or("the program has no stdin")?;
+            stdin.close();
+            return Ok(());
+        }
+        let closed = self.connections.remove(id);
+        closed
+            .map(drop)
+            .ok_or_else(|| format!("there is no connection {id}"))
     }
 
     /// As another program of the pod, for servers listen on its loopback.

@@ -21,6 +21,8 @@ use wasmorch::runtime::{Artifact, Config, ContainerHandle, Error, PodSandbox, Ru
 use wasmorch::tasks::TaskGroup;
 use wasmorch::worker::specs;
 
+use super::manifest::Manifest;
+
 pub(super) struct Machine {
     runtime: Runtime,
     directory: tempfile::TempDir,
@@ -69,14 +71,17 @@ impl Machine {
 }
 
 /// The pod of a test, as an API server would store it.
-pub(super) fn object(args: &[String], working_dir: Option<&str>, dirs: &[String]) -> Pod {
+pub(super) fn object(args: &[String], manifest: &Manifest) -> Pod {
+    let (working_dir, dirs) = (manifest.working_dir.as_deref(), &manifest.dirs);
+    let has_stdin = manifest.has_stdin();
     let mounts: Vec<Value> = dirs
         .iter()
         .map(|name| json!({"name": volume(name), "mountPath": format!("/{name}")}))
         .collect();
     let container = |name: &str| {
         json!({"name": name, "image": name, "args": args, "workingDir": working_dir,
-               "volumeMounts": mounts, "ports": [{"containerPort": 8080}]})
+               "volumeMounts": mounts, "ports": [{"containerPort": 8080}],
+               "stdin": has_stdin && name == "test"})
     };
     let empty: Vec<Value> = dirs
         .iter()
