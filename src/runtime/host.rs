@@ -124,6 +124,7 @@ impl Launch {
             stdin: self.input().stream(),
             stdout: stdout.stream(),
             stderr: stderr.stream(),
+            is_terminal: self.is_terminal,
             max_descriptors: MAX_TABLE_ENTRIES,
             listeners: std::mem::take(&mut listeners),
         })));

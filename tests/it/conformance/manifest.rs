@@ -3,8 +3,9 @@
 //! The older form is a flat object, the newer a list of operations; both become operations. A
 //! directory without a `manifest.json` is one of *plain* programs: each starts in an empty directory
 //! of its own, which it is given as `.` and told as its only argument, and shall succeed. A `.json`
-//! beside a plain program changes that, and may say two things that wasi-testsuite does not know:
-//! `files` (contents by absolute path) and `not_applicable` (why no pod can run it).
+//! beside a plain program changes that, and may say what wasi-testsuite does not know: `files`
+//! (contents by absolute path), the pod's `annotations`, the container's `tty` and `read_only_root`,
+//! and `not_applicable` (why no pod can run it).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ struct Flat {
     /// `null` is the root.
     cwd: Option<String>,
     files: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    tty: bool,
+    read_only_root: bool,
     not_applicable: Option<String>,
     // The newer form.
     operations: Option<Vec<Operation>>,
@@ -214,6 +218,9 @@ pub(super) struct Manifest {
     /// Directories to be mounted, by the name that the test uses.
     pub(super) dirs: Vec<String>,
     pub(super) files: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) tty: bool,
+    pub(super) read_only_root: bool,
     /// Where the test's own files are.
     pub(super) home: PathBuf,
     not_applicable: Option<String>,
@@ -273,6 +280,9 @@ impl Manifest {
             working_dir: flat.cwd.filter(|path| path != "/"),
             dirs: flat.dirs,
             files: flat.files,
+            annotations: flat.annotations,
+            tty: flat.tty,
+            read_only_root: flat.read_only_root,
             home,
             not_applicable: flat.not_applicable,
         })

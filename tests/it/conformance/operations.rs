@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -16,6 +17,9 @@ use wasmorch::runtime::{Artifact, ContainerHandle, PodSandbox};
 use super::manifest::{Manifest, Operation, Request};
 use super::pod::{Files, Log, Machine, object, start};
 use super::servers::Servers;
+
+/// How long a program may take to end when it is asked to.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// One test in its pod.
 pub(super) struct Run<'a> {
@@ -68,7 +72,7 @@ impl<'a> Run<'a> {
                 Operation::Send { id, payload } => self.send(id, payload).await?,
                 Operation::Recv { id, payload } => self.receive(id, payload).await?,
                 Operation::Request(request) => self.request(request).await?,
-                Operation::Kill {} => self.container()?.stop(),
+                Operation::Kill {} => self.kill().await?,
                 Operation::Write { payload } => self.write(payload).await?,
                 Operation::Close { id } => self.end(id)?,
             }
@@ -162,6 +166,16 @@ impl<'a> Run<'a> {
             "exit code {} and not {code}: {}",
             exit.code, exit.message
         ))
+    }
+
+    /// Asks it to end, and makes it when it does not listen.
+    async fn kill(&self) -> Outcome {
+        let container = self.container()?;
+        container.stop();
+        if tokio::time::timeout(GRACE, container.wait()).await.is_err() {
+            container.kill();
+        }
+        Ok(())
     }
 
     /// What a stream has said since it was last read; waits until there is `enough`, or no more.
