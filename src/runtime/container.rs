@@ -7,9 +7,10 @@
 //!      └────────────────────┴──────── kill(), trap, limit ────────────────┘
 //! ```
 //!
-//! WASI has no signals, so *stopping* is three things at once: standard input ends, the file named
-//! by `$WASMORCH_TERM_FILE` appears, and a handler admits no more requests and ends when it has
-//! answered those it has. Who does not listen is killed by the worker after the grace period.
+//! WASI has no signals, so *stopping* is three things at once: the file named by
+//! `$WASMORCH_TERM_FILE` appears, standard input ends where it was kept open (`stdin: true`), and a
+//! handler admits no more requests and ends when it has answered those it has. Who does not listen
+//! is killed by the worker after the grace period.
 //!
 //! A kill drops the guest's task at its next yield and makes every instance trap at its next epoch
 //! tick, whichever is first. Either way the store and the incarnation are dropped: memory, handles,

@@ -147,6 +147,7 @@ impl Launch {
             stdin: self.input().stream(),
             stdout: stdout.stream(),
             stderr: stderr.stream(),
+            is_terminal: self.is_terminal,
             descriptors: Arc::clone(&self.descriptors),
             listeners: std::mem::take(&mut listeners),
         })));

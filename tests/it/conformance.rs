@@ -5,7 +5,7 @@
 //! how to run it and what came of it. `WASMORCH_CONFORMANCE_ONLY` is a part of the names to run.
 //!
 //! Nothing is expected to fail. What a pod cannot have at all is *not applicable*, and the reason is
-//! printed: an import nobody provides, input on stdin, or what the test's own `.json` says.
+//! printed: an import nobody provides, or what the test's own `.json` says.
 
 mod manifest;
 mod operations;

@@ -37,6 +37,18 @@ pub struct Access {
     pub mutate: bool,
     /// The right to change was asked for, so it is also told.
     pub tells_mutate: bool,
+    pub synchronized: Synchronized,
+}
+
+/// What reading and writing wait for: that the disk has what was written. In memory it always has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Synchronized {
+    /// A write waits for its data (`O_DSYNC`).
+    pub data: bool,
+    /// A write waits for its data and all that is known of the file (`O_SYNC`).
+    pub file: bool,
+    /// A read waits for what was written before it, as a write would (`O_RSYNC`).
+    pub reads: bool,
 }
 
 impl Descriptor {
@@ -81,6 +93,9 @@ impl Descriptor {
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         let inode = self.readable()?;
         check_offset(offset)?;
+        if self.access.synchronized.reads {
+            self.settle()?;
+        }
         inode.read_at(offset, buffer)
     }
 
@@ -88,12 +103,25 @@ impl Descriptor {
     pub fn write_at(&self, offset: u64, buffers: &[&[u8]]) -> Result<usize, Errno> {
         let inode = self.writable()?;
         check_offset(offset)?;
-        inode.write_at(offset, buffers)
+        let count = inode.write_at(offset, buffers)?;
+        self.settle()?;
+        Ok(count)
     }
 
     /// Writes at the end of the file in one step, and says where the end now is.
     pub fn append(&self, buffers: &[&[u8]]) -> Result<(usize, u64), Errno> {
-        self.writable()?.append(buffers)
+        let appended = self.writable()?.append(buffers)?;
+        self.settle()?;
+        Ok(appended)
+    }
+
+    /// Waits for the disk, if this descriptor was opened to.
+    fn settle(&self) -> Result<(), Errno> {
+        match self.access.synchronized {
+            Synchronized { file: true, .. } => self.sync(),
+            Synchronized { data: true, .. } => self.sync_data(),
+            Synchronized { .. } => Ok(()),
+        }
     }
 
     /// Fails if reading would.
@@ -158,6 +186,16 @@ impl Descriptor {
 
     pub fn sync(&self) -> Result<(), Errno> {
         self.place.inode.sync()
+    }
+
+    /// How often the disk was waited for.
+    #[cfg(test)]
+    pub(super) fn flushes(&self) -> usize {
+        self.place.inode.flushes()
+    }
+
+    pub fn sync_data(&self) -> Result<(), Errno> {
+        self.place.inode.sync_data()
     }
 
     /// Up to `limit` entries from the cookie `from` on, without `.` and `..`.

@@ -61,6 +61,8 @@ pub struct HostNode {
     size: Mutex<()>,
     /// No name leads here any more: the last user gives the charges back.
     is_orphan: AtomicBool,
+    #[cfg(test)]
+    syncs: std::sync::atomic::AtomicUsize,
     _descriptor: Charge,
 }
 
@@ -97,6 +99,8 @@ impl Host {
             data: OnceLock::new(),
             size: Mutex::default(),
             is_orphan: AtomicBool::new(false),
+            #[cfg(test)]
+            syncs: std::sync::atomic::AtomicUsize::new(0),
             _descriptor: descriptor,
         };
         let inode = filesystem.host_inode(stat.st_ino, node);
@@ -167,11 +171,31 @@ impl HostNode {
     }
 
     pub fn sync(&self) -> Result<(), Errno> {
+        self.count_sync();
         match self.kind {
             Kind::File => rustix::fs::fsync(self.data()?).map_err(errno),
             Kind::Directory => rustix::fs::fsync(self.listing()?).map_err(errno),
             Kind::Symlink => Ok(()),
         }
+    }
+
+    pub fn sync_data(&self) -> Result<(), Errno> {
+        if self.kind != Kind::File {
+            return self.sync();
+        }
+        self.count_sync();
+        rustix::fs::fdatasync(self.data()?).map_err(errno)
+    }
+
+    /// Nothing but the kernel sees a flush, so tests count the calls.
+    fn count_sync(&self) {
+        #[cfg(test)]
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn flushes(&self) -> usize {
+        self.syncs.load(Ordering::Relaxed)
     }
 
     /// What is charged for the file when nobody can reach it any more.

@@ -204,6 +204,21 @@ impl Inode {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn flushes(&self) -> usize {
+        match &self.body {
+            Body::Host(node) => node.flushes(),
+            Body::File(_) | Body::Directory(_) | Body::Symlink(_) => 0,
+        }
+    }
+
+    pub fn sync_data(&self) -> Result<(), Errno> {
+        match &self.body {
+            Body::Host(node) => node.sync_data(),
+            Body::File(_) | Body::Directory(_) | Body::Symlink(_) => Ok(()),
+        }
+    }
+
     /// The modification of an entry of this directory.
     pub(super) fn touch_entries(&self, now: SystemTime) {
         let mut times = self.times();

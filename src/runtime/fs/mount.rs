@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::descriptor::{Access, Descriptor};
+use super::descriptor::{Access, Descriptor, Synchronized};
 use super::errno::Errno;
 use super::inode::{Inode, Kind};
 
@@ -45,6 +45,11 @@ const FULL: Access = Access {
     write: false,
     mutate: true,
     tells_mutate: true,
+    synchronized: Synchronized {
+        data: false,
+        file: false,
+        reads: false,
+    },
 };
 
 /// One container's view.

@@ -217,7 +217,7 @@ impl Container {
     }
 }
 
-/// `r`ead, `w`rite, `c`reate, e`x`clusive, `t`runcate, `d`irectory, `n`ofollow, `m`utate.
+/// `r`ead, `w`rite, `c`reate, e`x`clusive, `t`runcate, `d`irectory, `n`ofollow, `m`utate; never synchronized.
 pub(super) fn options(mode: &str) -> OpenOptions {
     OpenOptions {
         follow: !mode.contains('n'),
@@ -228,6 +228,7 @@ pub(super) fn options(mode: &str) -> OpenOptions {
         read: mode.contains('r'),
         write: mode.contains('w'),
         mutate: mode.contains('m'),
+        synchronized: super::descriptor::Synchronized::default(),
     }
 }
 

@@ -142,6 +142,11 @@ impl Conn {
         self.receive(|ring| ring.read_vec(max))
     }
 
+    /// Copies at most `max` bytes into a new vector and leaves them; empty is end of file.
+    pub fn try_peek_vec(&self, max: usize) -> Result<Vec<u8>, Error> {
+        self.link.ring(1 - self.side).peek_vec(max)
+    }
+
     fn receive<T>(&self, read: impl FnOnce(&mut Ring) -> Result<T, Error>) -> Result<T, Error> {
         let mut ring = self.link.ring(1 - self.side);
         let result = read(&mut ring);

@@ -69,6 +69,15 @@ impl Ring {
 
     /// Like [`Ring::read`], into a new vector of exactly the bytes read; empty is end of file.
     pub(super) fn read_vec(&mut self, max: usize) -> Result<Vec<u8>, Error> {
+        let out = self.peek_vec(max)?;
+        if !out.is_empty() {
+            self.consume(out.len());
+        }
+        Ok(out)
+    }
+
+    /// What [`Ring::read_vec`] would give, left where it is.
+    pub(super) fn peek_vec(&self, max: usize) -> Result<Vec<u8>, Error> {
         let Some(length) = self.readable_length(max)? else {
             return Ok(Vec::new());
         };
@@ -77,7 +86,6 @@ impl Ring {
         let mut out = Vec::with_capacity(length);
         out.extend_from_slice(&head[..from_head]);
         out.extend_from_slice(&tail[..length - from_head]);
-        self.consume(length);
         Ok(out)
     }
 

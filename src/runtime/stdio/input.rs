@@ -1,7 +1,8 @@
 //! Standard input: what somebody who attached sends, and its end.
 //!
-//! Most containers have nobody who could send: their input is silent. Either way it ends when the
-//! container is asked to stop, which is the one stop signal that every language understands
+//! A container without `stdin: true` has nobody who could send: its input has ended before it
+//! begins, as `/dev/null` has in a container of Kubernetes. One with it ends when the sender closes
+//! it or the container is asked to stop, which is the stop signal that every language understands
 //! (`container`). Bytes wait in one bounded buffer; whoever sends waits for room.
 
 use std::collections::VecDeque;
@@ -84,7 +85,7 @@ pub(in crate::runtime) struct Input {
 }
 
 impl Input {
-    /// Without a sender it is silent until `stopped`.
+    /// Without a sender it has ended.
     pub(in crate::runtime) fn new(
         stopped: CancellationToken,
         stdin: Option<&Stdin>,
@@ -103,10 +104,8 @@ impl Input {
 
     /// Bytes, nothing yet (empty), or the end (`None`).
     fn take(&self, size: usize) -> Option<Vec<u8>> {
+        let pipe = self.pipe.as_ref()?;
         let is_stopped = self.stopped.is_cancelled();
-        let Some(pipe) = &self.pipe else {
-            return (!is_stopped).then(Vec::new);
-        };
         let mut state = pipe.lock();
         let count = size.min(state.bytes.len());
         let bytes: Vec<u8> = state.bytes.drain(..count).collect();
@@ -123,12 +122,12 @@ impl Input {
             let state = pipe.lock();
             state.is_closed || !state.bytes.is_empty()
         };
-        self.stopped.is_cancelled() || self.pipe.as_ref().is_some_and(has_news)
+        self.stopped.is_cancelled() || self.pipe.as_ref().is_none_or(has_news)
     }
 
     async fn readable(&self) {
         let Some(pipe) = &self.pipe else {
-            return self.stopped.cancelled().await;
+            return;
         };
         loop {
             let news = pipe.readable.notified();
@@ -224,13 +223,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn silent_input_ends_when_the_container_is_asked_to_stop() {
-        let stopped = CancellationToken::new();
-        let mut input = Input::new(stopped.clone(), None, false);
-        assert_eq!(input.read(10).unwrap(), "");
-        let mut stream = Box::into_pin(input.async_stream());
-        stopped.cancel();
+    async fn input_that_nobody_can_send_has_ended_from_the_start() {
+        let mut input = Input::new(CancellationToken::new(), None, false);
+        input.ready().await;
         assert!(matches!(input.read(10), Err(StreamError::Closed)));
+        let mut stream = Box::into_pin(input.async_stream());
         assert_eq!(stream.read(&mut [0; 10]).await.unwrap(), 0);
     }
 

@@ -15,8 +15,8 @@
 //! listening socket per declared container port. `LISTEN_FDS` tells how many sockets there are and
 //! `WASMORCH_LISTEN_FD_<port>` which descriptor serves a port.
 //!
-//! Deliberately absent, answered with ENOTSUP: `fd_fdstat_set_rights`, `proc_raise`, synchronized
-//! writes, and `MSG_PEEK`.
+//! Deliberately absent, answered with ENOTSUP: `fd_fdstat_set_rights`, `proc_raise`, and `sock_recv`
+//! that shall peek and wait for all at once.
 
 mod call;
 mod data;
@@ -62,6 +62,8 @@ pub struct Config {
     pub stdin: DynInputStream,
     pub stdout: DynOutputStream,
     pub stderr: DynOutputStream,
+    /// Whether the three streams are told to be a terminal.
+    pub is_terminal: bool,
     pub clock: Clock,
     /// Open descriptors, the initial ones included.
     pub descriptors: Arc<Budget>,
@@ -72,6 +74,7 @@ pub struct P1 {
     args: Vec<String>,
     env: Vec<String>,
     table: Table,
+    is_terminal: bool,
     clock: Clock,
     started: Instant,
     /// The module's exported memory, once it was looked up.
@@ -108,6 +111,7 @@ impl P1 {
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
             table,
+            is_terminal: config.is_terminal,
             clock: config.clock,
             started,
             memory: None,

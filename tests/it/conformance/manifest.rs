@@ -3,8 +3,9 @@
 //! The older form is a flat object, the newer a list of operations; both become operations. A
 //! directory without a `manifest.json` is one of *plain* programs: each starts in an empty directory
 //! of its own, which it is given as `.` and told as its only argument, and shall succeed. A `.json`
-//! beside a plain program changes that, and may say two things that wasi-testsuite does not know:
-//! `files` (contents by absolute path) and `not_applicable` (why no pod can run it).
+//! beside a plain program changes that, and may say what wasi-testsuite does not know: `files`
+//! (contents by absolute path), the pod's `annotations`, the container's `tty` and `read_only_root`,
+//! and `not_applicable` (why no pod can run it).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ struct Flat {
     /// `null` is the root.
     cwd: Option<String>,
     files: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    tty: bool,
+    read_only_root: bool,
     not_applicable: Option<String>,
     // The newer form.
     operations: Option<Vec<Operation>>,
@@ -59,8 +63,16 @@ pub(super) enum Operation {
         #[serde(default)]
         payload: String,
     },
-    Write {},
-    Close {},
+    /// To the program's standard input, the only thing that can be written to.
+    Write {
+        #[serde(default)]
+        payload: String,
+    },
+    /// Ends the program's standard input, or a connection.
+    Close {
+        #[serde(default = "stdin")]
+        id: String,
+    },
     Connect {
         #[serde(default = "server")]
         id: String,
@@ -176,6 +188,9 @@ pub(super) enum Mode {
     EchoHeaders,
 }
 
+fn stdin() -> String {
+    "stdin".to_owned()
+}
 fn stdout() -> String {
     "stdout".to_owned()
 }
@@ -193,6 +208,7 @@ fn slash() -> String {
 }
 
 /// One test, ready to be performed.
+#[derive(Default)]
 pub(super) struct Manifest {
     /// The program's name as it is started.
     pub(super) argv0: String,
@@ -202,6 +218,9 @@ pub(super) struct Manifest {
     /// Directories to be mounted, by the name that the test uses.
     pub(super) dirs: Vec<String>,
     pub(super) files: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) tty: bool,
+    pub(super) read_only_root: bool,
     /// Where the test's own files are.
     pub(super) home: PathBuf,
     not_applicable: Option<String>,
@@ -261,6 +280,9 @@ impl Manifest {
             working_dir: flat.cwd.filter(|path| path != "/"),
             dirs: flat.dirs,
             files: flat.files,
+            annotations: flat.annotations,
+            tty: flat.tty,
+            read_only_root: flat.read_only_root,
             home,
             not_applicable: flat.not_applicable,
         })
@@ -268,11 +290,16 @@ impl Manifest {
 
     /// Why no pod can run it.
     pub(super) fn not_applicable(&self) -> Option<String> {
-        let writes =
-            |operation: &Operation| matches!(operation, Operation::Write {} | Operation::Close {});
-        if self.operations.iter().any(writes) {
-            return Some("writes to the program's stdin; a container's has no bytes".to_owned());
-        }
         self.not_applicable.clone()
+    }
+
+    /// Whether somebody sends the program its standard input; else its container has `stdin: false`.
+    pub(super) fn has_stdin(&self) -> bool {
+        let sends = |operation: &Operation| match operation {
+            Operation::Write { .. } => true,
+            Operation::Close { id } => id == "stdin",
+            _ => false,
+        };
+        self.operations.iter().any(sends)
     }
 }

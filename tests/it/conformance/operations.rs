@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -16,6 +17,9 @@ use wasmorch::runtime::{Artifact, ContainerHandle, PodSandbox};
 use super::manifest::{Manifest, Operation, Request};
 use super::pod::{Files, Log, Machine, object, start};
 use super::servers::Servers;
+
+/// How long a program may take to end when it is asked to.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// One test in its pod.
 pub(super) struct Run<'a> {
@@ -68,10 +72,9 @@ impl<'a> Run<'a> {
                 Operation::Send { id, payload } => self.send(id, payload).await?,
                 Operation::Recv { id, payload } => self.receive(id, payload).await?,
                 Operation::Request(request) => self.request(request).await?,
-                Operation::Kill {} => self.container()?.stop(),
-                Operation::Write {} | Operation::Close {} => {
-                    return Err("not applicable".to_owned());
-                }
+                Operation::Kill {} => self.kill().await?,
+                Operation::Write { payload } => self.write(payload).await?,
+                Operation::Close { id } => self.end(id)?,
             }
         }
         Ok(())
@@ -87,7 +90,7 @@ impl<'a> Run<'a> {
         let servers = Servers::start(self.machine, &manifest.servers);
         env.extend(servers.variables());
         self.servers = Some(servers);
-        let object = object(args, manifest.working_dir.as_deref(), &manifest.dirs);
+        let object = object(args, manifest);
         let pod = self.machine.pod(&object, &manifest.dirs);
         self.pod = Some(Arc::clone(&pod));
         self.fill(&pod, &object, root).await?;
@@ -165,6 +168,16 @@ impl<'a> Run<'a> {
         ))
     }
 
+    /// Asks it to end, and makes it when it does not listen.
+    async fn kill(&self) -> Outcome {
+        let container = self.container()?;
+        container.stop();
+        if tokio::time::timeout(GRACE, container.wait()).await.is_err() {
+            container.kill();
+        }
+        Ok(())
+    }
+
     /// What a stream has said since it was last read; waits until there is `enough`, or no more.
     async fn next(&mut self, id: &str, enough: impl Fn(&str) -> bool) -> Result<String, String> {
         let (stream, index) = match id {
@@ -191,6 +204,32 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         Err(format!("{id} is {news:?} and not {payload:?}"))
+    }
+
+    /// As a client that attached would.
+    async fn write(&self, payload: &str) -> Outcome {
+        let stdin = self
+            .container()?
+            .stdin()
+            .ok_or("the program has no stdin")?;
+        // A program that has ended reads no more, and its exit code is asked for afterwards.
+        stdin.send(payload.as_bytes()).await;
+        Ok(())
+    }
+
+    fn end(&mut self, id: &str) -> Outcome {
+        if id == "stdin" {
+            let stdin = self
+                .container()?
+                .stdin()
+                .ok_or("the program has no stdin")?;
+            stdin.close();
+            return Ok(());
+        }
+        let closed = self.connections.remove(id);
+        closed
+            .map(drop)
+            .ok_or_else(|| format!("there is no connection {id}"))
     }
 
     /// As another program of the pod, for servers listen on its loopback.

@@ -21,6 +21,8 @@ use wasmorch::runtime::{Artifact, Config, ContainerHandle, Error, PodSandbox, Ru
 use wasmorch::tasks::TaskGroup;
 use wasmorch::worker::specs;
 
+use super::manifest::Manifest;
+
 pub(super) struct Machine {
     runtime: Runtime,
     directory: tempfile::TempDir,
@@ -69,21 +71,25 @@ impl Machine {
 }
 
 /// The pod of a test, as an API server would store it.
-pub(super) fn object(args: &[String], working_dir: Option<&str>, dirs: &[String]) -> Pod {
+pub(super) fn object(args: &[String], manifest: &Manifest) -> Pod {
+    let (working_dir, dirs) = (manifest.working_dir.as_deref(), &manifest.dirs);
     let mounts: Vec<Value> = dirs
         .iter()
         .map(|name| json!({"name": volume(name), "mountPath": format!("/{name}")}))
         .collect();
-    let container = |name: &str| {
+    let container = |name: &str, is_test: bool| {
         json!({"name": name, "image": name, "args": args, "workingDir": working_dir,
-               "volumeMounts": mounts, "ports": [{"containerPort": 8080}]})
+               "volumeMounts": mounts, "ports": [{"containerPort": 8080}],
+               "stdin": is_test && manifest.has_stdin(), "tty": is_test && manifest.tty,
+               "securityContext": {"readOnlyRootFilesystem": is_test && manifest.read_only_root}})
     };
     let empty: Vec<Value> = dirs
         .iter()
         .map(|name| json!({"name": volume(name), "emptyDir": {}}))
         .collect();
-    let pod = json!({"metadata": {"name": "test", "namespace": "default", "uid": "test"},
-        "spec": {"initContainers": [container("files")], "containers": [container("test")],
+    let pod = json!({"metadata": {"name": "test", "namespace": "default", "uid": "test",
+                                  "annotations": manifest.annotations},
+        "spec": {"initContainers": [container("files", false)], "containers": [container("test", true)],
                  "volumes": empty}});
     serde_json::from_value(pod).unwrap()
 }
@@ -229,7 +235,9 @@ pub(super) fn start(
     } else {
         &spec.containers[0]
     };
-    let spec = specs::container(object, container, argv0, env);
+    let mut spec = specs::container(object, container, argv0, env);
+    // For tests that list their root and know of no `/dev`.
+    spec.termination_message_path = None;
     pod.start(spec, Arc::clone(artifact), Arc::clone(log) as _)
 }
 

@@ -13,7 +13,7 @@ use wasmorch::runtime::PodSandbox;
 use wasmorch::runtime::net::{Conn, ConnService, Incarnation, ServiceBinding};
 use wasmorch::tasks::TaskGroup;
 
-use super::manifest::{Endpoint, Mode, Response, Server, ServerKind};
+use super::manifest::{Endpoint, Manifest, Mode, Response, Server, ServerKind};
 use super::pod::{Machine, object};
 
 pub(super) struct Servers {
@@ -36,7 +36,7 @@ impl Servers {
         if servers.is_empty() {
             return this;
         }
-        let pod = machine.pod(&object(&[], None, &[]), &[]);
+        let pod = machine.pod(&object(&[], &Manifest::default()), &[]);
         for (index, server) in servers.iter().enumerate() {
             let port = 8000 + index as u16;
             let address = SocketAddr::new(pod.net().ip(), port);

@@ -110,6 +110,7 @@ pub(super) fn config(root: Arc<Root>) -> Config {
         stdout: Box::new(MemoryOutputPipe::new(1 << 20)),
         stderr: Box::new(MemoryOutputPipe::new(1 << 20)),
         clock: Clock::system(),
+        is_terminal: false,
         descriptors: Budget::new(32),
     }
 }

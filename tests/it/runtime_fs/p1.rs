@@ -180,12 +180,29 @@ async fn access_follows_the_requested_rights() {
     assert_eq!(guest.read(read, 5).await.as_deref(), Ok(""));
     assert_eq!(guest.open("a", DIRECTORY, READ, 0).await, Err(NOTDIR));
     assert_eq!(guest.open("tmp", 0, WRITE, 0).await, Err(ISDIR));
-    assert_eq!(guest.open("a", 0, READ, 16).await, Err(NOTSUP));
     assert_eq!(guest.open("a", 64, READ, 0).await, Err(INVAL));
     assert_eq!(guest.open("/a", 0, READ, 0).await, Err(PERM));
     assert_eq!(guest.open("../a", 0, READ, 0).await, Err(PERM));
     assert_eq!(guest.open_at(read, "a", 0, READ, 0).await, Err(NOTDIR));
     assert_eq!(guest.open_at(0, "a", 0, READ, 0).await, Err(BADF));
+}
+
+#[tokio::test]
+async fn synchronized_writes_are_asked_for_when_a_file_is_opened() {
+    let mut guest = Guest::with_root().await;
+    for flags in [2, 8, 16, 2 | 8 | 16] {
+        let file = guest.open("a", CREAT, READ | WRITE, flags).await.unwrap();
+        assert_eq!(guest.write(file, "xy").await, Ok(2));
+        assert_eq!(guest.call("fd_fdstat_get", &[file, 0]).await, SUCCESS);
+        assert_eq!(i64::from(guest.bytes(2, 1)[0]), flags);
+        let told = [file, flags | APPEND];
+        let set = guest.call("fd_fdstat_set_flags", &told).await;
+        assert_eq!(set, SUCCESS, "what was told is taken back");
+        let other = (2 | 8 | 16) & !flags;
+        let set = guest.call("fd_fdstat_set_flags", &[file, other]).await;
+        assert_eq!(set, if other == 0 { SUCCESS } else { INVAL });
+        assert_eq!(guest.call("fd_close", &[file]).await, SUCCESS);
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use wasmorch::runtime::net::TcpListener;
+use wasmorch::runtime::net::{Shutdown, TcpListener};
 use wasmorch::runtime::spec::{PortSpec, Protocol};
 use wasmorch::runtime::wasi::p1::{self, Config};
 
@@ -74,11 +74,51 @@ async fn a_program_serves_on_the_listener_it_was_given() {
     let receive = [5, vectors, count, 0, 0, 8];
     assert_eq!(guest.counted("sock_recv", &receive).await, Ok(1));
     assert_eq!(guest.counted("sock_recv", &receive).await, Ok(0));
-    let peek = [5, vectors, count, 1, 0, 8];
-    assert_eq!(guest.counted("sock_recv", &peek).await, Err(NOTSUP));
+    for (flags, errno) in [(1 | 2, NOTSUP), (4, INVAL)] {
+        let unknown = [5, vectors, count, flags, 0, 8];
+        assert_eq!(guest.counted("sock_recv", &unknown).await, Err(errno));
+    }
     let stdin = [0, vectors, count, 0, 0, 8];
     assert_eq!(guest.counted("sock_recv", &stdin).await, Err(NOTSOCK));
     assert_eq!(guest.call("fd_close", &[5]).await, SUCCESS);
+}
+
+#[tokio::test]
+async fn a_receive_may_peek_and_may_wait_for_all() {
+    const PEEK: i64 = 1;
+    const ALL: i64 = 2;
+    let (mut guest, world) = server().await;
+    let mut client = world.net.dial(8080).unwrap();
+    assert_eq!(guest.call("sock_accept", &[4, 0, 0]).await, SUCCESS);
+    client.write_all(b"abc").await.unwrap();
+    let [vectors, count] = guest.vector(&[2, 4]);
+    let receive = move |flags| [5, vectors, count, flags, 0, 8];
+    for _ in 0..2 {
+        let peeked = guest.counted("sock_recv", &receive(PEEK)).await;
+        assert_eq!((peeked, guest.bytes(DATA, 3)), (Ok(3), b"abc".to_vec()));
+    }
+    let rest = async {
+        tokio::task::yield_now().await;
+        client.write_all(b"de").await.unwrap();
+        tokio::task::yield_now().await;
+        client.write_all(b"fgh").await.unwrap();
+    };
+    let arguments = receive(ALL);
+    let (all, ()) = tokio::join!(guest.counted("sock_recv", &arguments), rest);
+    assert_eq!((all, guest.bytes(DATA, 6)), (Ok(6), b"abcdef".to_vec()));
+    // What is there, for who does not want to wait; then nothing; then the end.
+    assert_eq!(
+        guest.call("fd_fdstat_set_flags", &[5, NONBLOCK]).await,
+        SUCCESS
+    );
+    assert_eq!(guest.counted("sock_recv", &receive(ALL)).await, Ok(2));
+    assert_eq!(guest.counted("sock_recv", &receive(ALL)).await, Err(AGAIN));
+    assert_eq!(guest.counted("sock_recv", &receive(PEEK)).await, Err(AGAIN));
+    client.write_all(b"i").await.unwrap();
+    client.shutdown(Shutdown::Send);
+    assert_eq!(guest.call("fd_fdstat_set_flags", &[5, 0]).await, SUCCESS);
+    assert_eq!(guest.counted("sock_recv", &receive(ALL)).await, Ok(1));
+    assert_eq!(guest.counted("sock_recv", &receive(PEEK)).await, Ok(0));
 }
 
 #[tokio::test]

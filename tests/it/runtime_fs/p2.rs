@@ -81,10 +81,6 @@ async fn descriptors_read_write_and_tell() {
     let mut state = State::new();
     let root = state.preopen();
     assert_eq!(state.open(root, "a", "r").await, Err(ErrorCode::NoEntry));
-    assert_eq!(
-        state.open(root, "a", "ws").await,
-        Err(ErrorCode::Unsupported)
-    );
     let file = state.open(root, "a", "crw").await.unwrap();
     let written = state.view().write(handle(file), b"hello".to_vec(), 3).await;
     assert_eq!(state.outcome(written), Ok(5));
@@ -97,6 +93,10 @@ async fn descriptors_read_write_and_tell() {
     assert_eq!((stat.size, stat.type_), (8, DescriptorType::RegularFile));
     let flags = state.view().get_flags(handle(root)).await;
     let expected = DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY;
+    assert_eq!(state.outcome(flags), Ok(expected));
+    let synchronized = state.open(root, "a", "ws").await.unwrap();
+    let flags = state.view().get_flags(handle(synchronized)).await;
+    let expected = DescriptorFlags::WRITE | DescriptorFlags::DATA_INTEGRITY_SYNC;
     assert_eq!(state.outcome(flags), Ok(expected));
     let set = state
         .view()

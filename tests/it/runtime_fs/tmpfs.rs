@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, Mode, OFlags};
-use wasmorch::runtime::fs::descriptor::OpenOptions;
+use wasmorch::runtime::fs::descriptor::{OpenOptions, Synchronized};
 use wasmorch::runtime::fs::errno::Errno;
 use wasmorch::runtime::fs::inode::Kind;
 use wasmorch::runtime::fs::{Descriptor, Root};
@@ -120,6 +120,11 @@ const READ: OpenOptions = OpenOptions {
     read: true,
     write: false,
     mutate: false,
+    synchronized: Synchronized {
+        data: false,
+        file: false,
+        reads: false,
+    },
 };
 const WRITE: OpenOptions = OpenOptions {
     read: false,
@@ -276,7 +281,8 @@ fn file_programs_behave_as_on_tmpfs() {
         "write f one\nhold h f\nunlink f\nheld h\nwrite f two\nheld h\nread f\nrename f g\nheld h
          write g three\nhold i g\nwrite f four\nrename f g\nheld i\nread g\ntruncate g 0\nread g\nhold j none",
         // Odd paths.
-        "mkdir d\nmkdir e/\nstat e/\nwrite d/f x\nstat d/f/\nread ./d/../d/f\nlist d/.\nrmdir d/.
+        "mkdir d\nmake d/\nmake d/.\nmake .\nmake n/\nwrite d/ x\nwrite n/ x\nwrite . x\nwrite g x
+         make g/\nwrite g/ x\nsymlink d k\nmake k/\nwrite k/ x\nunlink k\nmkdir e/\nstat e/\nwrite d/f x\nstat d/f/\nread ./d/../d/f\nlist d/.\nrmdir d/.
          unlink d/..\nrename d/. e\nmkdir .\nmkdir d/..\nrmdir e/\nstat e\nstat d//f",
     ];
     for program in programs {

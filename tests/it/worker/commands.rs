@@ -99,6 +99,31 @@ async fn input_is_passed_on_and_its_end_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_program_without_stdin_reads_its_end_and_one_with_it_what_is_sent() {
+    let (world, worker) = with_hello().await;
+    let cat = |has_stdin: bool| {
+        let cat = json!({"name": "main", "image": "toolbox", "command": ["cat"],
+            "stdin": has_stdin, "stdinOnce": has_stdin});
+        json!({"restartPolicy": "Never", "containers": [cat]})
+    };
+    world.create("without", cat(false)).await;
+    world
+        .until("without", |pod| phase(pod) == "Succeeded")
+        .await;
+    world.create("with", cat(true)).await;
+    world.until("with", is_ready).await;
+    let query = [("stdin", "true"), ("stdout", "true")];
+    let mut remote = Remote::open(&world, "with", "attach", &query)
+        .await
+        .unwrap();
+    remote.send("hello\n").await;
+    remote.until("hello\n").await;
+    remote.end_input().await;
+    world.until("with", |pod| phase(pod) == "Succeeded").await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_is_said_before_the_upgrade() {
     let (world, worker) = with_hello().await;
     let command = ("command", "true");

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Access, Descriptor};
+use super::{Access, Descriptor, Synchronized};
 use crate::runtime::fs::errno::Errno;
 use crate::runtime::fs::inode::Kind;
 use crate::runtime::fs::mem::New;
@@ -25,6 +25,7 @@ pub struct OpenOptions {
     /// Ask for the right to change what is below a directory. It is inherited anyway, because no
     /// libc asks, but only who asks is told, and refused if there is none to inherit.
     pub mutate: bool,
+    pub synchronized: Synchronized,
 }
 
 impl Descriptor {
@@ -55,7 +56,14 @@ impl Descriptor {
 
     fn open_target(&self, target: Target, options: OpenOptions) -> Result<Self, Errno> {
         let place = match target {
+            Target::Directory(_) if options.create && options.exclusive => {
+                return Err(Errno::Exist);
+            }
             Target::Directory(place) => place,
+            // As on Linux, whatever is there: what is made here is no directory.
+            Target::Entry(Named { slash: true, .. }) if options.create => {
+                return Err(Errno::IsDirectory);
+            }
             Target::Entry(Named {
                 found: Some(place),
                 slash,
@@ -72,9 +80,6 @@ impl Descriptor {
             Target::Entry(named) => {
                 if !options.create {
                     return Err(Errno::NoEntry);
-                }
-                if named.slash {
-                    return Err(Errno::IsDirectory);
                 }
                 named.parent.writable()?;
                 let inode = named.parent.inode.create(&named.name, New::File)?;
@@ -109,6 +114,7 @@ impl Descriptor {
             write: options.write || implied,
             mutate: self.access.mutate,
             tells_mutate: options.mutate,
+            synchronized: options.synchronized,
         };
         Self::new(Arc::clone(&self.root), place, access)
     }

@@ -326,3 +326,76 @@ fn a_listing_goes_on_where_it_stopped() {
     names.dedup();
     assert_eq!(names.len(), 300);
 }
+
+#[test]
+fn synchronized_writes_wait_for_the_disk() {
+    use crate::runtime::fs::descriptor::{OpenOptions, Synchronized};
+
+    let root = tempfile::tempdir().unwrap();
+    let host = here(&root);
+    let pod = PodFs::new(
+        &limits(),
+        &Budget::new(64 * MIB),
+        &[volume(host, false)],
+        &HostVolumes::default(),
+        clock(),
+    );
+    let mounts = [mount("v", "/v")];
+    let spec = RootSpec {
+        mounts: &mounts,
+        ..RootSpec::default()
+    };
+    let view = pod.unwrap().root(&spec).unwrap();
+    let (no, yes) = (false, true);
+    // How often the disk is waited for by a write, an append and a read.
+    let cases = [
+        (Synchronized::default(), 0),
+        (
+            Synchronized {
+                data: yes,
+                file: no,
+                reads: no,
+            },
+            2,
+        ),
+        (
+            Synchronized {
+                data: no,
+                file: yes,
+                reads: no,
+            },
+            2,
+        ),
+        (
+            Synchronized {
+                data: yes,
+                file: no,
+                reads: yes,
+            },
+            3,
+        ),
+        (
+            Synchronized {
+                data: no,
+                file: no,
+                reads: yes,
+            },
+            0,
+        ),
+    ];
+    for (synchronized, expected) in cases {
+        let options = OpenOptions {
+            create: true,
+            read: true,
+            write: true,
+            synchronized,
+            ..OpenOptions::default()
+        };
+        let file = view.open().open_at("v/f", options).unwrap();
+        let before = file.flushes();
+        file.write_at(0, &[b"x"]).unwrap();
+        file.append(&[b"y"]).unwrap();
+        file.read_at(0, &mut [0; 2]).unwrap();
+        assert_eq!(file.flushes() - before, expected, "{synchronized:?}");
+    }
+}

@@ -10,13 +10,19 @@ use super::errno::Code;
 use super::process::nanoseconds;
 use super::rights;
 use super::table::{Object, Slot, Table};
+use crate::runtime::fs::Descriptor;
+use crate::runtime::fs::descriptor::Synchronized;
+use crate::runtime::fs::errno::Errno;
 use crate::runtime::fs::inode::{Kind, NewTime, Stat};
 
 /// `fdflags`.
 pub(super) const APPEND: u32 = 1;
 pub(super) const NONBLOCK: u32 = 4;
-pub(super) const SYNC: u32 = 2 | 8 | 16;
-pub(super) const FDFLAGS: u32 = APPEND | NONBLOCK | SYNC;
+pub(super) const DSYNC: u32 = 2;
+pub(super) const RSYNC: u32 = 8;
+pub(super) const SYNC: u32 = 16;
+pub(super) const FDFLAGS: u32 = APPEND | NONBLOCK | SYNCHRONIZED;
+const SYNCHRONIZED: u32 = DSYNC | RSYNC | SYNC;
 
 pub(super) fn add<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtime::Result<()> {
     add_states(linker, get)?;
@@ -45,7 +51,8 @@ fn add_states<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtim
         "fd_fdstat_get",
         move |mut caller: Caller<'_, T>, fd: u32, out: u32| {
             call(&mut caller, get, |p1, guest| {
-                guest.put(out, &fdstat(p1.table.get(fd)?))
+                let is_terminal = p1.is_terminal;
+                guest.put(out, &fdstat(p1.table.get(fd)?, is_terminal))
             })
         },
     )?;
@@ -90,10 +97,14 @@ fn add_states<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtim
             })
         },
     )?;
-    for name in ["fd_sync", "fd_datasync"] {
+    let syncs: [(&str, fn(&Descriptor) -> std::result::Result<(), Errno>); 2] = [
+        ("fd_sync", Descriptor::sync),
+        ("fd_datasync", Descriptor::sync_data),
+    ];
+    for (name, sync) in syncs {
         linker.func_wrap(MODULE, name, move |mut caller: Caller<'_, T>, fd: u32| {
             call(&mut caller, get, |p1, _| {
-                Ok(p1.table.file(fd)?.descriptor.sync()?)
+                Ok(sync(&p1.table.file(fd)?.descriptor)?)
             })
         })?;
     }
@@ -191,8 +202,10 @@ fn preopen(table: &Table, fd: u32, otherwise: Code) -> Result<&str> {
     Ok(directory.preopen.as_deref().ok_or(otherwise)?)
 }
 
-fn fdstat(slot: &Slot) -> [u8; 24] {
+fn fdstat(slot: &Slot, is_terminal: bool) -> [u8; 24] {
     let (file_type, append) = match &slot.object {
+        // What `isatty` asks for; a stream that is no terminal is of no known type.
+        Object::Input(_) | Object::Output(_) if is_terminal => (CHARACTER_DEVICE, false),
         Object::Input(_) | Object::Output(_) => (0, false),
         Object::File(file) => (file_type(Kind::File), file.append),
         Object::Directory(_) => (file_type(Kind::Directory), false),
@@ -200,17 +213,38 @@ fn fdstat(slot: &Slot) -> [u8; 24] {
     };
     let append = if append { APPEND } else { 0 };
     let nonblock = if slot.nonblock { NONBLOCK } else { 0 };
+    let flags = append | nonblock | synchronized(&slot.object);
     let (base, inheriting) = rights::of(&slot.object);
     let mut bytes = [0; 24];
     bytes[0] = file_type;
-    bytes[2..4].copy_from_slice(&((append | nonblock) as u16).to_le_bytes());
+    bytes[2..4].copy_from_slice(&(flags as u16).to_le_bytes());
     bytes[8..16].copy_from_slice(&base.to_le_bytes());
     bytes[16..24].copy_from_slice(&inheriting.to_le_bytes());
     bytes
 }
 
+/// The flags of synchronized writes that something was opened with.
+fn synchronized(object: &Object) -> u32 {
+    let access = match object {
+        Object::File(file) => file.descriptor.access(),
+        Object::Directory(directory) => directory.descriptor.access(),
+        Object::Input(_) | Object::Output(_) | Object::Listener(_) | Object::Connection(_) => {
+            return 0;
+        }
+    };
+    let Synchronized { data, file, reads } = access.synchronized;
+    let given = [(data, DSYNC), (file, SYNC), (reads, RSYNC)];
+    given
+        .iter()
+        .filter(|(given, _)| *given)
+        .map(|(_, flag)| flag)
+        .sum()
+}
+
 fn set_flags(slot: &mut Slot, flags: u32) -> Result<()> {
-    if flags & !FDFLAGS != 0 || flags & SYNC != 0 {
+    // Programs give back what `fd_fdstat_get` told them, with a change; how a file is synchronized
+    // is decided when it is opened.
+    if flags & !FDFLAGS != 0 || flags & SYNCHRONIZED & !synchronized(&slot.object) != 0 {
         return Err(Code::INVAL.into());
     }
     match &mut slot.object {
@@ -222,6 +256,7 @@ fn set_flags(slot: &mut Slot, flags: u32) -> Result<()> {
     Ok(())
 }
 
+const CHARACTER_DEVICE: u8 = 2;
 const SOCKET_STREAM: u8 = 6;
 
 pub(super) fn file_type(kind: Kind) -> u8 {

@@ -3,13 +3,13 @@
 use wasmtime::{Caller, Linker};
 
 use super::call::{Get, Result, call};
-use super::descriptors::{APPEND, FDFLAGS, NONBLOCK, SYNC, filestat, new_times};
+use super::descriptors::{APPEND, DSYNC, FDFLAGS, NONBLOCK, RSYNC, SYNC, filestat, new_times};
 use super::errno::Code;
 use super::guest::Guest;
 use super::rights::{FD_READ, FD_WRITE};
 use super::table::{Directory, File, Object, Slot};
 use super::{MODULE, P1};
-use crate::runtime::fs::descriptor::OpenOptions;
+use crate::runtime::fs::descriptor::{OpenOptions, Synchronized};
 use crate::runtime::fs::inode::Kind;
 
 pub(super) fn add<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtime::Result<()> {
@@ -219,9 +219,6 @@ impl P1 {
         if open.flags & !0b1111 != 0 || open.fd_flags & !FDFLAGS != 0 {
             return Err(Code::INVAL.into());
         }
-        if open.fd_flags & SYNC != 0 {
-            return Err(Code::NOTSUP.into());
-        }
         self.table.check_room()?;
         let path = guest.path(open.path.0, open.path.1)?;
         let options = OpenOptions {
@@ -233,6 +230,11 @@ impl P1 {
             read: open.rights & FD_READ != 0,
             write: open.rights & FD_WRITE != 0,
             mutate: false,
+            synchronized: Synchronized {
+                data: open.fd_flags & DSYNC != 0,
+                file: open.fd_flags & SYNC != 0,
+                reads: open.fd_flags & RSYNC != 0,
+            },
         };
         let descriptor = self
             .table

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::{Caller, Linker};
 
 use super::MODULE;
-use super::call::{Get, Result, answer, call, with};
+use super::call::{Failure, Get, Result, answer, call, with};
 use super::data::{Vector, read, wait, would_block, write};
 use super::descriptors::{FDFLAGS, NONBLOCK};
 use super::errno::Code;
@@ -82,6 +82,16 @@ pub(super) fn add<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> was
     Ok(())
 }
 
+/// `riflags`.
+const PEEK: u32 = 1;
+const WAIT_ALL: u32 = 2;
+
+/// What a `sock_recv` wants that a read does not.
+enum Receive {
+    Peek,
+    All,
+}
+
 async fn accept<T: 'static>(
     caller: &mut Caller<'_, T>,
     get: Get<T>,
@@ -122,15 +132,95 @@ async fn receive<T: Send + 'static>(
     flags: u32,
     out_flags: u32,
 ) -> Result<()> {
-    // Neither peeking nor waiting for all is offered.
-    if flags != 0 {
-        return Err(Code::NOTSUP.into());
-    }
+    let how = match flags {
+        0 => None,
+        PEEK => Some(Receive::Peek),
+        WAIT_ALL => Some(Receive::All),
+        // What a peek would have to wait for may be more than the connection ever holds.
+        flags if flags == PEEK | WAIT_ALL => return Err(Code::NOTSUP.into()),
+        _ => return Err(Code::INVAL.into()),
+    };
     with(caller, get, |p1, guest| {
         connection(p1.table.get(fd)?)?;
         guest.put(out_flags, &[0, 0])
     })?;
-    read(caller, get, fd, vector).await
+    match how {
+        None => read(caller, get, fd, vector).await,
+        Some(Receive::Peek) => peek(caller, get, fd, vector).await,
+        Some(Receive::All) => receive_all(caller, get, fd, vector).await,
+    }
+}
+
+/// Copies what a read would give, and leaves it there.
+async fn peek<T: Send + 'static>(
+    caller: &mut Caller<'_, T>,
+    get: Get<T>,
+    fd: u32,
+    vector: Vector,
+) -> Result<()> {
+    loop {
+        let attempt = with(caller, get, |p1, guest| {
+            let buffers = guest.buffers(vector.buffers, vector.count)?;
+            let wanted = buffers.iter().map(|buffer| buffer.length as usize).sum();
+            let bytes = connection(p1.table.get(fd)?)?.try_peek_vec(wanted)?;
+            let mut rest = &*bytes;
+            for buffer in &buffers {
+                let (now, later) = rest.split_at(rest.len().min(buffer.length as usize));
+                guest.put(buffer.pointer, now)?;
+                rest = later;
+            }
+            guest.put_u32(vector.out, bytes.len() as u32)
+        });
+        if !would_block(&attempt) {
+            return attempt;
+        }
+        wait(caller, get, fd, Interest::Read).await?;
+    }
+}
+
+/// Waits until all buffers are full or nothing more comes. An error after the first byte comes again
+/// at the next call, and who does not want to wait gets what is there.
+async fn receive_all<T: Send + 'static>(
+    caller: &mut Caller<'_, T>,
+    get: Get<T>,
+    fd: u32,
+    vector: Vector,
+) -> Result<()> {
+    let buffers = with(caller, get, |_, guest| {
+        guest.slice(vector.out, 4)?;
+        guest.buffers(vector.buffers, vector.count)
+    })?;
+    let mut done = 0;
+    for buffer in buffers {
+        let mut filled = 0;
+        while filled < buffer.length {
+            let attempt = with(caller, get, |p1, guest| {
+                let conn = connection(p1.table.get(fd)?)?;
+                let target = guest.slice_mut(buffer.pointer + filled, buffer.length - filled)?;
+                Ok(conn.try_read(target)? as u32)
+            });
+            match attempt {
+                Ok(0) => return with(caller, get, |_, guest| guest.put_u32(vector.out, done)),
+                Ok(count) => {
+                    filled += count;
+                    done += count;
+                }
+                attempt if would_block(&attempt) => {
+                    match wait(caller, get, fd, Interest::Read).await {
+                        Err(Failure::Code(_)) if done > 0 => {
+                            return with(caller, get, |_, guest| guest.put_u32(vector.out, done));
+                        }
+                        waited => waited?,
+                    }
+                }
+                Err(Failure::Code(_)) if done > 0 => {
+                    return with(caller, get, |_, guest| guest.put_u32(vector.out, done));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    with(caller, get, |_, guest| guest.put_u32(vector.out, done))
 }
 
 async fn send<T: Send + 'static>(

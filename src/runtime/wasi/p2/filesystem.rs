@@ -140,7 +140,7 @@ impl types::HostDescriptor for FsView<'_> {
     }
 
     async fn sync_data(&mut self, fd: Handle) -> FsResult<()> {
-        Ok(self.get(&fd)?.sync()?)
+        Ok(self.get(&fd)?.sync_data()?)
     }
 
     async fn get_flags(&mut self, fd: Handle) -> FsResult<types::DescriptorFlags> {
@@ -248,7 +248,7 @@ impl types::HostDescriptor for FsView<'_> {
         open_flags: types::OpenFlags,
         flags: types::DescriptorFlags,
     ) -> FsResult<Handle> {
-        let options = open_options(follows(path_flags), open_flags, flags)?;
+        let options = open_options(follows(path_flags), open_flags, flags);
         let opened = self.get(&fd)?.open_at(&path, options)?;
         let rep = self.push(opened).map_err(FsError::trap)?;
         Ok(Resource::new_own(rep))

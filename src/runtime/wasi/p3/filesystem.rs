@@ -150,7 +150,7 @@ impl<U> types::HostDescriptorWithStore<U> for HasFs {
     }
 
     async fn sync_data(store: &Accessor<U, Self>, fd: Handle) -> FilesystemResult<()> {
-        on(store, &fd, Descriptor::sync)
+        on(store, &fd, Descriptor::sync_data)
     }
 
     async fn get_flags(
@@ -268,7 +268,7 @@ impl<U> types::HostDescriptorWithStore<U> for HasFs {
         open_flags: types::OpenFlags,
         flags: types::DescriptorFlags,
     ) -> FilesystemResult<Handle> {
-        let options = open_options(follows(path_flags), open_flags, flags)?;
+        let options = open_options(follows(path_flags), open_flags, flags);
         let opened = on(store, &fd, |base| base.open_at(&path, options))?;
         let rep = store.with(|mut store| store.get().push(opened));
         Ok(Resource::new_own(rep.map_err(FilesystemError::trap)?))

@@ -9,7 +9,7 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 use wasmtime_wasi::p3::filesystem::FilesystemError;
 
 use crate::runtime::fs::Descriptor;
-use crate::runtime::fs::descriptor::OpenOptions;
+use crate::runtime::fs::descriptor::{OpenOptions, Synchronized};
 use crate::runtime::fs::errno::Errno;
 use crate::runtime::fs::inode::{Kind, NewTime, Stat};
 
@@ -70,6 +70,18 @@ pub(super) fn flags_of(descriptor: &Descriptor) -> DescriptorFlags {
             is_directory && access.tells_mutate,
             DescriptorFlags::MUTATE_DIRECTORY,
         ),
+        (
+            access.synchronized.data,
+            DescriptorFlags::DATA_INTEGRITY_SYNC,
+        ),
+        (
+            access.synchronized.file,
+            DescriptorFlags::FILE_INTEGRITY_SYNC,
+        ),
+        (
+            access.synchronized.reads,
+            DescriptorFlags::REQUESTED_WRITE_SYNC,
+        ),
     ];
     let mut flags = DescriptorFlags::empty();
     for (_, flag) in given.into_iter().filter(|(given, _)| *given) {
@@ -78,18 +90,8 @@ pub(super) fn flags_of(descriptor: &Descriptor) -> DescriptorFlags {
     flags
 }
 
-pub(super) fn open_options(
-    follow: bool,
-    open: OpenFlags,
-    flags: DescriptorFlags,
-) -> Result<OpenOptions, Errno> {
-    let synchronized = DescriptorFlags::FILE_INTEGRITY_SYNC
-        | DescriptorFlags::DATA_INTEGRITY_SYNC
-        | DescriptorFlags::REQUESTED_WRITE_SYNC;
-    if flags.intersects(synchronized) {
-        return Err(Errno::Unsupported);
-    }
-    Ok(OpenOptions {
+pub(super) fn open_options(follow: bool, open: OpenFlags, flags: DescriptorFlags) -> OpenOptions {
+    OpenOptions {
         follow,
         create: open.contains(OpenFlags::CREATE),
         exclusive: open.contains(OpenFlags::EXCLUSIVE),
@@ -98,7 +100,12 @@ pub(super) fn open_options(
         read: flags.contains(DescriptorFlags::READ),
         write: flags.contains(DescriptorFlags::WRITE),
         mutate: flags.contains(DescriptorFlags::MUTATE_DIRECTORY),
-    })
+        synchronized: Synchronized {
+            data: flags.contains(DescriptorFlags::DATA_INTEGRITY_SYNC),
+            file: flags.contains(DescriptorFlags::FILE_INTEGRITY_SYNC),
+            reads: flags.contains(DescriptorFlags::REQUESTED_WRITE_SYNC),
+        },
+    }
 }
 
 pub(super) fn stat(stat: Stat) -> DescriptorStat {
