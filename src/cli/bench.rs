@@ -9,6 +9,7 @@ mod cpu;
 mod etcd;
 mod grpc;
 mod guest;
+mod hostile;
 mod http;
 mod idle;
 mod peers;
@@ -31,6 +32,7 @@ use super::output::Output;
   wasmorch bench http http://127.0.0.1:8080/hello --peer http://127.0.0.1:9000/
   wasmorch bench start --count 200            API create to the first 200 through the router
   wasmorch bench scale --replicas 100,1000    time until a Deployment's pods are all ready
+  wasmorch bench hostile                      a handler's p99 beside loops, bombs and floods
   wasmorch bench idle                         memory and CPU of the cluster as it is")]
 pub(super) struct BenchArgs {
     #[command(subcommand)]
@@ -48,6 +50,8 @@ enum Command {
     /// Holds idle pods and tells what the process takes: a child of `sandbox`.
     #[command(hide = true)]
     IdlePods(sandbox::ChildArgs),
+    /// A handler beside guests that take all they can get, on the same worker.
+    Hostile(hostile::Args),
     /// Requests per second and latency of one URL, beside another.
     Http(http::Args),
     /// From the API's create to the first 200 through the router.
@@ -123,6 +127,7 @@ pub(super) async fn run(args: BenchArgs, output: &Output) -> anyhow::Result<()> 
         Command::Guest(args) => guest::run(args).await,
         Command::Sandbox(args) => sandbox::run(args, output).await,
         Command::IdlePods(args) => sandbox::child(args).await,
+        Command::Hostile(args) => hostile::run(args).await,
         Command::Http(args) => http::run(args).await,
         Command::Start(args) => pods::start(args).await,
         Command::Scale(args) => pods::scale(args).await,

@@ -42,6 +42,8 @@ pub(super) struct Args {
     wasmtime: PathBuf,
 }
 
+const PODS: &str = "/api/v1/namespaces/default/pods?labelSelector=bench%3Dguest";
+
 /// One way to the guest.
 struct Way {
     name: &'static str,
@@ -127,8 +129,19 @@ fn report(ways: &[Way]) {
     }
 }
 
-const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/default/deployments/bench-guest";
-const SERVICE: &str = "/api/v1/namespaces/default/services/bench-guest";
+pub(super) const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/default/deployments/bench-guest";
+pub(super) const SERVICE: &str = "/api/v1/namespaces/default/services/bench-guest";
+
+/// Brings one pod of the handler up; gives the way straight to it, and its node.
+pub(super) async fn deploy_one(
+    cluster: &Cluster,
+    api: &mut Rest,
+) -> anyhow::Result<(raw::Target, String)> {
+    deploy(cluster, api, 1).await?;
+    let node = api.get(PODS).await?;
+    let node = text(&node["items"][0]["spec"]["nodeName"])?.to_owned();
+    Ok((wire(cluster, api).await?, node))
+}
 
 /// Brings the handler up and gives our two ways to it.
 async fn deploy(cluster: &Cluster, api: &mut Rest, replicas: u64) -> anyhow::Result<Vec<Way>> {
@@ -167,9 +180,7 @@ async fn deploy(cluster: &Cluster, api: &mut Rest, replicas: u64) -> anyhow::Res
 
 /// The first pod's address on its worker's wire.
 async fn wire(cluster: &Cluster, api: &mut Rest) -> anyhow::Result<raw::Target> {
-    let pods = api
-        .get("/api/v1/namespaces/default/pods?labelSelector=bench%3Dguest")
-        .await?;
+    let pods = api.get(PODS).await?;
     let pod = &pods["items"][0];
     let node = text(&pod["spec"]["nodeName"])?;
     let ip = text(&pod["status"]["podIP"])?;

@@ -136,9 +136,13 @@ impl Rest {
 
     pub(super) async fn push_hello(&mut self) -> anyhow::Result<()> {
         let wasm = demo::guest("hello-http").context("this build holds no guests")?;
-        let path = "/apis/wasmorch.dev/v1/namespaces/default/modules/bench-hello/content";
+        self.push("bench-hello", wasm).await
+    }
+
+    pub(super) async fn push(&mut self, module: &str, wasm: Bytes) -> anyhow::Result<()> {
+        let path = format!("/apis/wasmorch.dev/v1/namespaces/default/modules/{module}/content");
         let (status, answer) = self
-            .send(Method::PUT, path, "application/wasm", wasm)
+            .send(Method::PUT, &path, "application/wasm", wasm)
             .await?;
         anyhow::ensure!(
             status.is_success(),

@@ -64,6 +64,13 @@ pub(super) fn print_latency_ratio(what: &str, ours: &[Sample], peer: &[Sample]) 
     });
 }
 
+/// Prints how many times the peer's p99 ours is.
+pub(super) fn print_tail_ratio(what: &str, ours: &[Sample], peer: &[Sample]) {
+    print_quotients(what, ours, peer, |ours, peer| {
+        ours.p99.as_secs_f64() / peer.p99.as_secs_f64()
+    });
+}
+
 fn print_quotients(
     what: &str,
     ours: &[Sample],

@@ -6,6 +6,25 @@ use super::arena::{Arena, start};
 use super::guests::{OPEN, POLLABLES, SOCKETS, command, core};
 use crate::runtime_pods::bench::{ended, within};
 
+/// Calls of WASI 0.3 that are begun and never waited for.
+const PENDING: &str = r#"(component
+  (import "wasi:clocks/monotonic-clock@0.3.0" (instance $clock
+    (export "wait-for" (func async (param "how-long" u64)))))
+  (core func $wait (canon lower (func $clock "wait-for") async))
+  (core module $main
+    (import "host" "wait" (func $wait (param i64) (result i32)))
+    (func (export "run") (result i32) (local $i i32)
+      (loop $l
+        (drop (call $wait (i64.const 3600000000000)))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $l (i32.lt_u (local.get $i) (i32.const 10000000))))
+      (i32.const 0)))
+  (core instance $i (instantiate $main (with "host" (instance (export "wait" (func $wait))))))
+  (type $run-type (func async (result (result))))
+  (func $run (type $run-type) (canon lift (core func $i "run")))
+  (instance $x (export "run" (func $run)))
+  (export "wasi:cli/run@0.3.0" (instance $x)))"#;
+
 /// Opens a file a million times; its name is a new one each time if `renames`.
 fn open_a_million(renames: bool) -> String {
     let rename = if renames {
@@ -120,7 +139,7 @@ async fn ten_million_handles_end_at_the_limit_of_handles() {
       (func $run (result (result)) (canon lift (core func $i "run")))
       (instance $x (export "run" (func $run)))
       (export "wasi:cli/run@0.2.0" (instance $x)))"#;
-    for text in [&command(POLLABLES, &lowers, pollables), own] {
+    for text in [&command(POLLABLES, &lowers, pollables), own, PENDING] {
         let (exit, _) = arena.run(text).await;
         assert_eq!((exit.code, exit.reason), (134, ExitReason::Error));
         assert!(

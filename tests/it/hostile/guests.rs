@@ -1,5 +1,7 @@
 //! Programs in text form that want too much.
 
+use std::fmt::Write as _;
+
 /// A WASI 0.1 program: `imports` by name and parameters (`i` is 32 bits, `l` is 64), the pages of its
 /// memory, and its `_start`.
 pub(super) fn core(imports: &[(&str, &str)], pages: u32, code: &str) -> String {
@@ -47,12 +49,16 @@ pub(super) fn command(imports: &str, lowers: &[(&str, &str, &str, &str)], code: 
     let mut wanted = String::new();
     let mut given = String::new();
     for (name, instance, function, signature) in lowers {
-        lowered += &format!(
+        let _ = writeln!(
+            lowered,
             "(core func ${name} (canon lower (func ${instance} \"{function}\")\
-               (memory $memory) (realloc (core func $m \"realloc\"))))\n"
+               (memory $memory) (realloc (core func $m \"realloc\"))))"
         );
-        wanted += &format!("(import \"host\" \"{name}\" (func ${name} {signature}))\n");
-        given += &format!("(export \"{name}\" (func ${name}))\n");
+        let _ = writeln!(
+            wanted,
+            "(import \"host\" \"{name}\" (func ${name} {signature}))"
+        );
+        let _ = writeln!(given, "(export \"{name}\" (func ${name}))");
     }
     format!(
         r#"(component

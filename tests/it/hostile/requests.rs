@@ -6,12 +6,14 @@ use http_body_util::BodyExt as _;
 use wasmorch::api::unseen::Unseen;
 use wasmorch::runtime::http::Body;
 use wasmorch::runtime::spec::LogSink;
+use wasmorch::tasks::TaskGroup;
 
 use super::arena::Arena;
 use crate::runtime_pods::bench::{Log, container, until, within};
 use crate::runtime_pods::guests::{ENDLESS, HOG, SPIN, handler};
 
 const PLACES: u32 = 6;
+const CALLS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn responses_that_never_end_take_their_own_places_and_end_with_their_readers() {
@@ -61,9 +63,10 @@ async fn responses_that_never_end_take_their_own_places_and_end_with_their_reade
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_spin_or_take_all_memory_are_ended_one_by_one() {
+async fn requests_that_spin_or_take_everything_are_ended_one_by_one() {
     let deadline = std::time::Duration::from_millis(300);
     for (code, status, word) in [
+        (HANDLES_, 502, "limit of 4000 host objects"),
         (SPIN_, 504, "no response within"),
         (HOG_, 502, "memory limit"),
     ] {
@@ -77,15 +80,22 @@ async fn requests_that_spin_or_take_all_memory_are_ended_one_by_one() {
             .start(container("app", &[]), artifact, sink)
             .unwrap();
         let handler = attacked.pod.http_handler(8080).unwrap();
-        let calls = (0..4).map(|_| {
-            let handler = Arc::clone(&handler);
-            tokio::spawn(async move {
+        let tasks = TaskGroup::new();
+        let (ended, mut ends) = tokio::sync::mpsc::channel(CALLS);
+        for _ in 0..CALLS {
+            let (handler, ended) = (Arc::clone(&handler), ended.clone());
+            tasks.spawn("attack", async move {
                 let request = http::Request::get("/").body(Body::empty()).unwrap();
-                handler.call(request).await.err().unwrap().status().as_u16()
-            })
-        });
-        let ends = arena.during(futures::future::join_all(calls)).await;
-        let ends: Vec<u16> = ends.into_iter().map(Result::unwrap).collect();
+                let error = handler.call(request).await.err().unwrap();
+                ended.send(error.status().as_u16()).await.unwrap();
+            });
+        }
+        let mut all = Vec::new();
+        arena.during(ends.recv_many(&mut all, 1)).await;
+        while all.len() < CALLS {
+            all.push(within(ends.recv()).await.unwrap());
+        }
+        let ends = all;
         // Beside each other, some find no memory at all, which is no failure of theirs.
         assert!(
             ends.iter().all(|end| [status, 503].contains(end)),
@@ -100,4 +110,5 @@ async fn requests_that_spin_or_take_all_memory_are_ended_one_by_one() {
 
 type Code = fn() -> String;
 const SPIN_: Code = || format!("(drop (block (result i32) {SPIN}))");
+const HANDLES_: Code = || "(loop $l (drop (call $fields)) (br $l))".to_owned();
 const HOG_: Code = || HOG.to_owned();
