@@ -7,7 +7,7 @@ pub(crate) mod bench;
 mod bodies;
 mod calls;
 mod commands;
-mod echoes;
+pub(crate) mod echoes;
 pub(crate) mod guests;
 mod handlers;
 mod proposals;

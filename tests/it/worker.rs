@@ -12,3 +12,4 @@ mod remote;
 mod restarts;
 mod storage;
 mod volumes;
+mod wire;

@@ -42,7 +42,9 @@ pub(super) async fn serve(stream: TcpStream, sandbox: Arc<PodSandbox>, port: u16
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS)
         .max_buf_size(BUFFER)
-        .pipeline_flush(true)
+        // Head and small body in one write. Not by `pipeline_flush`, which lifts the bound of what
+        // may wait to be sent as long as there is something to read: a large upload that is echoed.
+        .writev(false)
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let ended = tokio::select! {

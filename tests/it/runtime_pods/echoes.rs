@@ -5,7 +5,7 @@ use super::guests::ERROR_CODE;
 
 /// The 0.2 one. It declares the trailer that it sends, as HTTP/1.1 wants.
 #[expect(clippy::too_many_lines, reason = "one component in text form")]
-pub(super) fn echo2() -> String {
+pub(crate) fn echo2() -> String {
     format!(
         r#"(component
   (import "wasi:io/error@0.2.0" (instance $io-error (export "error" (type (sub resource)))))
@@ -165,7 +165,7 @@ pub(super) fn echo2() -> String {
 }
 
 /// The 0.3 one; `before` runs before it answers.
-pub(super) fn echo3(before: &str) -> String {
+pub(crate) fn echo3(before: &str) -> String {
     let error_code = ERROR_CODE.replace(
         r#"(case "HTTP-response-header-size" (option $field-size))"#,
         r#"(case "HTTP-response-header-size" $field-size)"#,

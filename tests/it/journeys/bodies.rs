@@ -1,0 +1,142 @@
+//! Requests that are large, and clients that leave: through the router, the wire and a handler, each a
+//! process of its own.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use wasmorch::tasks::TaskGroup;
+
+use crate::cluster::{Cluster, PATIENCE, cpu_time, until};
+use crate::runtime_pods::echoes::{echo2, echo3};
+use crate::runtime_pods::guests::{SPIN, handler};
+
+const CHUNK: usize = 64 << 10;
+const LARGE: usize = 256 << 20;
+/// What a process may grow by while it passes `LARGE` on.
+const GROWTH: u64 = 32 << 20;
+
+/// A Pod and its Service, of a program in text form.
+async fn run(cluster: &Cluster, name: &str, text: &str) {
+    let file = cluster.root().join(format!("{name}.wasm"));
+    std::fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
+    cluster.wasmorch(&["push", file.to_str().unwrap(), "--name", name]);
+    cluster.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {name}
+  labels: {{ app: {name} }}
+  annotations: {{ wasmorch.dev/request-timeout: 10m }}
+spec:
+  containers: [{{ name: main, image: {name}, ports: [{{ containerPort: 8080 }}] }}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{ name: {name} }}
+spec:
+  selector: {{ app: {name} }}
+  ports: [{{ name: http, port: 80, targetPort: 8080 }}]
+"#
+    ));
+    until("the pod to be ready", async || {
+        let ready = cluster.wasmorch(&["get", "pod", name]);
+        ready.contains("1/1").then_some(())
+    })
+    .await;
+}
+
+async fn send<B>(
+    cluster: &Cluster,
+    name: &str,
+    body: B,
+    tasks: &TaskGroup,
+) -> http::Response<Incoming>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
+    let stream = TcpStream::connect(cluster.ingress()).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tasks.spawn_contained("client", async move {
+        // A failure is the response's.
+        let _ = connection.await;
+    });
+    let request = http::Request::post("/").header("host", format!("{name}.default.localhost"));
+    sender
+        .send_request(request.body(body).unwrap())
+        .await
+        .unwrap()
+}
+
+fn memory(pid: u64, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kilobytes << 10
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_megabytes_pass_in_bounded_memory_and_a_client_that_leaves_stops_the_guest() {
+    let cluster = Cluster::start(&[]).await;
+    let tasks = TaskGroup::new();
+    let processes = ["router", "dev-1", "dev-2", "dev-3"].map(|name| cluster.pid(name));
+    for (name, text) in [("echo2", echo2()), ("echo3", echo3(""))] {
+        run(&cluster, name, &text).await;
+        until("the router to know the service", async || {
+            let answer = send(&cluster, name, Empty::new(), &tasks).await;
+            (answer.status() == 200).then_some(())
+        })
+        .await;
+        let before = processes.map(|pid| {
+            // Forgets the most it ever had.
+            std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+            memory(pid, "VmRSS:")
+        });
+        let chunk = Bytes::from(vec![b'x'; CHUNK]);
+        let frames = (0..LARGE / CHUNK).map(move |_| Ok(Frame::data(chunk.clone())));
+        let upload = StreamBody::new(futures::stream::iter(frames));
+        let passing = async {
+            let answer = send(&cluster, name, upload, &tasks).await;
+            assert_eq!(answer.status(), 200);
+            let (mut body, mut length) = (answer.into_body(), 0);
+            while let Some(frame) = body.frame().await {
+                length += frame.unwrap().into_data().map_or(0, |data| data.len());
+            }
+            assert_eq!(length, LARGE);
+        };
+        cluster.wait_within(PATIENCE, "echo", passing).await;
+        for (pid, before) in processes.into_iter().zip(before) {
+            let growth = memory(pid, "VmHWM:").saturating_sub(before);
+            assert!(growth < GROWTH, "{name}: {pid} grew by {growth} bytes");
+        }
+    }
+
+    run(&cluster, "spin", &handler(&format!("{SPIN} drop"))).await;
+    let used = || processes.map(cpu_time).iter().sum::<Duration>();
+    let before = used();
+    let mut client = TcpStream::connect(cluster.ingress()).await.unwrap();
+    let request = "GET / HTTP/1.1\r\nhost: spin.default.localhost\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    until("the guest to compute", async || {
+        (used() - before > Duration::from_secs(2)).then_some(())
+    })
+    .await;
+    drop(client);
+    let mut last = (used(), Instant::now());
+    until("the guest to be stopped", async || {
+        if last.1.elapsed() < Duration::from_secs(1) {
+            return None;
+        }
+        let (before, now) = (last.0, used());
+        last = (now, Instant::now());
+        (now - before < Duration::from_millis(300)).then_some(())
+    })
+    .await;
+}
