@@ -228,7 +228,7 @@ pub(super) fn options(mode: &str) -> OpenOptions {
         read: mode.contains('r'),
         write: mode.contains('w'),
         mutate: mode.contains('m'),
-        synchronized: super::descriptor::Synchronized::default(),
+        synchronized: Synchronized::default(),
     }
 }
 
