@@ -18,9 +18,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch as channel;
 
@@ -184,7 +184,13 @@ impl PodWorker {
                 }
             };
             tokio::select! {
-                Some(done) = self.work.next(), if !self.work.is_empty() => self.finish(done),
+                Some(done) = self.work.next(), if !self.work.is_empty() => {
+                    // Before the sandbox of an ended pod is gone, and its word with it.
+                    if let Some(message) = self.limited().now_or_never() {
+                        self.say_limited(message);
+                    }
+                    self.finish(done);
+                }
                 changed = desired.changed() => {
                     if changed.is_err() {
                         self.save();
@@ -201,13 +207,19 @@ impl PodWorker {
                     self.storage_told = Some(self.context.clock.monotonic());
                     self.record(true, "StorageFull", message, None);
                 }
-                message = limited(self.sandbox.as_ref(), self.limit_told) => {
-                    self.limit_told = Some(self.context.clock.monotonic());
-                    self.record(true, "LimitReached", message, None);
-                }
+                message = limited(self.sandbox.as_ref(), self.limit_told) => self.say_limited(message),
             }
         }
         self.leave();
+    }
+
+    async fn limited(&self) -> String {
+        limited(self.sandbox.as_ref(), self.limit_told).await
+    }
+
+    fn say_limited(&mut self, message: String) {
+        self.limit_told = Some(self.context.clock.monotonic());
+        self.record(true, "LimitReached", message, None);
     }
 
     /// The worker process is ending: the pod is not ready any more, routers get the time to see

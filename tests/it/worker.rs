@@ -7,6 +7,7 @@ mod file_guest;
 mod harness;
 mod images;
 mod lifecycles;
+mod limits;
 mod pods;
 mod remote;
 mod restarts;

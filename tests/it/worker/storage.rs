@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Waits for an event of that reason with these words.
-    async fn event(&self, reason: &str, words: &str) {
+    pub(super) async fn event(&self, reason: &str, words: &str) {
         let events: Api<Event> = Api::default_namespaced(self.client.clone());
         let is_meant = |event: &Event| {
             let message = event.message.as_deref().unwrap_or_default();
