@@ -60,16 +60,36 @@ impl Contents {
         while done < wanted {
             let (index, start, take) = span(offset + done as u64, wanted - done);
             let target = &mut buffer[done..done + take];
-            let source = match self.chunks.get(&index) {
-                Some(chunk) => tail(&chunk.bytes, start),
-                None => self.base_from(index * CHUNK + start as u64),
-            };
+            let source = self.known_from(index, start);
             let known = source.len().min(take);
             target[..known].copy_from_slice(&source[..known]);
             target[known..].fill(0);
             done += take;
         }
         done
+    }
+
+    /// Like [`Contents::read_at`], into a new vector of exactly the bytes read: each byte is written
+    /// once, and none is zeroed to be overwritten.
+    pub fn read_vec(&self, offset: u64, max: usize) -> Vec<u8> {
+        let wanted = self.len.saturating_sub(offset).min(max as u64) as usize;
+        let mut bytes = Vec::with_capacity(wanted);
+        while bytes.len() < wanted {
+            let done = bytes.len();
+            let (index, start, take) = span(offset + done as u64, wanted - done);
+            let source = self.known_from(index, start);
+            bytes.extend_from_slice(&source[..source.len().min(take)]);
+            bytes.resize(done + take, 0);
+        }
+        bytes
+    }
+
+    /// What is not a hole from that place in a chunk on; it may reach into the next chunks.
+    fn known_from(&self, index: u64, start: usize) -> &[u8] {
+        match self.chunks.get(&index) {
+            Some(chunk) => tail(&chunk.bytes, start),
+            None => self.base_from(index * CHUNK + start as u64),
+        }
     }
 
     /// Writes as much as the quota takes. Writes at least one byte of a non-empty buffer, or fails.
@@ -235,6 +255,7 @@ mod tests {
     fn all(contents: &Contents) -> Vec<u8> {
         let mut bytes = vec![7; contents.size() as usize];
         assert_eq!(contents.read_at(0, &mut bytes), bytes.len());
+        assert_eq!(contents.read_vec(0, usize::MAX), bytes);
         bytes
     }
 

@@ -99,6 +99,13 @@ impl Descriptor {
         inode.read_at(offset, buffer)
     }
 
+    /// The same into a new vector of at most `max` bytes; empty is the end.
+    pub fn read_vec(&self, offset: u64, max: usize) -> Result<Vec<u8>, Errno> {
+        let inode = self.readable()?;
+        check_offset(offset)?;
+        inode.read_vec(offset, max)
+    }
+
     /// Writes all buffers as one, as far as the quota goes: at least one byte, or it fails.
     pub fn write_at(&self, offset: u64, buffers: &[&[u8]]) -> Result<usize, Errno> {
         let inode = self.writable()?;

@@ -121,6 +121,22 @@ impl Inode {
         Ok(count)
     }
 
+    /// Like [`Inode::read_at`], into a new vector of at most `max` bytes; empty is the end.
+    pub fn read_vec(&self, offset: u64, max: usize) -> Result<Vec<u8>, Errno> {
+        if let Body::File(contents) = &self.body {
+            let bytes = read(contents).read_vec(offset, max);
+            if !bytes.is_empty() {
+                self.mark_accessed();
+            }
+            return Ok(bytes);
+        }
+        let left = self.stat()?.size.saturating_sub(offset);
+        let mut bytes = vec![0; left.min(max as u64) as usize];
+        let count = self.read_at(offset, &mut bytes)?;
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+
     /// Writes all buffers as one, as far as the quota goes: at least one byte, or it fails.
     pub fn write_at(&self, offset: u64, buffers: &[&[u8]]) -> Result<usize, Errno> {
         let count = match &self.body {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::descriptor::OpenOptions;
+use super::descriptor::{OpenOptions, Synchronized};
 use super::errno::Errno;
 use super::inode::Kind;
 use super::*;

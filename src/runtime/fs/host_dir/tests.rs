@@ -348,6 +348,7 @@ fn synchronized_writes_wait_for_the_disk() {
     let view = pod.unwrap().root(&spec).unwrap();
     let (no, yes) = (false, true);
     // How often the disk is waited for by a write, an append and a read.
+    let none = Synchronized::default();
     let cases = [
         (Synchronized::default(), 0),
         (
@@ -374,14 +375,7 @@ fn synchronized_writes_wait_for_the_disk() {
             },
             3,
         ),
-        (
-            Synchronized {
-                data: no,
-                file: no,
-                reads: yes,
-            },
-            0,
-        ),
+        (Synchronized { reads: yes, ..none }, 0),
     ];
     for (synchronized, expected) in cases {
         let options = OpenOptions {

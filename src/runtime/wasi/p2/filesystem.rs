@@ -166,14 +166,10 @@ impl types::HostDescriptor for FsView<'_> {
     }
 
     async fn read(&mut self, fd: Handle, length: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
-        let descriptor = self.get(&fd)?;
-        descriptor.readable()?;
-        let left = descriptor.stat()?.size.saturating_sub(offset);
-        let length = length.min(MAX_READ as u64);
-        let mut buffer = vec![0; length.min(left) as usize];
-        let count = descriptor.read_at(offset, &mut buffer)?;
-        buffer.truncate(count);
-        Ok((buffer, count == 0))
+        let length = length.min(MAX_READ as u64) as usize;
+        let bytes = self.get(&fd)?.read_vec(offset, length)?;
+        let is_end = bytes.is_empty();
+        Ok((bytes, is_end))
     }
 
     async fn write(&mut self, fd: Handle, buffer: Vec<u8>, offset: u64) -> FsResult<u64> {

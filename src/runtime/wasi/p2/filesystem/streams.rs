@@ -29,12 +29,9 @@ impl Reader {
     }
 
     fn next(&mut self, size: usize) -> Result<Bytes, Errno> {
-        let left = self.file.stat()?.size.saturating_sub(self.offset);
-        let mut buffer = vec![0; left.min(size.min(MAX_READ) as u64) as usize];
-        let count = self.file.read_at(self.offset, &mut buffer)?;
-        self.offset += count as u64;
-        buffer.truncate(count);
-        Ok(buffer.into())
+        let bytes = self.file.read_vec(self.offset, size.min(MAX_READ))?;
+        self.offset += bytes.len() as u64;
+        Ok(bytes.into())
     }
 }
 
