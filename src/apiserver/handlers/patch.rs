@@ -40,17 +40,25 @@ pub(crate) async fn read_patch(ctx: &Context, body: Body) -> Result<Patch, Error
             field: "force".to_owned(),
         });
     }
+    if ctx.query.get("fieldManager").is_none() && patch_type == PatchType::Apply {
+        return Err(Error::Unprocessable {
+            message: "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch".to_owned(),
+            field: "fieldManager".to_owned(),
+        });
+    }
+    let force = ctx.query.is_true("force");
     let bytes = body::read(&ctx.headers, body).await?;
-    decode(patch_type, &bytes)
+    decode(patch_type, &bytes, force)
 }
 
-fn decode(patch_type: PatchType, bytes: &Bytes) -> Result<Patch, Error> {
+fn decode(patch_type: PatchType, bytes: &Bytes, force: bool) -> Result<Patch, Error> {
     match patch_type {
         PatchType::Json => Ok(Patch::Json(body::json(bytes)?)),
         PatchType::Merge => Ok(Patch::Merge(body::json(bytes)?)),
         PatchType::Strategic => Ok(Patch::Strategic(body::json(bytes)?)),
-        PatchType::Apply => Err(Error::UnsupportedMedia(
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json (server-side apply is not implemented)",
-        )),
+        PatchType::Apply => Ok(Patch::Apply {
+            object: body::manifest(bytes)?,
+            force,
+        }),
     }
 }
