@@ -14,6 +14,7 @@ use super::error::{Error, MODIFIED};
 use super::kinds::ResourceInfo;
 use super::managed_fields::{self, Operation};
 use super::options::{Caller, FieldValidation, WriteOptions, Written};
+use super::patch::Patch;
 use super::update::{ATTEMPTS, Attempt, Part, Write};
 use super::{Registry, key, present};
 use crate::api::object;
@@ -36,10 +37,18 @@ impl Registry {
         ns: Option<&str>,
         name: &str,
         subresource: Option<&str>,
-        (object, force): (Value, bool),
+        patch: Patch,
         options: &WriteOptions,
         caller: &Caller,
     ) -> Result<Written, Error> {
+        let Patch::Apply {
+            object,
+            force,
+            may_create,
+        } = patch
+        else {
+            return Err(Error::MethodNotAllowed);
+        };
         let write = Write::of(res, subresource, options, caller)?;
         let object = accepted(&write, ns, name, object)?;
         let apply = Apply {
@@ -53,6 +62,10 @@ impl Registry {
             let attempt = match self.store().get(&key(res, ns, name)) {
                 Some(current) => self.apply_over(&apply, &current).await?,
                 None if subresource.is_some() => return Err(Error::not_found(res, name)),
+                None if !may_create => {
+                    let message = "it does not exist, and the caller may not create it";
+                    return Err(Error::forbidden(res, name, message));
+                }
                 None => self.apply_new(&apply).await?,
             };
             match attempt {

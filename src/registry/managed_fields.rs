@@ -19,6 +19,8 @@ mod apply;
 mod compare;
 mod element;
 mod merge;
+#[cfg(test)]
+mod properties;
 mod set;
 
 use serde_json::{Map, Value};

@@ -18,8 +18,14 @@ pub enum Patch {
     Merge(Value),
     /// Kubernetes' own: the same, with lists merged by key.
     Strategic(Value),
-    /// Server-side apply: a manifest that its manager stands for; `force` takes fields from others.
-    Apply { object: Value, force: bool },
+    /// Server-side apply: a manifest that its manager stands for.
+    Apply {
+        object: Value,
+        /// Takes fields from others.
+        force: bool,
+        /// Whether the caller may create what is not there: a right of its own.
+        may_create: bool,
+    },
 }
 
 /// A patch that has been read.

@@ -27,10 +27,9 @@ impl Registry {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let is_scale = subresource == Some("scale");
-        if let Patch::Apply { object, force } = patch {
-            let body = (object, force);
+        if matches!(patch, Patch::Apply { .. }) {
             return self
-                .apply(res, ns, name, subresource, body, options, caller)
+                .apply(res, ns, name, subresource, patch, options, caller)
                 .await;
         }
         let write = Write::of(res, subresource, options, caller)?;

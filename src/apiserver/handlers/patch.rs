@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 
+use crate::apiserver::authorize::{self, Attributes};
 use crate::apiserver::error::Error;
 use crate::apiserver::media::{self, PatchType};
 use crate::apiserver::{body, respond};
@@ -46,19 +47,32 @@ pub(crate) async fn read_patch(ctx: &Context, body: Body) -> Result<Patch, Error
             field: "fieldManager".to_owned(),
         });
     }
-    let force = ctx.query.is_true("force");
     let bytes = body::read(&ctx.headers, body).await?;
-    decode(patch_type, &bytes, force)
+    decode(ctx, patch_type, &bytes)
 }
 
-fn decode(patch_type: PatchType, bytes: &Bytes, force: bool) -> Result<Patch, Error> {
+fn decode(ctx: &Context, patch_type: PatchType, bytes: &Bytes) -> Result<Patch, Error> {
     match patch_type {
         PatchType::Json => Ok(Patch::Json(body::json(bytes)?)),
         PatchType::Merge => Ok(Patch::Merge(body::json(bytes)?)),
         PatchType::Strategic => Ok(Patch::Strategic(body::json(bytes)?)),
         PatchType::Apply => Ok(Patch::Apply {
             object: body::manifest(bytes)?,
-            force,
+            force: ctx.query.is_true("force"),
+            may_create: may_create(ctx),
         }),
     }
+}
+
+/// An apply may create, for which the right to patch is not enough.
+fn may_create(ctx: &Context) -> bool {
+    let wanted = Attributes {
+        verb: "create",
+        group: &ctx.info.group,
+        resource: &ctx.info.resource,
+        subresource: ctx.info.subresource.as_deref(),
+        namespace: ctx.namespace(),
+        name: ctx.info.name.as_deref(),
+    };
+    authorize::authorize(&ctx.caller, wanted).is_ok()
 }

@@ -14,8 +14,8 @@ use crate::api::object;
 
 /// Where `kubectl apply` on the client's side remembers what it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// The manager whose applies take over from applies on the client's side, as in Kubernetes.
-const KUBECTL: &str = "kubectl";
+/// Managers whose applies take over from their own applies on the client's side: Kubernetes' and ours.
+const COMMAND_LINES: [&str; 2] = ["kubectl", "wasmorch"];
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
 /// What an apply makes of an object.
@@ -62,7 +62,7 @@ pub(crate) fn apply(
         for (_, fields) in &conflicts {
             unsettled.add(fields);
         }
-        if me.name == KUBECTL {
+        if COMMAND_LINES.contains(&me.name.as_str()) {
             unsettled.remove(&unchanged_since_last_applied(kind, &live));
         }
         if !unsettled.is_empty() {
@@ -74,7 +74,7 @@ pub(crate) fn apply(
         fields.remove(&changes.removed);
     });
     managed.push(me.entry(claim));
-    if me.name == KUBECTL && last_applied(&object).is_some() {
+    if COMMAND_LINES.contains(&me.name.as_str()) && last_applied(&object).is_some() {
         remember(&mut object, applied);
     }
     Ok(Applied { object, managed })

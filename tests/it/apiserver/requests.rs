@@ -264,10 +264,16 @@ async fn writes_are_optimistic_and_warn() {
     );
     assert_eq!(answer(merge("application/json", &patch)).await.0, 415);
     assert_eq!(
-        answer(merge("application/apply-patch+yaml", &json!({})))
+        answer(merge("application/apply-patch+cbor", &json!({})))
             .await
             .0,
         415
+    );
+    let (code, status) = answer(merge("application/apply-patch+yaml", &json!({}))).await;
+    assert_eq!(code, 422);
+    assert_eq!(
+        status["message"],
+        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"
     );
 
     let unknown =

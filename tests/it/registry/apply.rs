@@ -23,7 +23,11 @@ impl Fixture {
             None => (who.trim_start_matches('!'), None),
         };
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-        let patch = Patch::Apply { object, force };
+        let patch = Patch::Apply {
+            object,
+            force,
+            may_create: true,
+        };
         self.write(plural, &name, subresource, patch, &of(manager))
             .await
     }
@@ -520,6 +524,7 @@ async fn what_cannot_be_applied_is_refused() {
     let patch = Patch::Apply {
         object: map(json!({"dry": "1"})),
         force: false,
+        may_create: true,
     };
     let told = fixture
         .write("configmaps", "web", None, patch, &dry)
@@ -565,6 +570,7 @@ async fn every_kind_is_applied_alike() {
             let patch = Patch::Apply {
                 object,
                 force: false,
+                may_create: true,
             };
             fixture
                 .registry
