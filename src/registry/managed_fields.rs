@@ -13,11 +13,12 @@
 //! Bounds: at most [`UPDATERS`] writers are told apart, the oldest are put together; appliers are
 //! counted by the verb.
 //!
-//! Read in this order: `element`, `set`, `compare`, `merge`, `apply`.
+//! Read in this order: `element`, `set`, `entry`, `compare`, `merge`, `apply`.
 
 mod apply;
 mod compare;
 mod element;
+mod entry;
 mod merge;
 #[cfg(test)]
 mod properties;
@@ -27,178 +28,15 @@ use serde_json::{Map, Value};
 
 pub use self::apply::FieldConflict;
 pub(super) use self::apply::apply;
+use self::entry::{Entry, strip};
+pub(super) use self::entry::{Manager, Operation};
 use self::set::Set;
-use super::update::Part;
 
 /// How many writers have an entry each, as in Kubernetes.
 const UPDATERS: usize = 10;
 /// How many entries an object may have: each applier has one, and they stay until it applies nothing.
 pub(super) const ENTRIES: usize = 100;
 const ANCIENT: &str = "ancient-changes";
-
-/// Metadata that nobody owns but the server.
-const SYSTEM: &[&str] = &[
-    "name",
-    "namespace",
-    "creationTimestamp",
-    "selfLink",
-    "uid",
-    "clusterName",
-    "generation",
-    "managedFields",
-    "resourceVersion",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Operation {
-    Apply,
-    Update,
-}
-
-/// Who writes, and how.
-#[derive(Clone, Debug)]
-pub(super) struct Manager {
-    pub(super) name: String,
-    pub(super) operation: Operation,
-    pub(super) api_version: String,
-    pub(super) subresource: Option<&'static str>,
-    pub(super) part: Part,
-    /// When, in the wire's form.
-    pub(super) time: Value,
-}
-
-impl Manager {
-    fn entry(&self, fields: Set) -> Entry {
-        Entry {
-            manager: self.name.clone(),
-            operation: self.operation,
-            api_version: self.api_version.clone(),
-            subresource: self.subresource.unwrap_or_default().to_owned(),
-            time: self.time.clone(),
-            fields,
-        }
-    }
-
-    /// Of these fields, those that this manager may own.
-    fn claim(&self, mut fields: Set) -> Set {
-        strip(&mut fields);
-        match self.part {
-            Part::Main | Part::Finalize => {
-                fields.take_field("status");
-                fields
-            }
-            Part::Status => only(&mut fields, &["status"]),
-            Part::EphemeralContainers => only(&mut fields, &["spec", "ephemeralContainers"]),
-        }
-    }
-
-    /// An applier's entry is its own whatever the version; a writer has one for each.
-    fn has(&self, entry: &Entry) -> bool {
-        entry.manager == self.name
-            && entry.operation == self.operation
-            && entry.subresource == self.subresource.unwrap_or_default()
-            && (self.operation == Operation::Apply || entry.api_version == self.api_version)
-    }
-}
-
-/// The subtree at this path alone.
-fn only(fields: &mut Set, path: &[&str]) -> Set {
-    let Some((first, rest)) = path.split_first() else {
-        return std::mem::take(fields);
-    };
-    let mut set = Set::default();
-    if let Some(mut child) = fields.take_field(first) {
-        let child = only(&mut child, rest);
-        set.put(element::Element::Field((*first).to_owned()), child);
-    }
-    set
-}
-
-/// Takes out what nobody owns.
-fn strip(fields: &mut Set) {
-    fields.take_field("apiVersion");
-    fields.take_field("kind");
-    if let Some(mut metadata) = fields.take_field("metadata") {
-        metadata.owned = false;
-        for name in SYSTEM {
-            metadata.take_field(name);
-        }
-        fields.put(element::Element::Field("metadata".to_owned()), metadata);
-    }
-}
-
-/// What one manager owns.
-#[derive(Clone, Debug, PartialEq)]
-struct Entry {
-    manager: String,
-    operation: Operation,
-    api_version: String,
-    subresource: String,
-    time: Value,
-    fields: Set,
-}
-
-impl Entry {
-    fn describe(&self) -> String {
-        let mut text = format!("{:?}", self.manager);
-        if !self.subresource.is_empty() {
-            text += &format!(" with subresource {:?}", self.subresource);
-        }
-        if self.operation == Operation::Update {
-            text += &format!(" using {}", self.api_version);
-        }
-        text
-    }
-
-    fn encode(&self) -> Value {
-        let mut fields = Map::new();
-        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        put("manager", self.manager.as_str().into());
-        let operation = match self.operation {
-            Operation::Apply => "Apply",
-            Operation::Update => "Update",
-        };
-        put("operation", operation.into());
-        put("apiVersion", self.api_version.as_str().into());
-        put("time", self.time.clone());
-        put("fieldsType", "FieldsV1".into());
-        put("fieldsV1", self.fields.encode());
-        if !self.subresource.is_empty() {
-            put("subresource", self.subresource.as_str().into());
-        }
-        Value::Object(fields)
-    }
-
-    fn decode(value: &Value) -> Option<Self> {
-        let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
-        let operation = match text("operation") {
-            "Apply" => Operation::Apply,
-            "Update" => Operation::Update,
-            _ => return None,
-        };
-        if text("fieldsType") != "FieldsV1" {
-            return None;
-        }
-        Some(Self {
-            manager: text("manager").to_owned(),
-            operation,
-            api_version: text("apiVersion").to_owned(),
-            subresource: text("subresource").to_owned(),
-            time: value.get("time").cloned().unwrap_or_default(),
-            fields: Set::decode(value.get("fieldsV1")?)?,
-        })
-    }
-
-    fn same_but_time(&self, other: &Self) -> bool {
-        self.manager == other.manager
-            && self.operation == other.operation
-            && self.api_version == other.api_version
-            && self.subresource == other.subresource
-            && self.fields == other.fields
-    }
-}
 
 /// All entries of an object.
 #[derive(Clone, Debug, Default)]
@@ -235,6 +73,14 @@ impl Managed {
         }
     }
 
+    /// An applier's entry, which stays without fields where it is the only one: it says that the
+    /// object's fields are accounted for.
+    fn push_applier(&mut self, entry: Entry) {
+        if self.is_empty() || !entry.fields.is_empty() {
+            self.0.push(entry);
+        }
+    }
+
     /// The fields of this manager, whose entry goes.
     fn take(&mut self, manager: &Manager) -> Option<Set> {
         let found = self.0.iter().position(|entry| manager.has(entry))?;
@@ -242,10 +88,11 @@ impl Managed {
     }
 
     fn change(&mut self, change: impl Fn(&mut Set)) {
-        for entry in &mut self.0 {
+        self.0.retain_mut(|entry| {
+            let was_empty = entry.fields.is_empty();
             change(&mut entry.fields);
-        }
-        self.0.retain(|entry| !entry.fields.is_empty());
+            was_empty || !entry.fields.is_empty()
+        });
     }
 
     /// Puts the oldest writers together.
@@ -308,11 +155,16 @@ impl Managed {
 /// Who owns what of a new object that somebody wrote.
 pub(super) fn created(kind: &str, object: &Value, me: &Manager) -> Managed {
     let mut managed = Managed::default();
-    let fields = match me.operation {
-        Operation::Apply => compare::fields_of(kind, object),
-        Operation::Update => compare::compare(kind, &Value::Null, object).added,
-    };
-    managed.push(me.entry(me.claim(fields)));
+    match me.operation {
+        Operation::Apply => {
+            let fields = me.claim(compare::fields_of(kind, object));
+            managed.push_applier(me.entry(fields));
+        }
+        Operation::Update => {
+            let fields = compare::compare(kind, &Value::Null, object).added;
+            managed.push(me.entry(me.claim(fields)));
+        }
+    }
     managed
 }
 

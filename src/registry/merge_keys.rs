@@ -83,7 +83,7 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("status", "hostIPs", PatchOnly("ip")),
     ("status", "addresses", by(&["type"])),
     ("Service.spec", "ports", by(&["port", "protocol"])),
-    ("ServiceAccount", "secrets", by(&["name"])),
+    ("ServiceAccount", "secrets", whole(&["name"])),
     ("Node.spec", "podCIDRs", Set),
     // Maps that mean something only as a whole: selectors and references.
     ("", "selector", Atomic),

@@ -73,7 +73,7 @@ pub(crate) fn apply(
         fields.remove(&written);
         fields.remove(&changes.removed);
     });
-    managed.push(me.entry(claim));
+    managed.push_applier(me.entry(claim));
     if COMMAND_LINES.contains(&me.name.as_str()) && last_applied(&object).is_some() {
         remember(&mut object, applied);
     }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::compare::{compare, fields_of};
-use super::{Managed, Manager, Operation, Part, Set, apply, put};
+use super::{Managed, Manager, Operation, Set, apply, put};
+use crate::registry::update::Part;
 
 const MANAGERS: [&str; 3] = ["a", "b", "c"];
 

@@ -473,7 +473,12 @@ async fn openapi_tells_what_kubectl_looks_for() {
         .iter()
         .map(|one| one["name"].as_str().unwrap())
         .collect();
-    assert_eq!(parameters, ["dryRun", "fieldManager", "fieldValidation"]);
+    assert_eq!(
+        parameters,
+        ["dryRun", "fieldManager", "fieldValidation", "force"]
+    );
+    let types = patch["requestBody"]["content"].as_object().unwrap();
+    assert!(types.contains_key("application/apply-patch+yaml"));
     let response = cluster
         .request("GET", "/openapi/v2")
         .header(

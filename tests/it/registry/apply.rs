@@ -339,8 +339,10 @@ async fn a_status_is_applied_apart() {
         .unwrap();
     let status = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {"no": "no"}},
         "spec": {"replicas": 9}, "status": {"replicas": 3, "conditions": [{"type": "Available", "status": "True"}]}});
+    let mut with_status = deployment(json!({}));
+    with_status["status"] = status["status"].clone();
     let written = fixture
-        .apply("deployments", "ctl/status", status.clone())
+        .apply("deployments", "ctl/status", status)
         .await
         .unwrap();
     assert_eq!(written["status"]["replicas"], 3);
@@ -350,14 +352,14 @@ async fn a_status_is_applied_apart() {
         json!({"f:status": {"f:replicas": {}, "f:conditions": {"k:{\"type\":\"Available\"}": {".": {}, "f:status": {}, "f:type": {}}}}})
     );
     let ignored = fixture
-        .apply("deployments", "!kubectl", status)
+        .apply("deployments", "!kubectl", with_status)
         .await
         .unwrap();
     assert_eq!(fields_of(&ignored, "kubectl Apply").get("f:status"), None);
 }
 
 #[tokio::test]
-async fn writers_take_what_they_change_and_loses_what_is_removed() {
+async fn writers_take_what_they_change() {
     let fixture = Fixture::new().await;
     let mut object = config_map("web");
     object["metadata"]["labels"] = json!({"a": "1"});
@@ -505,6 +507,15 @@ async fn what_cannot_be_applied_is_refused() {
     let mut odd = map(json!({}));
     odd["metadata"]["managedFields"] = json!([{"manager": "a"}]);
     assert_eq!(refused(odd).await, "metadata.managedFields must be nil");
+    let patch = Patch::Apply {
+        object: map(json!({})),
+        force: false,
+        may_create: false,
+    };
+    let refused = fixture
+        .write("configmaps", "web", None, patch, &of("a"))
+        .await;
+    assert!(matches!(refused, Err(Error::Forbidden { .. })));
     let mut ghost = map(json!({}));
     ghost["metadata"]["uid"] = json!("1");
     let ghost = fixture.apply("configmaps", "a", ghost).await;
