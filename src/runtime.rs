@@ -231,9 +231,9 @@ impl Runtime {
         loaded.map_err(Error::Artifact)
     }
 
-    /// Whether [`Runtime::load`] of that digest needs no compilation.
-    pub fn cached(&self, digest: &Digest) -> bool {
-        self.0.loader.has(digest)
+    /// Whether [`Runtime::load`] of that digest needs no file any more.
+    pub fn is_loaded(&self, digest: &Digest) -> bool {
+        self.0.loader.is_loaded(digest)
     }
 
     /// Makes a pod's sandbox; its address must be free.

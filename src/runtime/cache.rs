@@ -97,11 +97,6 @@ impl Cache {
         Ok(CompileLock { path, _file: file })
     }
 
-    /// Whether code of that digest and fingerprint is there; it may still turn out to be damaged.
-    pub(super) fn contains(&self, digest: &Digest, fingerprint: &str) -> bool {
-        self.seal_path(digest, fingerprint).exists()
-    }
-
     /// The code of that digest, if its seal fits; damaged files are removed.
     pub(super) fn find(
         &self,

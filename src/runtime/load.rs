@@ -89,11 +89,10 @@ impl Loader {
         loaded
     }
 
-    /// Whether the digest is loaded or compiled already.
-    pub(super) fn has(&self, digest: &Digest) -> bool {
+    pub(super) fn is_loaded(&self, digest: &Digest) -> bool {
         let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
         let is_loaded = |cell: &Arc<OnceCell<Loaded>>| cell.get().is_some_and(Result::is_ok);
-        loads.get(digest).is_some_and(is_loaded) || self.inner.has_compiled(digest)
+        loads.get(digest).is_some_and(is_loaded)
     }
 
     fn cell(&self, digest: &Digest) -> Arc<OnceCell<Loaded>> {
@@ -110,12 +109,6 @@ impl Loader {
 }
 
 impl Inner {
-    fn has_compiled(&self, digest: &Digest) -> bool {
-        self.fingerprints
-            .iter()
-            .any(|(_, fingerprint)| self.cache.contains(digest, fingerprint))
-    }
-
     async fn load(self: &Arc<Self>, digest: &Digest, wasm: &Path) -> Result<Artifact, Error> {
         let artifact = self.load_program(digest, wasm).await?;
         let path = wasm.to_owned();

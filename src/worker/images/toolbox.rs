@@ -35,10 +35,10 @@ impl Images {
     }
 
     async fn load_as(&self, digest: &Digest, bytes: &[u8]) -> Result<Arc<Artifact>, PullFailure> {
-        // The bytes are needed for the compiler alone, so they do not stay.
+        // The bytes are needed while it is loaded, so they do not stay.
         let name = format!("{}.{}.tmp", digest.hex(), ids::name_suffix());
         let path = self.0.directory.join(name);
-        let written = if self.0.runtime.cached(digest) {
+        let written = if self.0.runtime.is_loaded(digest) {
             Ok(())
         } else {
             tokio::fs::write(&path, bytes).await

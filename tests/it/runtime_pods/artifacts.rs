@@ -14,12 +14,12 @@ async fn one_digest_is_compiled_once_and_found_again() {
     let bench = Bench::new();
     let wasm = wat::parse_str(core(HELLO)).unwrap();
     let digest = Digest::of(&wasm);
-    assert!(!bench.runtime.cached(&digest));
+    assert!(!bench.runtime.is_loaded(&digest));
     let (first, second) = tokio::join!(bench.load(&wasm), bench.load(&wasm));
     let first = first.unwrap();
     assert!(Arc::ptr_eq(&first, &second.unwrap()));
     assert_eq!((first.role(), first.digest()), (Role::Command, &digest));
-    assert!(bench.runtime.cached(&digest));
+    assert!(bench.runtime.is_loaded(&digest));
     assert_eq!(bench.compiled().len(), 1);
     assert_eq!(bench.wat(&handler(ANSWER)).await.role(), Role::Handler);
     assert!(files(&bench.dir.path().join("cache"), "tmp").is_empty());

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::harness::{World, container, is_ready, restarts};
+use super::harness::{World, container, is_ready, phase, restarts};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_outlive_their_worker_and_deleted_ones_are_finished() {
@@ -30,4 +30,21 @@ async fn pods_outlive_their_worker_and_deleted_ones_are_finished() {
     assert_eq!(code, 200);
     let checkpoints = world.directory.path().join("one/pods");
     assert_eq!(std::fs::read_dir(checkpoints).unwrap().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_toolbox_that_an_earlier_worker_compiled_runs_again() {
+    let world = World::start().await;
+    for name in ["first", "second"] {
+        let worker = world.worker("one").await;
+        let container = json!({"name": "main", "image": "toolbox", "command": ["true"]});
+        world
+            .create(
+                name,
+                json!({"restartPolicy": "Never", "containers": [container]}),
+            )
+            .await;
+        world.until(name, |pod| phase(pod) == "Succeeded").await;
+        worker.stop().await;
+    }
 }
