@@ -53,6 +53,8 @@ pub(crate) fn apply(
     for entry in managed.entries() {
         kept.add(&entry.fields);
     }
+    // Nobody owns the object's name, and it does not go with the last label.
+    kept.hold("metadata");
     prune(kind, &mut object, &last, &kept);
     let changes = compare(kind, &live, &object);
     let written = changes.written();

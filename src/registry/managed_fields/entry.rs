@@ -1,5 +1,7 @@
 //! One entry: a manager, how it writes, and what it owns.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value};
 
 use super::element::Element;
@@ -114,10 +116,10 @@ impl Entry {
     pub(super) fn describe(&self) -> String {
         let mut text = format!("{:?}", self.manager);
         if !self.subresource.is_empty() {
-            text += &format!(" with subresource {:?}", self.subresource);
+            let _ = write!(text, " with subresource {:?}", self.subresource);
         }
         if self.operation == Operation::Update {
-            text += &format!(" using {}", self.api_version);
+            let _ = write!(text, " using {}", self.api_version);
         }
         text
     }

@@ -32,6 +32,12 @@ impl Set {
         self.children.remove(&Element::Field(name.to_owned()))
     }
 
+    /// Makes a field known without putting it into the set.
+    pub(super) fn hold(&mut self, name: &str) {
+        let field = Element::Field(name.to_owned());
+        self.children.entry(field).or_default();
+    }
+
     /// Puts a subtree in its place; an empty one is none.
     pub(super) fn put(&mut self, element: Element, child: Self) {
         if !child.is_empty() {

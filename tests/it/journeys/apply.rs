@@ -4,7 +4,7 @@ use crate::cluster::Cluster;
 
 fn manifest(replicas: &str, image: &str) -> String {
     format!(
-        r#"
+        r"
 apiVersion: apps/v1
 kind: Deployment
 metadata: {{ name: web, labels: {{ app: web }} }}
@@ -18,7 +18,7 @@ spec:
         - name: main
           image: {image}
           ports: [{{ containerPort: 8080 }}]
-"#
+"
     )
 }
 
