@@ -446,6 +446,7 @@ async fn discovery_shows_the_table() {
 
 #[tokio::test]
 async fn an_apply_is_yaml_and_in_a_name() {
+    const YAML: &str = "application/apply-patch+yaml";
     let cluster = Cluster::start().await;
     let apply = |query: &str, media: &str, body: &'static str| {
         let path = format!("{MAPS}/a{query}");
@@ -456,7 +457,6 @@ async fn an_apply_is_yaml_and_in_a_name() {
                 .body(body),
         )
     };
-    const YAML: &str = "application/apply-patch+yaml";
     let map = "apiVersion: v1\nkind: ConfigMap\ndata: {a: b}\n";
     let (code, status) = apply("", YAML, map).await;
     assert_eq!(code, 422);
