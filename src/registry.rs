@@ -9,10 +9,12 @@
 //! names the revision it was computed from; whoever lost the race reads again, or is told so.
 //!
 //! Read in this order: `kinds` and `strategy` (what a kind is), `create`, `update`, `delete`,
-//! `list`, `watch` (the verbs), `api` (the same, typed), `admission`, `resources`.
+//! `list`, `watch` (the verbs), `managed_fields` and `apply_verb` (who owns which field), `api` (the
+//! same, typed), `admission`, `resources`.
 
 mod admission;
 mod api;
+mod apply_verb;
 mod binding;
 mod bootstrap;
 mod create;
@@ -23,6 +25,8 @@ mod field_error;
 mod filter;
 mod kinds;
 mod list;
+mod managed_fields;
+mod merge_keys;
 mod meta;
 mod options;
 mod patch;
@@ -42,6 +46,7 @@ pub use api::{Api, ApiKind, TypedEvent, TypedStream};
 pub use error::Error;
 pub use field_error::{Errors, FieldError};
 pub use kinds::{ResourceInfo, SubresourceInfo};
+pub use managed_fields::FieldConflict;
 pub use options::{
     Caller, DeleteOptions, Deleted, FieldValidation, List, ListOptions, Propagation, WatchOptions,
     WriteOptions, Written,

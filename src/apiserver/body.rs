@@ -96,6 +96,23 @@ fn not_json(error: &serde_json::Error) -> Error {
     Error::BadRequest(format!("the body is not valid JSON: {error}"))
 }
 
+/// A manifest: JSON or YAML whatever the headers say. A key that occurs twice is an error.
+pub(crate) fn manifest(bytes: &[u8]) -> Result<Value, Error> {
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return yaml(bytes);
+    }
+    // YAML in flow style looks alike; whoever sends it gets YAML's answer.
+    let Ok(parsed) = parse_json(bytes) else {
+        return yaml(bytes);
+    };
+    match parsed.duplicates.first() {
+        None => Ok(parsed.value),
+        Some(path) => Err(Error::BadRequest(format!(
+            "error decoding YAML: duplicate field \"{path}\""
+        ))),
+    }
+}
+
 /// YAML; a key that occurs twice is an error already here.
 fn yaml(bytes: &[u8]) -> Result<Value, Error> {
     serde_saphyr::from_slice(bytes)

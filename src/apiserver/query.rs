@@ -119,10 +119,11 @@ impl Query {
                 });
             }
             Some(manager) => Some(manager.to_owned()),
-            None => user_agent
-                .and_then(|agent| agent.split('/').next())
-                .filter(|agent| !agent.is_empty())
-                .map(|agent| agent.chars().take(128).collect()),
+            None => {
+                let agent = user_agent.and_then(|agent| agent.split('/').next());
+                let agent = agent.filter(|agent| !agent.is_empty());
+                Some(agent.unwrap_or("unknown").chars().take(128).collect())
+            }
         };
         let field_validation = match self.get("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,

@@ -198,6 +198,19 @@ fn describe_registry(error: &registry::Error) -> Failure {
             .details(object_details(resource, name)),
         E::Conflict { resource, name, .. } => Failure::new(S::CONFLICT, "Conflict", text())
             .details(object_details(resource, name)),
+        E::ApplyConflict(conflicts) => {
+            let causes: Vec<Value> = conflicts
+                .iter()
+                .map(|conflict| {
+                    json!({
+                        "reason": "FieldManagerConflict",
+                        "message": format!("conflict with {}", conflict.manager),
+                        "field": conflict.field,
+                    })
+                })
+                .collect();
+            Failure::new(S::CONFLICT, "Conflict", text()).details(json!({"causes": causes}))
+        }
         E::Invalid {
             group,
             kind,

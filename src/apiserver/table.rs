@@ -71,7 +71,13 @@ pub(crate) fn row(
     let mut row = json!({"cells": registry.cells(resource, stored)});
     match include {
         Include::None => {}
-        Include::Metadata => row["object"] = partial(stored, "v1"),
+        Include::Metadata => {
+            row["object"] = partial(stored, "v1");
+            // No column shows who owns what, and it outweighs the rest of the row.
+            if let Some(metadata) = row["object"]["metadata"].as_object_mut() {
+                metadata.remove("managedFields");
+            }
+        }
         Include::Object => row["object"] = stored.object.clone(),
     }
     row

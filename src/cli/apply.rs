@@ -15,6 +15,7 @@ Examples:
   wasmorch apply -f app.yaml
   wasmorch apply -f manifests/ -R
   cat app.yaml | wasmorch apply -f - --dry-run=server
+  wasmorch apply --server-side -f app.yaml
 ";
 
 const CREATE_EXAMPLES: &str = "\
@@ -32,6 +33,20 @@ pub(super) struct ApplyArgs {
     /// `server` checks everything and keeps nothing
     #[arg(long, value_name = "WHERE", num_args = 0..=1, default_missing_value = "server")]
     dry_run: Option<DryRun>,
+    /// Let the server do it, which knows who owns which field
+    #[arg(long)]
+    server_side: bool,
+    /// Take fields from other managers
+    #[arg(long, requires = "server_side")]
+    force_conflicts: bool,
+    /// In whose name fields are owned
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "server_side",
+        default_value = "wasmorch"
+    )]
+    field_manager: String,
 }
 
 /// Create objects from files; what exists already is an error
@@ -75,6 +90,10 @@ pub(super) async fn apply(session: &Session, args: ApplyArgs) -> Result {
     let dry_run = args.dry_run == Some(DryRun::Server);
     let mut results = Vec::new();
     for object in objects {
+        if args.server_side {
+            results.push(apply_on_server(session, &catalog, &object, &args).await);
+            continue;
+        }
         let applied = apply_object(session, &catalog, object, dry_run).await;
         results.push(applied.and_then(|(resource, outcome, object)| {
             tell(session, resource, &object, outcome.word(), dry_run)
@@ -120,12 +139,7 @@ pub(super) async fn apply_object<'a>(
 ) -> Result<(&'a Resource, Outcome, Value)> {
     let resource = catalog.of_object(&object)?;
     let namespace = namespace_of(session, resource, &object)?;
-    let Some(name) = object["metadata"]["name"].as_str().map(str::to_owned) else {
-        return Err(Failure::failed(
-            "Invalid",
-            "apply needs a name; generateName is for create",
-        ));
-    };
+    let name = name_of(&object)?.to_owned();
     let path = resource.path(&namespace, &name);
     let live = session.find(&path).await?;
     let last = live.as_ref().and_then(merge::last_applied);
@@ -149,10 +163,43 @@ pub(super) async fn apply_object<'a>(
     }
 }
 
+/// One object by server-side apply.
+async fn apply_on_server(
+    session: &Session,
+    catalog: &Catalog,
+    object: &Value,
+    args: &ApplyArgs,
+) -> Result {
+    let resource = catalog.of_object(object)?;
+    let namespace = namespace_of(session, resource, object)?;
+    let dry_run = args.dry_run == Some(DryRun::Server);
+    let path = resource.path(&namespace, name_of(object)?);
+    let options = query(&[
+        ("dryRun", if dry_run { "All" } else { "" }),
+        ("fieldManager", &args.field_manager),
+        ("force", if args.force_conflicts { "true" } else { "" }),
+    ]);
+    let applied = session.apply(&format!("{path}{options}"), object).await;
+    let applied = applied.map_err(|failure| {
+        if failure.is_conflict() {
+            failure.help("take the fields over: --force-conflicts; or leave them out of the file")
+        } else {
+            failure
+        }
+    })?;
+    tell(session, resource, &applied, "serverside-applied", dry_run)
+}
+
+fn name_of(object: &Value) -> Result<&str> {
+    object["metadata"]["name"]
+        .as_str()
+        .ok_or_else(|| Failure::failed("Invalid", "apply needs a name; generateName is for create"))
+}
+
 fn options(dry_run: bool) -> String {
     query(&[
         ("dryRun", if dry_run { "All" } else { "" }),
-        ("fieldManager", "wasmorch"),
+        ("fieldManager", "wasmorch-client-side-apply"),
     ])
 }
 

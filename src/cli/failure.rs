@@ -112,6 +112,10 @@ impl Failure {
         self.code == "NotFound"
     }
 
+    pub(super) fn is_conflict(&self) -> bool {
+        self.code == "Conflict"
+    }
+
     pub(super) fn is_unreachable(&self) -> bool {
         self.exit == Exit::Unreachable
     }

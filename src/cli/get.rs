@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// A column with the labels
     #[arg(long)]
     show_labels: bool,
+    /// Also who owns which field, in JSON and YAML
+    #[arg(long)]
+    show_managed_fields: bool,
     /// What is not there is no error
     #[arg(long)]
     ignore_not_found: bool,
@@ -116,6 +119,14 @@ impl Args {
             namespaces: session.global.all_namespaces && resource.namespaced,
             labels: self.show_labels,
             headers: !self.no_headers,
+        }
+    }
+
+    fn render(&self, output: &Output, object: &Value, name: &str) -> Result<String> {
+        if self.show_managed_fields {
+            output.whole(object, name)
+        } else {
+            output.object(object, name)
         }
     }
 
@@ -222,12 +233,12 @@ async fn objects(
                 .collect()
         }
         ([(resource, only)], output) if is_single => {
-            output.object(only, &full_name(resource, only))?
+            args.render(output, only, &full_name(resource, only))?
         }
         ([], _) if is_single => String::new(),
         (found, output) => {
             let items: Vec<Value> = found.iter().map(|(_, item)| item.clone()).collect();
-            output.object(&as_list(&items), "")?
+            args.render(output, &as_list(&items), "")?
         }
     };
     console::print(&text)?;
@@ -279,6 +290,7 @@ async fn watch(session: &Session, request: &Request<'_>, args: &Args, output: &O
         ("fieldSelector", &*field),
     ];
     let mut shown = Shown {
+        args,
         layout: args.layout(session, request.resource, output),
         grid: Grid::default(),
         output,
@@ -322,6 +334,7 @@ async fn watch(session: &Session, request: &Request<'_>, args: &Args, output: &O
 
 /// What a watch has shown so far: the headings once, and the widths.
 struct Shown<'a> {
+    args: &'a Args,
     layout: Layout,
     grid: Grid,
     output: &'a Output,
@@ -343,7 +356,7 @@ impl Shown<'_> {
     fn show(&mut self, object: &Value) -> Result {
         if !self.output.is_table() {
             let name = full_name(self.resource, object);
-            return console::print(&self.output.object(object, &name)?);
+            return console::print(&self.args.render(self.output, object, &name)?);
         }
         add(&mut self.grid, object, self.layout, "");
         if self.grid.is_empty() {

@@ -44,8 +44,20 @@ impl Output {
         matches!(self, Self::Table | Self::Wide)
     }
 
-    /// An object as text, with its line end. `name` is its full name, `deployment.apps/hello`.
+    /// The same as [`Self::whole`], without who owns which field: nobody reads that by chance.
     pub(super) fn object(&self, object: &Value, name: &str) -> Result<String> {
+        match self {
+            Self::Json | Self::Yaml => {
+                let mut object = object.clone();
+                hide_managed_fields(&mut object);
+                self.whole(&object, name)
+            }
+            Self::Table | Self::Wide | Self::Name | Self::JsonPath(_) => self.whole(object, name),
+        }
+    }
+
+    /// An object as text, with its line end. `name` is its full name, `deployment.apps/hello`.
+    pub(super) fn whole(&self, object: &Value, name: &str) -> Result<String> {
         Ok(match self {
             Self::Table | Self::Wide | Self::Name => format!("{name}\n"),
             Self::Json => match serde_json::to_string_pretty(object) {
@@ -56,6 +68,14 @@ impl Output {
             Self::JsonPath(template) => template.render(object),
         })
     }
+}
+
+fn hide_managed_fields(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    let items = object.get_mut("items").and_then(Value::as_array_mut);
+    items.into_iter().flatten().for_each(hide_managed_fields);
 }
 
 /// Several objects as the one that kubectl makes of them.

@@ -21,6 +21,7 @@ const MARKER: &str = "wasmorch";
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
 pub(super) const JSON_PATCH: &str = "application/json-patch+json";
 /// The server's tables, or plain objects from a server that has none.
 pub(super) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
@@ -99,6 +100,12 @@ impl Session {
             patch.to_string().into_bytes(),
         )
         .await
+    }
+
+    /// Server-side apply.
+    pub(super) async fn apply(&self, path: &str, object: &Value) -> Result<Value> {
+        let body = object.to_string().into_bytes();
+        self.change(Method::PATCH, path, APPLY_PATCH, body).await
     }
 
     pub(super) async fn json_patch(&self, path: &str, patch: &Value) -> Result<Value> {

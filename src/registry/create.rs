@@ -8,8 +8,10 @@ use super::admission::{self, Reservation};
 use super::error::Error;
 use super::field_error::Errors;
 use super::kinds::ResourceInfo;
+use super::managed_fields::{self, Managed, Operation};
 use super::options::{Caller, FieldValidation, WriteOptions, Written};
 use super::strategy::Draft;
+use super::update::Write;
 use super::{Registry, key, meta, present};
 use crate::api::object;
 use crate::store::{ObjectKey, Op, Stored};
@@ -17,8 +19,25 @@ use crate::store::{ObjectKey, Op, Stored};
 /// How often a generated name is thrown away because it is taken.
 const NAME_ATTEMPTS: usize = 8;
 
+/// Who owns the fields of a new object.
+pub(super) enum Owner<'a> {
+    /// It is made by a component of the control plane, which does not take part.
+    Nobody,
+    Writer(&'a WriteOptions),
+    Applier(Managed),
+}
+
+impl<'a> Owner<'a> {
+    fn of(options: &'a WriteOptions) -> Self {
+        match options.field_manager {
+            Some(_) => Self::Writer(options),
+            None => Self::Nobody,
+        }
+    }
+}
+
 /// An object that has passed everything but the store.
-struct Prepared {
+pub(super) struct Prepared {
     res: &'static ResourceInfo,
     key: ObjectKey,
     object: Value,
@@ -36,7 +55,8 @@ impl Registry {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let (draft, warnings) = decode_new(res, ns, &object, options)?;
-        let prepared = self.prepare_create(res, ns, draft, warnings, caller)?;
+        let owner = Owner::of(options);
+        let prepared = self.prepare_create(res, ns, draft, warnings, (caller, owner))?;
         let mut written = self.create_prepared(vec![prepared], options).await?;
         written.pop().ok_or(Error::MethodNotAllowed)
     }
@@ -52,7 +72,8 @@ impl Registry {
         for (res, ns, object) in objects {
             let ns = ns.as_deref();
             let (draft, warnings) = decode_new(res, ns, &object, options)?;
-            prepared.push(self.prepare_create(res, ns, draft, warnings, caller)?);
+            let owner = Owner::of(options);
+            prepared.push(self.prepare_create(res, ns, draft, warnings, (caller, owner))?);
         }
         self.create_prepared(prepared, options).await
     }
@@ -65,19 +86,20 @@ impl Registry {
         draft: Box<dyn Draft>,
         caller: &Caller,
     ) -> Result<Written, Error> {
-        let prepared = self.prepare_create(res, ns, draft, Vec::new(), caller)?;
+        let who = (caller, Owner::Nobody);
+        let prepared = self.prepare_create(res, ns, draft, Vec::new(), who)?;
         let options = WriteOptions::default();
         let mut written = self.create_prepared(vec![prepared], &options).await?;
         written.pop().ok_or(Error::MethodNotAllowed)
     }
 
-    fn prepare_create(
+    pub(super) fn prepare_create(
         &self,
         res: &'static ResourceInfo,
         ns: Option<&str>,
         mut draft: Box<dyn Draft>,
         warnings: Vec<String>,
-        caller: &Caller,
+        (caller, owner): (&Caller, Owner<'_>),
     ) -> Result<Prepared, Error> {
         let ns = ns.filter(|_| res.namespaced);
         draft.meta_mut().namespace = ns.map(str::to_owned);
@@ -87,6 +109,7 @@ impl Registry {
             admission::namespace_lifecycle::admit_create(self.store(), res, ns, &name)?;
         }
         draft.set_defaults();
+        let managed = self.owned_at_birth(res, draft.as_ref(), caller, owner)?;
         draft.prepare_create();
         let reservation = admission::mutate_create(self, res, draft.as_mut())?;
         let now = self.clock().now();
@@ -109,6 +132,7 @@ impl Registry {
         if object.get("spec").is_some() {
             object::metadata_mut(&mut object).insert("generation".to_owned(), 1.into());
         }
+        managed_fields::put(&mut object, managed, &Value::Null);
         Ok(Prepared {
             key: key(res, ns, &name),
             res,
@@ -116,6 +140,29 @@ impl Registry {
             warnings,
             reservation,
         })
+    }
+
+    /// The writer owns what it has sent and the defaults, not what the cluster adds after.
+    fn owned_at_birth(
+        &self,
+        res: &'static ResourceInfo,
+        draft: &dyn Draft,
+        caller: &Caller,
+        owner: Owner<'_>,
+    ) -> Result<Managed, Error> {
+        match owner {
+            Owner::Nobody => Ok(Managed::default()),
+            Owner::Applier(managed) => Ok(managed),
+            Owner::Writer(options) => {
+                let write = Write::of(res, None, options, caller)?;
+                let object = draft.to_value().map_err(|source| {
+                    let name = draft.meta().name.as_deref().unwrap_or_default();
+                    Error::corrupt(res, name, source)
+                })?;
+                let me = self.manager(&write, Operation::Update);
+                Ok(managed_fields::created(res.kind, &object, &me))
+            }
+        }
     }
 
     /// Completes `generateName`; a name that is taken is thrown away.
@@ -135,7 +182,7 @@ impl Registry {
         }
     }
 
-    async fn create_prepared(
+    pub(super) async fn create_prepared(
         &self,
         prepared: Vec<Prepared>,
         options: &WriteOptions,
@@ -202,7 +249,7 @@ impl Registry {
 }
 
 /// Decodes the body of a create, which must fit the URL.
-fn decode_new(
+pub(super) fn decode_new(
     res: &'static ResourceInfo,
     ns: Option<&str>,
     object: &Value,

@@ -6,6 +6,7 @@
 
 use super::field_error::FieldError;
 use super::kinds::ResourceInfo;
+use super::managed_fields::FieldConflict;
 use crate::store;
 
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,9 @@ pub enum Error {
         name: String,
         message: String,
     },
+    /// Fields that other managers own; Kubernetes' text.
+    #[error("{}", conflict_text(.0))]
+    ApplyConflict(Vec<FieldConflict>),
     #[error("{kind} \"{name}\" is invalid")]
     Invalid {
         group: String,
@@ -56,6 +60,23 @@ pub enum Error {
 /// What Kubernetes says when somebody else wrote in between.
 pub(crate) const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
+
+fn conflict_text(conflicts: &[FieldConflict]) -> String {
+    if let [one] = conflicts {
+        let FieldConflict { manager, field } = one;
+        return format!("Apply failed with 1 conflict: conflict with {manager}: {field}");
+    }
+    let mut lines = Vec::new();
+    for (index, conflict) in conflicts.iter().enumerate() {
+        let before = index.checked_sub(1).map(|index| &conflicts[index].manager);
+        if before != Some(&conflict.manager) {
+            lines.push(format!("conflicts with {}:", conflict.manager));
+        }
+        lines.push(format!("- {}", conflict.field));
+    }
+    let count = conflicts.len();
+    format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
+}
 
 impl Error {
     pub(crate) fn not_found(res: &ResourceInfo, name: &str) -> Self {

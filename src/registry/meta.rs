@@ -1,8 +1,8 @@
 //! Metadata: what the server owns of it, and the rules for the rest.
 //!
 //! Server-owned fields (uid, times, generation, resourceVersion, deletion) are ignored in what a
-//! client sends and set here. `managedFields` is not kept: it belongs to server-side apply, which
-//! is not there yet.
+//! client sends and set here. `managedFields` is taken out here and put in by `managed_fields`, which
+//! knows who writes.
 
 use std::collections::BTreeMap;
 

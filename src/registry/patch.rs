@@ -1,4 +1,4 @@
-//! Patches: three ways to say what shall be different.
+//! Patches: three ways to say what shall be different, and one to say what shall be.
 
 mod json;
 mod merge;
@@ -18,6 +18,14 @@ pub enum Patch {
     Merge(Value),
     /// Kubernetes' own: the same, with lists merged by key.
     Strategic(Value),
+    /// Server-side apply: a manifest that its manager stands for.
+    Apply {
+        object: Value,
+        /// Takes fields from others.
+        force: bool,
+        /// Whether the caller may create what is not there: a right of its own.
+        may_create: bool,
+    },
 }
 
 /// A patch that has been read.
@@ -66,6 +74,8 @@ impl Compiled {
             Patch::Json(value) => Ok(Self::Json(json::parse(value)?)),
             Patch::Merge(value) => Ok(Self::Merge(object(value)?)),
             Patch::Strategic(value) => Ok(Self::Strategic(object(value)?)),
+            // It is no patch of what is there; a verb of its own takes it.
+            Patch::Apply { .. } => Err(Error::MethodNotAllowed),
         }
     }
 

@@ -10,7 +10,7 @@ use super::kinds::ResourceInfo;
 use super::options::{Caller, WriteOptions, Written};
 use super::patch::{Compiled, Patch};
 use super::scale::scale_of;
-use super::update::{ATTEMPTS, Attempt, Part, Write};
+use super::update::{ATTEMPTS, Attempt, Write};
 use super::{Registry, present};
 use crate::api::object;
 
@@ -27,17 +27,12 @@ impl Registry {
         caller: &Caller,
     ) -> Result<Written, Error> {
         let is_scale = subresource == Some("scale");
-        let part = if is_scale {
-            Part::Main
-        } else {
-            Part::of(res, subresource)?
-        };
-        let write = Write {
-            res,
-            part,
-            options,
-            caller,
-        };
+        if matches!(patch, Patch::Apply { .. }) {
+            return self
+                .apply(res, ns, name, subresource, patch, options, caller)
+                .await;
+        }
+        let write = Write::of(res, subresource, options, caller)?;
         let patch = Compiled::new(patch)?;
         for _ in 0..ATTEMPTS {
             let current = self.stored(res, ns, name)?;
@@ -60,7 +55,7 @@ impl Registry {
                 self.replace_scale(res, &current, &patched, options, caller)
                     .await?
             } else {
-                self.replace(write, &current, patched).await?
+                self.replace(write, &current, patched, None).await?
             };
             match attempt {
                 Attempt::Done(written) => return Ok(written),

@@ -9,7 +9,7 @@ use super::Registry;
 use super::error::{Error, MODIFIED};
 use super::kinds::ResourceInfo;
 use super::options::{Caller, WriteOptions, Written};
-use super::update::{ATTEMPTS, Attempt, Part, Write, check_revision, required_revision};
+use super::update::{ATTEMPTS, Attempt, Write, check_revision, required_revision};
 use crate::api::object;
 use crate::api::selector::{Labels, Requirement};
 use crate::store::Stored;
@@ -76,13 +76,8 @@ impl Registry {
         };
         let mut wanted = current.object.clone();
         wanted["spec"]["replicas"] = replicas.into();
-        let write = Write {
-            res,
-            part: Part::Main,
-            options,
-            caller,
-        };
-        self.replace(write, current, wanted).await
+        let write = Write::of(res, Some("scale"), options, caller)?;
+        self.replace(write, current, wanted, None).await
     }
 }
 

@@ -6,13 +6,15 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
 
 use super::admission::{self, Reservation};
 use super::create::decode;
 use super::error::{Error, MODIFIED};
 use super::field_error::Errors;
 use super::kinds::ResourceInfo;
+use super::managed_fields::{self, Managed, Manager, Operation, Sent};
 use super::options::{Caller, WriteOptions, Written};
 use super::strategy::Draft;
 use super::{Registry, meta, present, resources, typed};
@@ -56,8 +58,33 @@ impl Part {
 pub(super) struct Write<'a> {
     pub(super) res: &'static ResourceInfo,
     pub(super) part: Part,
+    /// Through which subresource, for the record of who owns what.
+    pub(super) subresource: Option<&'static str>,
     pub(super) options: &'a WriteOptions,
     pub(super) caller: &'a Caller,
+}
+
+impl<'a> Write<'a> {
+    /// A write to the object or to one of its subresources; `scale` writes the object.
+    pub(super) fn of(
+        res: &'static ResourceInfo,
+        subresource: Option<&str>,
+        options: &'a WriteOptions,
+        caller: &'a Caller,
+    ) -> Result<Self, Error> {
+        let announced = subresource.and_then(|name| res.subresource(name));
+        let part = match announced {
+            Some(scale) if scale.name == "scale" => Part::Main,
+            _ => Part::of(res, subresource)?,
+        };
+        Ok(Self {
+            res,
+            part,
+            subresource: announced.map(|subresource| subresource.name),
+            options,
+            caller,
+        })
+    }
 }
 
 /// How one attempt ended.
@@ -94,12 +121,7 @@ impl Registry {
                 .update_scale((res, ns, name), object, options, caller)
                 .await;
         }
-        let write = Write {
-            res,
-            part: Part::of(res, subresource)?,
-            options,
-            caller,
-        };
+        let write = Write::of(res, subresource, options, caller)?;
         let given = object::name(&object);
         if !given.is_empty() && given != name {
             return Err(Error::BadRequest(format!(
@@ -110,14 +132,14 @@ impl Registry {
         if required.is_some() {
             let current = self.stored(res, ns, name)?;
             check_revision(res, &current, required.as_deref())?;
-            return match self.replace(write, &current, object).await? {
+            return match self.replace(write, &current, object, None).await? {
                 Attempt::Done(written) => Ok(written),
                 Attempt::Lost => Err(Error::conflict(res, name, MODIFIED)),
             };
         }
         for _ in 0..ATTEMPTS {
             let current = self.stored(res, ns, name)?;
-            match self.replace(write, &current, object.clone()).await? {
+            match self.replace(write, &current, object.clone(), None).await? {
                 Attempt::Done(written) => return Ok(written),
                 Attempt::Lost => {}
             }
@@ -125,14 +147,16 @@ impl Registry {
         Err(Error::conflict(res, name, MODIFIED))
     }
 
-    /// One attempt to put `wanted` in the place of `current`.
+    /// One attempt to put `wanted` in the place of `current`. An apply knows already who will own
+    /// what; any other write takes what it changes.
     pub(super) async fn replace(
         &self,
         write: Write<'_>,
         current: &Arc<Stored>,
         wanted: Value,
+        applied: Option<Managed>,
     ) -> Result<Attempt, Error> {
-        let (plan, warnings, reservation) = self.plan_update(write, current, wanted)?;
+        let (plan, warnings, reservation) = self.plan_update(write, current, wanted, applied)?;
         let key = current.key.clone();
         let expected = Some(current.revision);
         let result = match plan {
@@ -156,16 +180,36 @@ impl Registry {
         }
     }
 
+    /// Who makes this write. A component of the control plane is known by its user.
+    pub(super) fn manager(&self, write: &Write<'_>, operation: Operation) -> Manager {
+        let user = &write.caller.user;
+        let name = write.options.field_manager.as_deref();
+        let name = name.unwrap_or_else(|| user.strip_prefix("system:").unwrap_or(user));
+        Manager {
+            name: name.to_owned(),
+            operation,
+            api_version: write.res.api_version(),
+            subresource: write.subresource,
+            part: write.part,
+            time: json!(Time(self.clock().now())),
+        }
+    }
+
     fn plan_update(
         &self,
         write: Write<'_>,
         current: &Stored,
         wanted: Value,
+        applied: Option<Managed>,
     ) -> Result<(Plan, Vec<String>, Reservation), Error> {
         let res = write.res;
         let name = &*current.key.name;
         check_identity(res, current, &wanted)?;
         let old = typed(res, current)?;
+        let sent = match write.subresource {
+            None => managed_fields::sent(&wanted),
+            Some(_) => Sent::Nothing,
+        };
         let merged = merge_parts(write.part, current, wanted);
         let (mut draft, warnings) = decode(res, &merged, write.options)?;
         meta::prepare_update(draft.meta_mut(), old.meta());
@@ -189,6 +233,11 @@ impl Registry {
         if owns_spec && is_spec_changed(&object, &current.object) {
             bump_generation(&mut object);
         }
+        let managed = applied.unwrap_or_else(|| {
+            let me = self.manager(&write, Operation::Update);
+            managed_fields::updated(res.kind, &current.object, &object, sent, &me)
+        });
+        managed_fields::put(&mut object, managed, &current.object);
         let plan = if is_released(draft.as_ref()) {
             Plan::Remove
         } else if object == current.object {

@@ -183,6 +183,17 @@ impl Cluster {
         succeeded("wasmorch", arguments, &output)
     }
 
+    /// The CLI, however it ends; gives what it said of errors.
+    pub(crate) fn try_wasmorch(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_wasmorch"))
+            .arg("--kubeconfig")
+            .arg(self.root().join("kubeconfig"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// The real kubectl; `None` where there is none.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Option<String> {
         let output = self.try_kubectl(arguments)?;

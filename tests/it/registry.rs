@@ -7,6 +7,7 @@
 )]
 
 mod addresses;
+mod apply;
 mod conformance;
 mod deletion;
 mod reading;

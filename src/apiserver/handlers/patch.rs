@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 
+use crate::apiserver::authorize::{self, Attributes};
 use crate::apiserver::error::Error;
 use crate::apiserver::media::{self, PatchType};
 use crate::apiserver::{body, respond};
@@ -40,17 +41,38 @@ pub(crate) async fn read_patch(ctx: &Context, body: Body) -> Result<Patch, Error
             field: "force".to_owned(),
         });
     }
+    if ctx.query.get("fieldManager").is_none() && patch_type == PatchType::Apply {
+        return Err(Error::Unprocessable {
+            message: "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch".to_owned(),
+            field: "fieldManager".to_owned(),
+        });
+    }
     let bytes = body::read(&ctx.headers, body).await?;
-    decode(patch_type, &bytes)
+    decode(ctx, patch_type, &bytes)
 }
 
-fn decode(patch_type: PatchType, bytes: &Bytes) -> Result<Patch, Error> {
+fn decode(ctx: &Context, patch_type: PatchType, bytes: &Bytes) -> Result<Patch, Error> {
     match patch_type {
         PatchType::Json => Ok(Patch::Json(body::json(bytes)?)),
         PatchType::Merge => Ok(Patch::Merge(body::json(bytes)?)),
         PatchType::Strategic => Ok(Patch::Strategic(body::json(bytes)?)),
-        PatchType::Apply => Err(Error::UnsupportedMedia(
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json (server-side apply is not implemented)",
-        )),
+        PatchType::Apply => Ok(Patch::Apply {
+            object: body::manifest(bytes)?,
+            force: ctx.query.is_true("force"),
+            may_create: may_create(ctx),
+        }),
     }
+}
+
+/// An apply may create, for which the right to patch is not enough.
+fn may_create(ctx: &Context) -> bool {
+    let wanted = Attributes {
+        verb: "create",
+        group: &ctx.info.group,
+        resource: &ctx.info.resource,
+        subresource: ctx.info.subresource.as_deref(),
+        namespace: ctx.namespace(),
+        name: ctx.info.name.as_deref(),
+    };
+    authorize::authorize(&ctx.caller, wanted).is_ok()
 }

@@ -14,7 +14,8 @@ pub(super) enum Dialect {
 
 /// Query parameters of every write; kubectl looks for each of them by name.
 const WRITE_PARAMETERS: [&str; 3] = ["dryRun", "fieldManager", "fieldValidation"];
-const PATCH_TYPES: [&str; 2] = [
+const PATCH_TYPES: [&str; 3] = [
+    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
 ];
@@ -102,6 +103,9 @@ fn operation(resource: &ResourceInfo, verb: &str, action: &str, dialect: Dialect
                 .iter()
                 .map(|name| parameter(name, "query", dialect)),
         );
+        if action == "patch" {
+            parameters.push(parameter("force", "query", dialect));
+        }
     } else if action == "delete" {
         parameters.push(parameter("dryRun", "query", dialect));
     }

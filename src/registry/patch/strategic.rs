@@ -5,14 +5,14 @@
 //! replaced. Directives in the patch say more: `$patch: replace|delete|merge` in a map or an item,
 //! `$retainKeys`, `$deleteFromPrimitiveList/<field>`, `$setElementOrder/<field>`.
 //!
-//! Kubernetes reads merge keys from its types (`patchStrategy`, `patchMergeKey`). The few dozen
-//! that our kinds have are in [`LISTS`], by the field that holds the list and the field around it.
+//! Which lists have a key stands in `merge_keys`, for this and for server-side apply.
 
 use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
 use super::Refusal;
+use crate::registry::merge_keys::{Place, Shape};
 
 /// How a list merges.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,71 +23,24 @@ enum Merge {
     Set,
 }
 
-/// (the field around, the field, how it merges); an empty "around" is any. Items of a list stand
-/// in the field of the list. `Service.spec` is the spec of that kind only.
-const LISTS: &[(&str, &str, Merge)] = &[
-    ("", "containers", Merge::By("name")),
-    ("", "initContainers", Merge::By("name")),
-    ("", "ephemeralContainers", Merge::By("name")),
-    ("", "volumes", Merge::By("name")),
-    ("", "imagePullSecrets", Merge::By("name")),
-    ("", "hostAliases", Merge::By("ip")),
-    ("", "topologySpreadConstraints", Merge::By("topologyKey")),
-    ("", "schedulingGates", Merge::By("name")),
-    ("", "resourceClaims", Merge::By("name")),
-    ("containers", "env", Merge::By("name")),
-    ("containers", "ports", Merge::By("containerPort")),
-    ("containers", "volumeMounts", Merge::By("mountPath")),
-    ("containers", "volumeDevices", Merge::By("devicePath")),
-    ("initContainers", "env", Merge::By("name")),
-    ("initContainers", "ports", Merge::By("containerPort")),
-    ("initContainers", "volumeMounts", Merge::By("mountPath")),
-    ("initContainers", "volumeDevices", Merge::By("devicePath")),
-    ("metadata", "ownerReferences", Merge::By("uid")),
-    ("metadata", "finalizers", Merge::Set),
-    ("status", "conditions", Merge::By("type")),
-    ("status", "podIPs", Merge::By("ip")),
-    ("status", "hostIPs", Merge::By("ip")),
-    ("status", "addresses", Merge::By("type")),
-    ("Service.spec", "ports", Merge::By("port")),
-    ("ServiceAccount", "secrets", Merge::By("name")),
-];
-
 const PATCH: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
 const DELETE: &str = "$deleteFromPrimitiveList/";
 const ORDER: &str = "$setElementOrder/";
 
-/// Where the walk is: the kind, and the field that holds this map.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    kind: &'a str,
-    around: &'a str,
-}
-
-impl<'a> Place<'a> {
-    fn inside(self, field: &'a str) -> Self {
-        Self {
-            around: field,
-            ..self
-        }
-    }
-
-    fn merge(self, field: &str) -> Option<Merge> {
-        let around = |wanted: &str| match wanted.split_once('.') {
-            Some((kind, field)) => kind == self.kind && field == self.around,
-            None => wanted.is_empty() || wanted == self.around,
-        };
-        LISTS
-            .iter()
-            .find(|(wanted, name, _)| *name == field && around(wanted))
-            .map(|(_, _, merge)| *merge)
+/// `None` if the list is replaced.
+fn merge_of(place: Place<'_>, field: &str) -> Option<Merge> {
+    match place.shape(field) {
+        Shape::Set => Some(Merge::Set),
+        Shape::Items { keys, .. } => keys.first().map(|key| Merge::By(key)),
+        Shape::PatchOnly(key) => Some(Merge::By(key)),
+        Shape::Plain | Shape::Atomic => None,
     }
 }
 
 /// The patched object of this kind.
 pub(super) fn apply(kind: &str, object: Value, patch: &Value) -> Result<Value, Refusal> {
-    let place = Place { kind, around: kind };
+    let place = Place::root(kind);
     let fields = match object {
         Value::Object(fields) => fields,
         _ => Map::new(),
@@ -152,7 +105,7 @@ fn merge_map(
         if let Some(field) = name.strip_prefix(ORDER)
             && let Some(Value::Array(items)) = fields.get_mut(field)
         {
-            sort(items, list(name, value)?, place.merge(field));
+            sort(items, list(name, value)?, merge_of(place, field));
         }
     }
     Ok(Some(fields))
@@ -180,7 +133,7 @@ fn merge_field(
                 Some(Value::Array(items)) => items,
                 _ => Vec::new(),
             };
-            let merged = match place.merge(name) {
+            let merged = match merge_of(place, name) {
                 None => patch.clone(),
                 Some(Merge::Set) => merge_set(old, patch),
                 Some(Merge::By(key)) => merge_items(place.inside(name), key, old, patch)?,
@@ -211,7 +164,7 @@ fn merge_items(
         let Value::Object(change) = change else {
             return Err(Refusal::Malformed(format!(
                 "an item of `{}` must be an object",
-                place.around
+                place.field()
             )));
         };
         // An item that says only "replace" speaks of the whole list.
@@ -225,7 +178,7 @@ fn merge_items(
         let Some(id) = change.get(key) else {
             return Err(Refusal::Malformed(format!(
                 "an item of `{}` does not contain declared merge key: {key}",
-                place.around
+                place.field()
             )));
         };
         let found = items.iter().position(|item| item.get(key) == Some(id));

@@ -44,6 +44,30 @@ async fn a_typed_client_speaks_tls_and_every_verb() {
         .patch("a", &PatchParams::default(), &Patch::Strategic(&patch))
         .await;
     assert!(strategic.is_ok());
+    let ours = PatchParams::apply("ours");
+    let wanted = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"m": "x"}});
+    let applied = maps
+        .patch("b", &ours, &Patch::Apply(&wanted))
+        .await
+        .unwrap();
+    let entry = &applied.metadata.managed_fields.unwrap()[0];
+    assert_eq!(entry.manager.as_deref(), Some("ours"));
+    assert_eq!(entry.operation.as_deref(), Some("Apply"));
+    let wanted = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"m": "y"}});
+    let theirs = PatchParams::apply("theirs");
+    let refused = maps.patch("b", &theirs, &Patch::Apply(&wanted)).await;
+    let Err(kube::Error::Api(status)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((status.code, &*status.reason), (409, "Conflict"));
+    let cause = &status.details.as_ref().unwrap().causes[0];
+    assert_eq!(cause.reason, "FieldManagerConflict");
+    assert_eq!(cause.message, "conflict with \"ours\"");
+    assert_eq!(cause.field, ".data.m");
+    let forced = maps
+        .patch("b", &theirs.force(), &Patch::Apply(&wanted))
+        .await;
+    assert_eq!(forced.unwrap().data.unwrap()["m"], "y");
     let listed = maps.list(&ListParams::default()).await.unwrap();
     assert!(
         listed

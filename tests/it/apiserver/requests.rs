@@ -263,12 +263,6 @@ async fn writes_are_optimistic_and_warn() {
         (200, &json!({"l": "3", "m": "4"}))
     );
     assert_eq!(answer(merge("application/json", &patch)).await.0, 415);
-    assert_eq!(
-        answer(merge("application/apply-patch+yaml", &json!({})))
-            .await
-            .0,
-        415
-    );
 
     let unknown =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "daat": {}});
@@ -451,6 +445,53 @@ async fn discovery_shows_the_table() {
 }
 
 #[tokio::test]
+async fn an_apply_is_yaml_and_in_a_name() {
+    const YAML: &str = "application/apply-patch+yaml";
+    let cluster = Cluster::start().await;
+    let apply = |query: &str, media: &str, body: &'static str| {
+        let path = format!("{MAPS}/a{query}");
+        answer(
+            cluster
+                .request("PATCH", &path)
+                .header("content-type", media)
+                .body(body),
+        )
+    };
+    let map = "apiVersion: v1\nkind: ConfigMap\ndata: {a: b}\n";
+    let (code, status) = apply("", YAML, map).await;
+    assert_eq!(code, 422);
+    assert_eq!(
+        status["message"],
+        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"
+    );
+    let cbor = "application/apply-patch+cbor";
+    assert_eq!(apply("?fieldManager=me", cbor, map).await.0, 415);
+    let dry = "?fieldManager=me&dryRun=All";
+    assert_eq!(apply(dry, YAML, map).await.0, 201);
+    let (code, made) = apply("?fieldManager=me", YAML, map).await;
+    assert_eq!((code, &made["data"]["a"]), (201, &json!("b")));
+    let (code, again) = apply("?fieldManager=me", YAML, map).await;
+    assert_eq!((code, again), (200, made));
+    let twice = r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"1","a":"2"}}"#;
+    assert_eq!(apply("?fieldManager=me", YAML, twice).await.0, 400);
+    let theirs = "apiVersion: v1\nkind: ConfigMap\ndata: {a: c}\n";
+    let (code, status) = apply("?fieldManager=they", YAML, theirs).await;
+    assert_eq!((code, &status["reason"]), (409, &json!("Conflict")));
+    assert_eq!(
+        status["details"]["causes"],
+        json!([{"reason": "FieldManagerConflict", "message": "conflict with \"me\"", "field": ".data.a"}])
+    );
+    let forced = apply("?fieldManager=they&force=true", YAML, theirs).await;
+    assert_eq!(forced.1["data"]["a"], "c");
+    let table = cluster
+        .request("GET", MAPS)
+        .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let (_, table) = answer(table).await;
+    assert_eq!(table["kind"], "Table");
+    assert!(!table.to_string().contains("managedFields"), "{table}");
+}
+
+#[tokio::test]
 async fn openapi_tells_what_kubectl_looks_for() {
     let cluster = Cluster::start().await;
     let (_, index) = cluster.get("/openapi/v3").await;
@@ -467,7 +508,12 @@ async fn openapi_tells_what_kubectl_looks_for() {
         .iter()
         .map(|one| one["name"].as_str().unwrap())
         .collect();
-    assert_eq!(parameters, ["dryRun", "fieldManager", "fieldValidation"]);
+    assert_eq!(
+        parameters,
+        ["dryRun", "fieldManager", "fieldValidation", "force"]
+    );
+    let types = patch["requestBody"]["content"].as_object().unwrap();
+    assert!(types.contains_key("application/apply-patch+yaml"));
     let response = cluster
         .request("GET", "/openapi/v2")
         .header(
