@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::descriptor::OpenOptions;
+use super::descriptor::{OpenOptions, Synchronized};
 use super::errno::Errno;
 use super::inode::Kind;
 use super::*;
@@ -228,7 +228,7 @@ pub(super) fn options(mode: &str) -> OpenOptions {
         read: mode.contains('r'),
         write: mode.contains('w'),
         mutate: mode.contains('m'),
-        synchronized: super::descriptor::Synchronized::default(),
+        synchronized: Synchronized::default(),
     }
 }
 

@@ -28,7 +28,7 @@ async fn run(cluster: &Cluster, name: &str, text: &str) {
     std::fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
     cluster.wasmorch(&["push", file.to_str().unwrap(), "--name", name]);
     cluster.apply(&format!(
-        r#"
+        r"
 apiVersion: v1
 kind: Pod
 metadata:
@@ -44,7 +44,7 @@ metadata: {{ name: {name} }}
 spec:
   selector: {{ app: {name} }}
   ports: [{{ name: http, port: 80, targetPort: 8080 }}]
-"#
+"
     ));
     until("the pod to be ready", async || {
         let ready = cluster.wasmorch(&["get", "pod", name]);
@@ -125,7 +125,7 @@ async fn hundreds_of_megabytes_pass_in_bounded_memory_and_a_client_that_leaves_s
     let request = "GET / HTTP/1.1\r\nhost: spin.default.localhost\r\n\r\n";
     client.write_all(request.as_bytes()).await.unwrap();
     until("the guest to compute", async || {
-        (used() - before > Duration::from_secs(2)).then_some(())
+        (used().saturating_sub(before) > Duration::from_secs(2)).then_some(())
     })
     .await;
     drop(client);
@@ -136,7 +136,7 @@ async fn hundreds_of_megabytes_pass_in_bounded_memory_and_a_client_that_leaves_s
         }
         let (before, now) = (last.0, used());
         last = (now, Instant::now());
-        (now - before < Duration::from_millis(300)).then_some(())
+        (now.saturating_sub(before) < Duration::from_millis(300)).then_some(())
     })
     .await;
 }

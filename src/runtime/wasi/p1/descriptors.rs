@@ -97,7 +97,8 @@ fn add_states<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtim
             })
         },
     )?;
-    let syncs: [(&str, fn(&Descriptor) -> std::result::Result<(), Errno>); 2] = [
+    type Sync = fn(&Descriptor) -> std::result::Result<(), Errno>;
+    let syncs: [(&str, Sync); 2] = [
         ("fd_sync", Descriptor::sync),
         ("fd_datasync", Descriptor::sync_data),
     ];
