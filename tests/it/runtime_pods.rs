@@ -8,6 +8,6 @@ mod bodies;
 mod calls;
 mod commands;
 pub(crate) mod echoes;
-pub(crate) mod guests;
+mod guests;
 mod handlers;
 mod proposals;

@@ -15,7 +15,7 @@ pub(super) fn command(code: &str) -> String {
 }
 
 /// Computes for ever.
-pub(crate) const SPIN: &str = "(loop $l (br $l)) (i32.const 0)";
+pub(super) const SPIN: &str = "(loop $l (br $l)) (i32.const 0)";
 
 /// Takes memory until it gets no more, and then fails as programs do.
 pub(super) const HOG: &str = "(loop $l
@@ -94,7 +94,7 @@ pub(super) const ECHO_SERVER: &str = r#"(module
       (br $next))))"#;
 
 /// A `wasi:http` 0.2 handler; `code` may call `$begin`, `$write` and `$end`.
-pub(crate) fn handler(code: &str) -> String {
+pub(super) fn handler(code: &str) -> String {
     let interfaces = interfaces();
     let signatures = r#"
     (import "http" "fields" (func $fields (result i32)))
