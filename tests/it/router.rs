@@ -304,6 +304,32 @@ async fn clients_that_cheat_or_dawdle_are_sent_away() {
         .unwrap();
 }
 
+/// Of a length and chunks the chunks count, as RFC 9112 says, and the connection ends with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_request_cannot_be_hidden_behind_a_length() {
+    let world = World::start(&[("web", &[Behaviour::EchoBody])]).await;
+    let length = "Content-Length: 3\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for (number, ends) in [[length, chunked], [chunked, length]].iter().enumerate() {
+        let host = "Host: web.shop.localhost\r\n";
+        let hidden = format!("GET /hidden HTTP/1.1\r\n{host}\r\n");
+        let request = format!(
+            "POST / HTTP/1.1\r\n{host}{}\r\n0\r\n\r\n{hidden}",
+            ends.concat()
+        );
+        let mut stream = TcpStream::connect(world.http).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answers = Vec::new();
+        let closed =
+            tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answers));
+        // The router may close before it has read all.
+        let _ = closed.await.expect("the connection to be closed");
+        let answers = String::from_utf8_lossy(&answers);
+        assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
+        assert_eq!(world.seen(), number + 1, "{ends:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_never_answers_is_given_up() {
     let options = WorldOptions {

@@ -13,13 +13,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
 use super::cluster::{Duplex, Route};
 use super::conn::{Conn, End};
 use super::error::Error;
-use super::options::{Options, is_remote, is_unicast};
+use super::options::{Family, Options, is_remote, is_unicast};
 use super::owner::Owner;
 use super::pod_net::{Client, PodNet};
 use super::ports::PortLease;
@@ -129,7 +129,10 @@ impl PodNet {
                 let stream = self.fabric.cluster.dial_pod(attempt.local, to);
                 Ok(self.open_in_task(attempt, stream))
             }
-            Plane::Host(to) => Ok(self.open_in_task(attempt, Box::pin(dial_host(to)))),
+            Plane::Host(to) => {
+                let stream = Box::pin(dial_host(to, attempt.options));
+                Ok(self.open_in_task(attempt, stream))
+            }
         }
     }
 
@@ -223,8 +226,12 @@ impl Attempt {
     }
 }
 
-async fn dial_host(to: SocketAddr) -> io::Result<Box<dyn Duplex>> {
-    let stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
-    Ok(Box::new(stream))
+async fn dial_host(to: SocketAddr, options: Options) -> io::Result<Box<dyn Duplex>> {
+    let socket = match to {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    options.apply(&socket, Family::of(to.ip()), true)?;
+    socket.set_nodelay(true)?;
+    Ok(Box::new(socket.connect(to).await?))
 }

@@ -1,11 +1,16 @@
 //! Socket options: what WASI lets a guest set, checked and bounded.
 //!
 //! Keep-alive and hop limit have no effect on a virtual connection, whose peer's death is always
-//! noticed; they are kept and returned because programs set and read them. Buffer sizes are real:
-//! they bound the rings, between [`MIN_BUFFER`] and [`MAX_BUFFER`], and are clamped silently as
-//! the kernel does.
+//! noticed; they are kept and returned because programs set and read them. A socket that leads out
+//! of the cluster has a real one behind it, which gets what is set when it is opened
+//! ([`Options::apply`]). Buffer sizes are real everywhere: they bound the rings, between
+//! [`MIN_BUFFER`] and [`MAX_BUFFER`], and are clamped silently as the kernel does.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::net::sockopt;
 
 use super::error::Error;
 
@@ -169,6 +174,26 @@ impl Options {
         Ok(())
     }
 
+    /// Sets what a real socket of the host shall do; keep-alive only where it is TCP's.
+    pub(super) fn apply(
+        &self,
+        socket: &impl AsFd,
+        family: Family,
+        is_tcp: bool,
+    ) -> rustix::io::Result<()> {
+        match family {
+            Family::V4 => sockopt::set_ip_ttl(socket, self.hop_limit.into())?,
+            Family::V6 => sockopt::set_ipv6_unicast_hops(socket, Some(self.hop_limit))?,
+        }
+        if !is_tcp || !self.keep_alive {
+            return Ok(());
+        }
+        sockopt::set_socket_keepalive(socket, true)?;
+        sockopt::set_tcp_keepidle(socket, Duration::from_nanos(self.keep_alive_idle))?;
+        sockopt::set_tcp_keepintvl(socket, Duration::from_nanos(self.keep_alive_interval))?;
+        sockopt::set_tcp_keepcnt(socket, self.keep_alive_count)
+    }
+
     /// The bytes that may wait on the way from a socket with these options to one with `to`'s.
     pub(super) fn ring_limit(&self, to: &Self) -> usize {
         self.send_buffer.min(to.receive_buffer) as usize
@@ -199,6 +224,30 @@ mod tests {
         assert_eq!(options.send_buffer(), MIN_BUFFER);
         assert_eq!(options.keep_alive_idle(), SECOND);
         assert_eq!(options.keep_alive_count(), MAX_KEEP_ALIVE_COUNT);
+    }
+
+    #[test]
+    fn a_real_socket_gets_what_was_set() {
+        let mut options = Options {
+            keep_alive: true,
+            ..Options::default()
+        };
+        options.set_keep_alive_idle(60 * SECOND).unwrap();
+        options.set_keep_alive_interval(5 * SECOND).unwrap();
+        options.set_keep_alive_count(3).unwrap();
+        options.set_hop_limit(9).unwrap();
+        let any = Family::V4.wildcard();
+        let socket = std::net::TcpListener::bind(any).unwrap();
+        options.apply(&socket, Family::V4, true).unwrap();
+        assert_eq!(socket.ttl().unwrap(), 9);
+        assert!(sockopt::socket_keepalive(&socket).unwrap());
+        let seconds = Duration::from_secs;
+        assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), seconds(60));
+        assert_eq!(sockopt::tcp_keepintvl(&socket).unwrap(), seconds(5));
+        assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), 3);
+        let socket = std::net::UdpSocket::bind(any).unwrap();
+        options.apply(&socket, Family::V4, false).unwrap();
+        assert_eq!(socket.ttl().unwrap(), 9);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::error::Error;
 use super::mailbox::Mailbox;
-use super::options::Family;
+use super::options::{Family, Options};
 use super::pod_net::PodNet;
 use super::udp::MAX_DATAGRAM;
 
@@ -35,7 +35,7 @@ impl Outside {
     /// Opens it; what comes back goes into `mailbox`.
     pub(super) fn open(
         net: &PodNet,
-        family: Family,
+        (family, options): (Family, Options),
         mailbox: &Arc<Mailbox>,
     ) -> Result<Self, Error> {
         let slot = net.socket_slot()?;
@@ -47,7 +47,7 @@ impl Outside {
             .spawn_contained("outside-datagrams", async move {
                 let _slot = slot;
                 let carried = tokio::select! {
-                    carried = carry(family, datagrams, &mailbox) => carried,
+                    carried = carry((family, options), datagrams, &mailbox) => carried,
                     () = stopped.cancelled() => Ok(()),
                 };
                 if let Err(error) = carried {
@@ -70,7 +70,7 @@ impl Outside {
 }
 
 async fn carry(
-    family: Family,
+    (family, options): (Family, Options),
     mut datagrams: mpsc::Receiver<(SocketAddr, Vec<u8>)>,
     mailbox: &Weak<Mailbox>,
 ) -> io::Result<()> {
@@ -79,6 +79,7 @@ async fn carry(
         Family::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any).await?;
+    options.apply(&socket, family, false)?;
     let mut peers = HashSet::new();
     let mut buffer = vec![0; MAX_DATAGRAM];
     let mut idle = Box::pin(tokio::time::sleep(IDLE));
@@ -121,7 +122,8 @@ mod tests {
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mailbox = Arc::new(Mailbox::new(1 << 20, Budget::new(1 << 20)));
-        let outside = Outside::open(&world.first, Family::V4, &mailbox).unwrap();
+        let outside =
+            Outside::open(&world.first, (Family::V4, Options::default()), &mailbox).unwrap();
         assert_eq!(world.first.sockets(), 1);
         outside.send(server.local_addr().unwrap(), b"ask".to_vec());
         let mut buffer = [0; 10];

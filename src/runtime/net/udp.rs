@@ -167,7 +167,7 @@ impl UdpSocket {
         let bound = self.bound.as_mut().ok_or(Error::InvalidState)?;
         let outside = match bound.outside.take().filter(Outside::is_open) {
             Some(outside) => outside,
-            None => Outside::open(&self.net, self.family, &bound.mailbox)?,
+            None => Outside::open(&self.net, (self.family, self.options), &bound.mailbox)?,
         };
         outside.send(to, data);
         bound.outside = Some(outside);

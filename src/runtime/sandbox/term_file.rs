@@ -24,7 +24,7 @@ pub(super) fn remove(root: &Arc<Root>, path: &str) {
     let _ = root.open().unlink_at(path.trim_start_matches('/'));
 }
 
-/// A guest that does not find it has its standard input to tell it.
+/// A guest that does not find it is killed when its time is over.
 pub(super) fn write(root: &Arc<Root>, path: &str) {
     let directory = root.open();
     for parent in ["run", "run/wasmorch"] {

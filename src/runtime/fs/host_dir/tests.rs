@@ -346,36 +346,14 @@ fn synchronized_writes_wait_for_the_disk() {
         ..RootSpec::default()
     };
     let view = pod.unwrap().root(&spec).unwrap();
-    let (no, yes) = (false, true);
+    let asked = |data, file, reads| Synchronized { data, file, reads };
     // How often the disk is waited for by a write, an append and a read.
-    let none = Synchronized::default();
     let cases = [
-        (Synchronized::default(), 0),
-        (
-            Synchronized {
-                data: yes,
-                file: no,
-                reads: no,
-            },
-            2,
-        ),
-        (
-            Synchronized {
-                data: no,
-                file: yes,
-                reads: no,
-            },
-            2,
-        ),
-        (
-            Synchronized {
-                data: yes,
-                file: no,
-                reads: yes,
-            },
-            3,
-        ),
-        (Synchronized { reads: yes, ..none }, 0),
+        (asked(false, false, false), 0),
+        (asked(true, false, false), 2),
+        (asked(false, true, false), 2),
+        (asked(true, false, true), 3),
+        (asked(false, false, true), 0),
     ];
     for (synchronized, expected) in cases {
         let options = OpenOptions {

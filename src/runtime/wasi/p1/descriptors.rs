@@ -31,6 +31,9 @@ pub(super) fn add<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> was
     add_positions(linker, get)
 }
 
+/// `fd_sync` or `fd_datasync`.
+type Flush = fn(&Descriptor) -> std::result::Result<(), Errno>;
+
 fn add_states<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtime::Result<()> {
     linker.func_wrap(
         MODULE,
@@ -97,8 +100,7 @@ fn add_states<T: Send + 'static>(linker: &mut Linker<T>, get: Get<T>) -> wasmtim
             })
         },
     )?;
-    type Sync = fn(&Descriptor) -> std::result::Result<(), Errno>;
-    let syncs: [(_, Sync); 2] = [
+    let syncs: [(&str, Flush); 2] = [
         ("fd_sync", Descriptor::sync),
         ("fd_datasync", Descriptor::sync_data),
     ];
