@@ -134,6 +134,20 @@ async fn whoever_is_behind_waits_for_the_newer_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_waited_for_when_the_newer_table_names_nobody() {
+    let world = World::start(&[("web", &[Behaviour::Gone])]).await;
+    let asked = world.post("web", Vec::new());
+    let news = async {
+        world.pods[0].wait_until_seen().await;
+        world.publish(&[("web", &[])]);
+        std::time::Instant::now()
+    };
+    let (response, told) = tokio::join!(asked, news);
+    assert_eq!(response.status(), 503);
+    assert!(told.elapsed().as_millis() < 1500, "{:?}", told.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_busy_is_not_waited_for() {
     let world = World::start(&[("web", &[Behaviour::TurnAway])]).await;
     assert_eq!(world.post("web", Vec::new()).await.status(), 503);

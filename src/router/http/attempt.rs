@@ -202,7 +202,7 @@ impl<'a> Plan<'a> {
         Err(failure)
     }
 
-    /// Waits for a newer table; `false` when it has taken too long or the service is no more.
+    /// Waits for a newer table; `false` when it has taken too long or the table names nobody.
     async fn renew(&mut self) -> bool {
         let Some(wait) = self.patience.next() else {
             return false;
@@ -215,7 +215,7 @@ impl<'a> Plan<'a> {
         };
         self.target = target;
         self.tried.clear();
-        true
+        self.port().is_some_and(|port| !port.ready.is_empty())
     }
 
     fn port(&self) -> Option<&Port> {
