@@ -132,6 +132,11 @@ pub(super) static TABLE: &[ResourceInfo] = &[
                 verbs: &["create", "get"],
                 ..own::<Pod>("attach")
             },
+            SubresourceInfo {
+                kind: "PodPortForwardOptions",
+                verbs: &["create", "get"],
+                ..own::<Pod>("portforward")
+            },
             own::<Pod>("ephemeralcontainers"),
         ],
         columns: resources::pod::COLUMNS,
