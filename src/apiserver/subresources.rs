@@ -7,6 +7,7 @@
 pub(crate) mod binding;
 pub(crate) mod eviction;
 pub(crate) mod log;
+pub(crate) mod proxy;
 pub(crate) mod scale;
 pub(crate) mod stream;
 
@@ -48,6 +49,9 @@ pub(crate) async fn serve(
         ("portforward", Verb::Get | Verb::Create) => {
             stream::connect(ctx, Purpose::PortForward, parts).await
         }
+        ("proxy", Verb::Get | Verb::Create | Verb::Update | Verb::Patch | Verb::Delete) => {
+            proxy::connect(ctx, parts, body).await
+        }
         ("content", Verb::Get) => modules::download(ctx).await,
         ("content", Verb::Create | Verb::Update) => modules::push(ctx, body).await,
         (
@@ -61,6 +65,7 @@ pub(crate) async fn serve(
             | "exec"
             | "attach"
             | "portforward"
+            | "proxy"
             | "ephemeralcontainers",
             Verb::Get
             | Verb::List
