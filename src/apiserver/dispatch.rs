@@ -58,7 +58,8 @@ fn is_read(target: &Target, path: &str) -> bool {
                     Some("log" | "proxy" | "content")
                 )
         }
-        Target::NonResource | Target::Unknown => false,
+        Target::NonResource => path.starts_with("/openapi/"),
+        Target::Unknown => false,
     }
 }
 
