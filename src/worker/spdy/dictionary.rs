@@ -78,6 +78,9 @@ Jan Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec 00:00:00 Mon, Tue, Wed, Thu, Fr
 chunked,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,\
 text/javascript,publicprivatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0.";
 
+/// Adler-32 of the dictionary, by which zlib names it.
+pub(super) const CHECKSUM: u32 = 0xe3c6_a7c2;
+
 /// The dictionary's bytes.
 pub(super) static DICTIONARY: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut bytes = Vec::with_capacity(1423);
@@ -101,6 +104,6 @@ mod tests {
             high = (high + low) % 65_521;
         }
         assert_eq!(DICTIONARY.len(), 1423);
-        assert_eq!(high << 16 | low, 0xe3c6_a7c2);
+        assert_eq!(high << 16 | low, CHECKSUM);
     }
 }

@@ -4,10 +4,10 @@
 //! megabytes. Every block passes through the context, also of frames that mean nothing, for the
 //! next block refers to it.
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+use flate2::{Decompress, FlushDecompress};
 
 use super::Error;
-use super::dictionary::DICTIONARY;
+use super::dictionary::{CHECKSUM, DICTIONARY};
 
 /// The most that a block may hold; Kubernetes' clients send a hundred bytes.
 pub(super) const MAX: usize = 16 << 10;
@@ -97,42 +97,55 @@ impl Inflater {
     }
 }
 
-/// Writes our blocks, which are all empty.
-pub(super) struct Deflater(Compress);
+/// Writes our blocks, which are all empty: stored rather than compressed, for a context that could do
+/// more would cost every session a quarter of a megabyte.
+#[derive(Default)]
+pub(super) struct Replies {
+    is_begun: bool,
+}
 
+impl Replies {
+    pub(super) fn empty(&mut self) -> Vec<u8> {
+        // A stored block, not the last, of four bytes: the count of headers.
+        const BLOCK: [u8; 9] = [0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0];
+        let mut bytes = Vec::with_capacity(15);
+        if !self.is_begun {
+            self.is_begun = true;
+            // Deflate with a window of 32 KiB and a dictionary, which its checksum names.
+            bytes.extend_from_slice(&[0x78, 0x20]);
+            bytes.extend_from_slice(&CHECKSUM.to_be_bytes());
+        }
+        bytes.extend_from_slice(&BLOCK);
+        bytes
+    }
+}
+
+/// Writes blocks as a client does.
+#[cfg(test)]
+pub(super) struct Deflater(flate2::Compress);
+
+#[cfg(test)]
 impl Deflater {
-    pub(super) fn new() -> Result<Self, Error> {
-        let mut context = Compress::new(Compression::fast(), true);
-        context.set_dictionary(&DICTIONARY).map_err(|_| BROKEN)?;
-        Ok(Self(context))
+    pub(super) fn new() -> Self {
+        let mut context = flate2::Compress::new(flate2::Compression::fast(), true);
+        context.set_dictionary(&DICTIONARY).unwrap();
+        Self(context)
     }
 
-    pub(super) fn empty(&mut self) -> Result<Vec<u8>, Error> {
-        self.write(&0_u32.to_be_bytes())
-    }
-
-    fn write(&mut self, block: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(super) fn raw(&mut self, block: &[u8]) -> Vec<u8> {
         let mut folded = Vec::with_capacity(64 + 2 * block.len());
-        let flush = FlushCompress::Sync;
-        let folding = self.0.compress_vec(block, &mut folded, flush);
-        folding.map_err(|_| BROKEN)?;
-        Ok(folded)
+        let flush = flate2::FlushCompress::Sync;
+        self.0.compress_vec(block, &mut folded, flush).unwrap();
+        folded
     }
 
-    /// A block of a client, for tests.
-    #[cfg(test)]
     pub(super) fn block(&mut self, headers: &[(&str, &str)]) -> Vec<u8> {
         let mut block = (headers.len() as u32).to_be_bytes().to_vec();
         for text in headers.iter().flat_map(|(name, value)| [name, value]) {
             block.extend_from_slice(&(text.len() as u32).to_be_bytes());
             block.extend_from_slice(text.as_bytes());
         }
-        self.write(&block).unwrap()
-    }
-
-    #[cfg(test)]
-    pub(super) fn raw(&mut self, block: &[u8]) -> Vec<u8> {
-        self.write(block).unwrap()
+        self.raw(&block)
     }
 }
 
@@ -142,7 +155,7 @@ mod tests {
 
     #[test]
     fn blocks_are_read_in_one_context() {
-        let mut folding = Deflater::new().unwrap();
+        let mut folding = Deflater::new();
         let mut unfolding = Inflater::new();
         for port in ["1", "65535"] {
             let block = folding.block(&[("StreamType", "data"), ("port", port)]);
@@ -151,18 +164,25 @@ mod tests {
             assert_eq!(headers.get("port"), Some(port));
             assert_eq!(headers.get("host"), None);
         }
-        let block = folding.empty().unwrap();
-        assert_eq!(unfolding.read(&block).unwrap(), Headers::default());
+    }
+
+    #[test]
+    fn replies_are_empty_blocks_of_one_context() {
+        let (mut replies, mut unfolding) = (Replies::default(), Inflater::new());
+        for _ in 0..3 {
+            let headers = unfolding.read(&replies.empty()).unwrap();
+            assert_eq!(headers, Headers::default());
+        }
     }
 
     #[test]
     fn a_bomb_is_not_unfolded() {
-        let bomb = Deflater::new().unwrap().raw(&vec![0; 8 << 20]);
+        let bomb = Deflater::new().raw(&vec![0; 8 << 20]);
         let unfolded = Inflater::new().read(&bomb);
         assert!(matches!(unfolded, Err(Error::TooLarge(_))));
-        let whole = Deflater::new().unwrap().block(&[("a", &"x".repeat(MAX))]);
+        let whole = Deflater::new().block(&[("a", &"x".repeat(MAX))]);
         assert!(Inflater::new().read(&whole).is_err());
-        let fits = Deflater::new().unwrap();
+        let fits = Deflater::new();
         let fits = { fits }.block(&[("a", &"x".repeat(MAX - 13))]);
         assert!(Inflater::new().read(&fits).is_ok());
     }
@@ -170,7 +190,7 @@ mod tests {
     #[test]
     fn counts_and_lengths_that_lie_are_found() {
         let lie = |block: &[u8]| {
-            let block = Deflater::new().unwrap().raw(block);
+            let block = Deflater::new().raw(block);
             Inflater::new().read(&block).is_err()
         };
         assert!(lie(&[]));
@@ -185,10 +205,10 @@ mod tests {
     fn garbage_and_other_dictionaries_are_refused() {
         assert!(Inflater::new().read(b"").is_err());
         assert!(Inflater::new().read(b"GET / HTTP/1.1").is_err());
-        let mut foreign = Compress::new(Compression::fast(), true);
+        let mut foreign = flate2::Compress::new(flate2::Compression::fast(), true);
         foreign.set_dictionary(b"another").unwrap();
         let mut block = Vec::with_capacity(64);
-        let flush = FlushCompress::Sync;
+        let flush = flate2::FlushCompress::Sync;
         foreign.compress_vec(&[0; 4], &mut block, flush).unwrap();
         assert!(Inflater::new().read(&block).is_err());
     }

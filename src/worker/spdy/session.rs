@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use super::frame::{self, HEAD, Head, Kind, Reason, Syn};
-use super::headers::{Deflater, Inflater, MAX};
+use super::headers::{Inflater, MAX, Replies};
 use super::stream::{PIECE, Piece, Reader, Stream, Writer};
 
 /// Streams of a session that are open at once; a forwarded connection has two.
@@ -48,7 +48,7 @@ where
         last: 0,
         is_leaving: false,
         inflater: Inflater::new(),
-        deflater: Deflater::new()?,
+        replies: Replies::default(),
         unread: Arc::new(Semaphore::new(MAX_UNREAD)),
         patience,
         accept,
@@ -109,7 +109,7 @@ struct Session {
     last: u32,
     is_leaving: bool,
     inflater: Inflater,
-    deflater: Deflater,
+    replies: Replies,
     unread: Arc<Semaphore>,
     patience: Option<Duration>,
     accept: mpsc::Sender<Stream>,
@@ -235,7 +235,7 @@ impl Session {
             self.send(frame::reset(syn.stream, Reason::Refused)).await;
             return Ok(());
         }
-        let reply = frame::syn_reply(syn.stream, &self.deflater.empty()?);
+        let reply = frame::syn_reply(syn.stream, &self.replies.empty());
         self.send(reply).await;
         let (stream, mut entry) = self.stream(syn.stream, headers);
         if syn.is_last {

@@ -77,11 +77,7 @@ async fn both_kubectls_run_commands_and_copy_files() {
         };
         let script = "echo out; nothing-like-this; exit 3";
         let (code, out, errors) = kubectl(&["exec", pod, "--", "sh", "-c", script], b"");
-        assert_eq!(
-            (code, &out[..]),
-            (if version == Kubectl::Old { 1 } else { 3 }, &b"out\n"[..]),
-            "{version:?}: {errors}"
-        );
+        assert_eq!((code, &out[..]), (3, &b"out\n"[..]), "{version:?}");
         assert!(errors.contains("exit code 3"), "{version:?}: {errors}");
         assert!(errors.contains("nothing-like-this: not found"), "{errors}");
         let (code, out, errors) = kubectl(&["exec", "-i", pod, "--", "cat"], &large);

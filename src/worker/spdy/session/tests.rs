@@ -4,6 +4,7 @@ use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
 
 use super::super::frame::{data, go_away, ping, reset};
+use super::super::headers::Deflater;
 use super::*;
 use crate::tasks::TaskGroup;
 
@@ -35,7 +36,7 @@ impl Peer {
         Self {
             reader,
             writer,
-            folding: Deflater::new().unwrap(),
+            folding: Deflater::new(),
             streams,
             outcome,
             _session: session,
@@ -247,7 +248,7 @@ fn check_refused(name: &str, error: &Error, is_expected: bool) {
 
 #[tokio::test]
 async fn whoever_breaks_the_protocol_hears_it_and_is_cut_off() {
-    let folded = |block: &[u8]| Deflater::new().unwrap().raw(block);
+    let folded = |block: &[u8]| Deflater::new().raw(block);
     let bomb = folded(&vec![0; 4 << 20]);
     let syn = |id: [u8; 4], block: &[u8]| frame::control(1, &[&id, &[0; 6], block]).to_vec();
     let cases: [(&str, Vec<u8>); 10] = [
