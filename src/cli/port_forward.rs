@@ -77,7 +77,13 @@ impl std::str::FromStr for Pair {
 }
 
 pub(super) async fn run(session: Session, args: Args) -> Result {
-    let pod = remote::pod(&session, &args.pod).await?;
+    let name = remote::pod(&session, &args.pod).await?;
+    let pod = session.get(&remote::pod_path(&session, &name)).await?;
+    if pod["status"]["phase"] != "Running" {
+        let phase = pod["status"]["phase"].as_str().unwrap_or("Unknown");
+        let text = format!("pod {name} is not running: it is {phase}");
+        return Err(Failure::failed("PortForward", text));
+    }
     let pairs = behind_service(&session, &args, &pod).await?;
     let mut listeners = Vec::new();
     for pair in pairs {
@@ -94,7 +100,7 @@ pub(super) async fn run(session: Session, args: Args) -> Result {
     let session = Arc::new(session);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let accepting = listeners.iter().map(|(listener, port)| {
-        let path = remote::pod_path(&session, &pod);
+        let path = remote::pod_path(&session, &name);
         let path = format!("{path}/portforward?ports={port}");
         let session = Arc::clone(&session);
         let serve = move |stream, _| {
@@ -112,7 +118,7 @@ pub(super) async fn run(session: Session, args: Args) -> Result {
 }
 
 /// The pod's ports behind those of a service; what is no service has them itself.
-async fn behind_service(session: &Session, args: &Args, pod: &str) -> Result<Vec<Pair>> {
+async fn behind_service(session: &Session, args: &Args, pod: &Value) -> Result<Vec<Pair>> {
     if !args.pod.contains('/') {
         return Ok(args.ports.clone());
     }
@@ -125,9 +131,8 @@ async fn behind_service(session: &Session, args: &Args, pod: &str) -> Result<Vec
     let service = session
         .get(&resource.path(session.namespace(), &name))
         .await?;
-    let pod = session.get(&remote::pod_path(session, pod)).await?;
     let pairs = args.ports.iter().map(|pair| {
-        let remote = target_port(&service, &pod, pair.remote);
+        let remote = target_port(&service, pod, pair.remote);
         let remote = remote.ok_or_else(|| {
             let text = format!("{} has no port {}", resource.display(&name), pair.remote);
             Failure::usage(text)
