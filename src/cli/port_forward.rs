@@ -182,7 +182,7 @@ async fn there(mut reader: OwnedReadHalf, mut sink: SplitSink<Socket, Message>) 
             return;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// From the pod to here.

@@ -101,10 +101,8 @@ async fn send(
 /// The path up to `proxy`, and what follows it, as it was sent: decoding would change its meaning.
 fn split(path: &str) -> Option<(&str, &str)> {
     // `/api/v1/namespaces/NS/pods/NAME/proxy` or `/api/v1/nodes/NAME/proxy`.
-    let at = match path.starts_with("/api/v1/namespaces/") {
-        true => 7,
-        false => 5,
-    };
+    let is_namespaced = path.starts_with("/api/v1/namespaces/");
+    let at = if is_namespaced { 7 } else { 5 };
     let mut slashes = path.match_indices('/').map(|(index, _)| index);
     let start = slashes.nth(at - 1)?;
     let end = slashes.next().unwrap_or(path.len());

@@ -102,10 +102,6 @@ struct Halves(HashMap<String, (Instant, Stream)>);
 
 impl Halves {
     /// The pair, when this stream completes one; the stream itself when it makes no sense.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the stream is given back to be reset"
-    )]
     fn add(&mut self, stream: Stream) -> Result<Option<Pair>, Stream> {
         let header = |stream: &Stream, name| stream.headers.get(name).map(str::to_owned);
         let port = |stream: &Stream| {

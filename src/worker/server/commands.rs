@@ -160,7 +160,7 @@ async fn serve(
     let (mut parts, _) = request.into_parts();
     match Upgrade::of(&mut parts, &spoken).await {
         Ok(upgrade) => upgrade.serve(shared, move |switched| match switched {
-            Switched::WebSocket(socket, _) => work(socket.into()),
+            Switched::WebSocket(socket, _) => work((*socket).into()),
             Switched::Spdy(io) => Box::pin(exec::serve_spdy(io, options, work)),
         }),
         Err(refusal) => refusal.into_response(),

@@ -49,10 +49,10 @@ pub(super) async fn port_forward(
     upgrade.serve(&shared, move |switched| match switched {
         Switched::Spdy(io) => Box::pin(port_forward::over_spdy(io, target)),
         Switched::WebSocket(socket, port_forward::TUNNELLED) => {
-            Box::pin(port_forward::spdy_over_websocket(socket, target))
+            Box::pin(port_forward::spdy_over_websocket(*socket, target))
         }
         Switched::WebSocket(socket, _) => {
-            Box::pin(port_forward::over_channels(socket, ports, target))
+            Box::pin(port_forward::over_channels(*socket, ports, target))
         }
     })
 }

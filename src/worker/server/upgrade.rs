@@ -30,7 +30,7 @@ pub(super) struct Spoken {
 
 /// A connection that has switched.
 pub(super) enum Switched {
-    WebSocket(WebSocket, &'static str),
+    WebSocket(Box<WebSocket>, &'static str),
     Spdy(TokioIo<Upgraded>),
 }
 
@@ -78,7 +78,7 @@ impl Upgrade {
                 let (sender, receiver) = oneshot::channel();
                 run(shared, async move {
                     if let Ok(socket) = receiver.await {
-                        session(Switched::WebSocket(socket, protocol)).await;
+                        session(Switched::WebSocket(Box::new(socket), protocol)).await;
                     }
                 });
                 upgrade

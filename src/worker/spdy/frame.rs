@@ -50,10 +50,10 @@ pub(super) enum Reason {
 
 impl Head {
     pub(super) fn parse(head: [u8; HEAD]) -> Result<Self, Error> {
-        let [a, b, c, d, flags, x, y, z] = head;
-        let length = u32::from_be_bytes([0, x, y, z]) as usize;
-        if a & 0x80 == 0 {
-            let stream = u32::from_be_bytes([a, b, c, d]);
+        let [first @ .., flags, high, middle, low] = head;
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        if first[0] & 0x80 == 0 {
+            let stream = u32::from_be_bytes(first);
             let is_last = flags & FIN != 0;
             return match stream {
                 0 => Err(Error::Malformed("data of the stream 0")),
@@ -64,10 +64,10 @@ impl Head {
                 }),
             };
         }
-        if u16::from_be_bytes([a & 0x7f, b]) != VERSION {
+        if u16::from_be_bytes([first[0] & 0x7f, first[1]]) != VERSION {
             return Err(Error::Malformed("a version that is not 3"));
         }
-        let kind = match u16::from_be_bytes([c, d]) {
+        let kind = match u16::from_be_bytes([first[2], first[3]]) {
             1 => Kind::SynStream,
             2 => Kind::SynReply,
             3 => Kind::Reset,
@@ -169,12 +169,12 @@ mod tests {
         assert_eq!(Head::parse(head).ok(), expected, "{head:?}");
     }
 
-    fn control_head(kind: Kind, flags: u8, length: usize) -> Option<Head> {
-        Some(Head::Control {
+    fn control_head(kind: Kind, flags: u8, length: usize) -> Head {
+        Head::Control {
             kind,
             flags,
             length,
-        })
+        }
     }
 
     #[test]
@@ -192,11 +192,20 @@ mod tests {
         check([0, 0, 0, 0, 0, 0, 0, 5], None);
         check(
             [0x80, 3, 0, 1, 3, 0, 0, 9],
-            control_head(Kind::SynStream, 3, 9),
+            Some(control_head(Kind::SynStream, 3, 9)),
         );
-        check([0x80, 3, 0, 6, 0, 0, 0, 4], control_head(Kind::Ping, 0, 4));
-        check([0x80, 3, 0, 4, 0, 0, 0, 4], control_head(Kind::Other, 0, 4));
-        check([0x80, 3, 9, 9, 0, 0, 0, 4], control_head(Kind::Other, 0, 4));
+        check(
+            [0x80, 3, 0, 6, 0, 0, 0, 4],
+            Some(control_head(Kind::Ping, 0, 4)),
+        );
+        check(
+            [0x80, 3, 0, 4, 0, 0, 0, 4],
+            Some(control_head(Kind::Other, 0, 4)),
+        );
+        check(
+            [0x80, 3, 9, 9, 0, 0, 0, 4],
+            Some(control_head(Kind::Other, 0, 4)),
+        );
         check([0x80, 2, 0, 1, 0, 0, 0, 9], None);
         check([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], None);
         // What somebody sends who speaks HTTP.
@@ -226,7 +235,7 @@ mod tests {
         assert_eq!((head, &frame[HEAD..]), (expected, &b"abc"[..]));
         let frame = reset(7, Reason::Refused);
         let head = Head::parse(*frame.first_chunk().unwrap()).unwrap();
-        assert_eq!(Some(head), control_head(Kind::Reset, 0, 8));
+        assert_eq!(head, control_head(Kind::Reset, 0, 8));
         assert_eq!(stream(&frame[HEAD..]).unwrap(), 7);
     }
 }

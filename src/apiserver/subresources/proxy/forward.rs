@@ -10,6 +10,7 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
@@ -80,7 +81,7 @@ pub(super) fn request(
     headers.remove(EXPECT);
     without_token(&mut headers);
     let host = headers.remove(HOST);
-    let authority = parts.uri.authority().map(|it| it.as_str());
+    let authority = parts.uri.authority().map(Authority::as_str);
     let host = host.or_else(|| HeaderValue::from_str(authority?).ok());
     if let Some(host) = host {
         headers.insert(FORWARDED_HOST, host);

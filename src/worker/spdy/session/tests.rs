@@ -228,7 +228,7 @@ async fn bytes_that_nobody_reads_are_bounded_for_all_streams_together() {
     let mut lazy = Vec::new();
     let piece = vec![1; PIECE];
     // Every stream stays below its own bound.
-    for at in 0..(MAX_UNREAD / PIECE / (WAITING - 1)) as u32 + 1 {
+    for at in 0..=(MAX_UNREAD / PIECE / (WAITING - 1)) as u32 {
         lazy.push(peer.open(2 * at + 1).await);
         for _ in 1..WAITING {
             // The session may have ended while this was written.
