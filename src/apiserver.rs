@@ -23,6 +23,8 @@ mod table;
 
 pub mod auth;
 mod authorize;
+mod identify;
+mod impersonate;
 pub mod pki;
 mod reviews;
 

@@ -32,6 +32,7 @@ mod options;
 mod patch;
 mod patch_verb;
 mod path;
+pub(crate) mod rbac;
 mod resources;
 mod scale;
 pub mod strategy;
@@ -87,6 +88,7 @@ struct Shared {
     clock: Clock,
     config: Config,
     addresses: Arc<admission::service_addresses::Addresses>,
+    rbac: rbac::Rbac,
 }
 
 impl Registry {
@@ -98,6 +100,7 @@ impl Registry {
         ));
         Self {
             shared: Arc::new(Shared {
+                rbac: rbac::Rbac::new(store.clone()),
                 store,
                 clock,
                 config,

@@ -20,7 +20,9 @@ use super::error::Error;
 use super::handlers::{self, Context};
 use super::query::Query;
 use super::request::{RequestInfo, Target, Verb};
-use super::{Server, dashboard, discovery, health, respond, reviews, subresources, uploads};
+use super::{
+    Server, dashboard, discovery, health, impersonate, respond, reviews, subresources, uploads,
+};
 
 /// Answers any request.
 pub(crate) async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response {
@@ -86,11 +88,14 @@ async fn answer(
     target: Target,
 ) -> Result<Response, Error> {
     let path = parts.uri.path().to_owned();
-    let caller = match server.identities.authenticate(&parts.headers) {
+    let caller = match server.identify(&parts.headers) {
         Ok(caller) => caller,
         Err(_) if authorize::is_public(&path) => None,
         Err(_) => return Err(Error::Unauthorized),
     };
+    let caller = caller
+        .map(|caller| impersonate::resolve(server.registry.rbac(), caller, &parts.headers))
+        .transpose()?;
     let info = match target {
         Target::Unknown => return Err(Error::UnknownPath),
         Target::NonResource => {
@@ -99,7 +104,7 @@ async fn answer(
         Target::Resource(info) => info,
     };
     let caller = caller.ok_or(Error::Unauthorized)?;
-    authorize(&info, &query, &caller)?;
+    authorize(server, &info, &query, &caller)?;
     if info.verb == Verb::Watch || info.subresource.as_deref() == Some("log") {
         return resource(server, parts, body, query, (info, caller)).await;
     }
@@ -121,13 +126,19 @@ fn is_transfer(info: &RequestInfo) -> bool {
     uploads::is_meant(info) || info.subresource.as_deref() == Some("content")
 }
 
-fn authorize(info: &RequestInfo, query: &Query, caller: &Caller) -> Result<(), Error> {
+fn authorize(
+    server: &Server,
+    info: &RequestInfo,
+    query: &Query,
+    caller: &Caller,
+) -> Result<(), Error> {
     // A list of one name is a request for that object, also for rights.
     let selected = query
         .get("fieldSelector")
         .and_then(|selector| selector.strip_prefix("metadata.name="))
         .filter(|name| !name.contains([',', '!', '=']));
     authorize::authorize(
+        server.registry.rbac(),
         caller,
         Attributes {
             verb: info.verb.as_str(),
@@ -157,7 +168,7 @@ async fn resource(
     (info, caller): (RequestInfo, Caller),
 ) -> Result<Response, Error> {
     if let Some(review) = reviews::find(&info) {
-        return reviews::create(review, &info, &caller, (&parts.headers, body)).await;
+        return reviews::create(server, review, &info, &caller, (&parts.headers, body)).await;
     }
     if uploads::is_meant(&info) {
         let request = (&parts.headers, &query, body);
@@ -209,11 +220,15 @@ fn non_resource(
     query: &Query,
     (caller, path): (Option<&Caller>, &str),
 ) -> Result<Response, Error> {
-    if !authorize::authorize_path(caller, path) {
+    let verb = match parts.method {
+        http::Method::HEAD => "get".to_owned(),
+        _ => parts.method.as_str().to_lowercase(),
+    };
+    if !authorize::authorize_path(server.registry.rbac(), caller, &verb, path) {
         return Err(match caller {
             None => Error::Unauthorized,
             Some(caller) => Error::Forbidden(format!(
-                "forbidden: User \"{}\" cannot get path \"{path}\"",
+                "forbidden: User \"{}\" cannot {verb} path \"{path}\"",
                 caller.user
             )),
         });

@@ -122,7 +122,7 @@ impl Registry {
             reservation.settle(false);
             return Err(Error::invalid(res, &name, errors.0));
         }
-        if let Err(error) = admission::node_restriction::admit_create(caller, res, draft.as_ref()) {
+        if let Err(error) = admission::validate_create(self, caller, res, draft.as_ref()) {
             reservation.settle(false);
             return Err(error);
         }

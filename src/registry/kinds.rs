@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
 
@@ -234,6 +235,27 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         namespaced: false,
         columns: resources::storage_class::COLUMNS,
         ..row::<StorageClass>("storageclasses.storage.k8s.io", "storageclass")
+    },
+    ResourceInfo {
+        columns: resources::role::COLUMNS,
+        ..row::<Role>("roles.rbac.authorization.k8s.io", "role")
+    },
+    ResourceInfo {
+        namespaced: false,
+        columns: resources::role::COLUMNS,
+        ..row::<ClusterRole>("clusterroles.rbac.authorization.k8s.io", "clusterrole")
+    },
+    ResourceInfo {
+        columns: resources::role_binding::COLUMNS,
+        ..row::<RoleBinding>("rolebindings.rbac.authorization.k8s.io", "rolebinding")
+    },
+    ResourceInfo {
+        namespaced: false,
+        columns: resources::role_binding::COLUMNS,
+        ..row::<ClusterRoleBinding>(
+            "clusterrolebindings.rbac.authorization.k8s.io",
+            "clusterrolebinding",
+        )
     },
     ResourceInfo {
         short_names: &["mod"],

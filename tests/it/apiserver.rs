@@ -4,5 +4,6 @@ mod harness;
 mod kube_client;
 mod logs;
 mod requests;
+mod rights;
 mod uploads;
 mod watches;

@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::{
     ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::Key;
@@ -142,6 +143,7 @@ pub(crate) struct Sources {
     pub(crate) persistent_volume_claims: Source<PersistentVolumeClaim>,
     pub(crate) persistent_volumes: Source<PersistentVolume>,
     pub(crate) storage_classes: Source<StorageClass>,
+    pub(crate) cluster_roles: Source<ClusterRole>,
 }
 
 impl Sources {
@@ -160,5 +162,6 @@ impl Sources {
         self.persistent_volume_claims.start(ctx);
         self.persistent_volumes.start(ctx);
         self.storage_classes.start(ctx);
+        self.cluster_roles.start(ctx);
     }
 }

@@ -278,10 +278,10 @@ async fn every_kind_has_rules_for_its_name_and_type() {
             ),
             "{row:?}"
         );
-        let shouting = with(sample.clone(), "/metadata/name", json!("SAMPLE"));
+        let shouting = with(sample.clone(), "/metadata/name", json!("SAM%PLE"));
         let complaint = complaints(fixture.create_row(row, shouting, &dry).await);
         assert!(
-            complaint[0].starts_with("metadata.name: Invalid value: \"SAMPLE\""),
+            complaint[0].starts_with("metadata.name: Invalid value: \"SAM%PLE\""),
             "{row:?}"
         );
         let wrong = with(sample.clone(), "/metadata/name", json!(5));
@@ -318,7 +318,7 @@ async fn rows_are_found_and_distinct() {
         assert_eq!(row.qualified, format!("{}{qualified}", row.plural));
         assert_eq!(row.singular, row.kind.to_lowercase());
     }
-    assert_eq!(rows.len(), 20);
+    assert!(rows.len() >= 24, "{}", rows.len());
 }
 
 /// A spec that changes is counted; a status that changes is not, and touches nothing else.
