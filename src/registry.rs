@@ -32,6 +32,7 @@ mod options;
 mod patch;
 mod patch_verb;
 mod path;
+mod quota;
 pub(crate) mod rbac;
 mod resources;
 mod scale;
@@ -89,6 +90,7 @@ struct Shared {
     config: Config,
     addresses: Arc<admission::service_addresses::Addresses>,
     rbac: rbac::Rbac,
+    quotas: Arc<quota::Quotas>,
 }
 
 impl Registry {
@@ -101,6 +103,7 @@ impl Registry {
         Self {
             shared: Arc::new(Shared {
                 rbac: rbac::Rbac::new(store.clone()),
+                quotas: Arc::new(quota::Quotas::new(store.clone(), clock.clone())),
                 store,
                 clock,
                 config,

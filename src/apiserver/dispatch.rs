@@ -21,7 +21,8 @@ use super::handlers::{self, Context};
 use super::query::Query;
 use super::request::{RequestInfo, Target, Verb};
 use super::{
-    Server, dashboard, discovery, health, impersonate, respond, reviews, subresources, uploads,
+    Server, dashboard, discovery, health, impersonate, respond, reviews, subresources, tokens,
+    uploads,
 };
 
 /// Answers any request.
@@ -246,6 +247,19 @@ fn non_resource(
     }
     if let Some(result) = server.openapi.serve(path, &parts.headers) {
         return result;
+    }
+    match path {
+        "/.well-known/openid-configuration" => {
+            let about = tokens::openid_configuration();
+            return Ok(respond::json(StatusCode::OK, &about));
+        }
+        "/openid/v1/jwks" => {
+            let mut keys = respond::json(StatusCode::OK, &server.signer.key_set());
+            let kind = HeaderValue::from_static("application/jwk-set+json");
+            keys.headers_mut().insert(header::CONTENT_TYPE, kind);
+            return Ok(keys);
+        }
+        _ => {}
     }
     if path == "/" {
         return Ok(respond::json(

@@ -9,6 +9,7 @@ use crate::registry::Caller;
 
 use super::Server;
 use super::auth::{self, Unknown};
+use super::tokens::{self, ISSUER};
 
 impl Server {
     /// The caller; `None` is anonymous, `Err` a token that nobody has.
@@ -16,7 +17,16 @@ impl Server {
         let Some(token) = auth::presented(headers) else {
             return Ok(None);
         };
-        self.identities.authenticate(&token, headers).map(Some)
+        self.identities
+            .authenticate(&token, headers)
+            .or_else(|unknown| {
+                let account = self.account(&token, &[ISSUER.to_owned()]);
+                account.map(|(caller, _)| caller).map_err(|reason| {
+                    tracing::debug!(%reason, "a token is refused");
+                    unknown
+                })
+            })
+            .map(Some)
     }
 
     /// Whose token it is, for those who have been shown one, and for which of the audiences it was
@@ -26,10 +36,32 @@ impl Server {
         token: &str,
         audiences: &[String],
     ) -> Result<(Caller, Vec<String>), String> {
-        let caller = self
-            .identities
-            .owner(token)
-            .ok_or("invalid bearer token".to_owned())?;
-        Ok((caller, audiences.to_vec()))
+        let own = [ISSUER.to_owned()];
+        let audiences = if audiences.is_empty() {
+            &own
+        } else {
+            audiences
+        };
+        if let Some(caller) = self.identities.owner(token) {
+            // A static token is for the API server alone.
+            return match audiences.contains(&own[0]) {
+                true => Ok((caller, own.to_vec())),
+                false => Err("token audiences do not match".to_owned()),
+            };
+        }
+        self.account(token, audiences)
+            .map_err(|reason| format!("invalid bearer token: {reason}"))
+    }
+
+    fn account(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<(Caller, Vec<String>), tokens::Rejected> {
+        let now = self.registry.clock().now();
+        let claims = self.signer.read(token, audiences, now)?;
+        let caller = tokens::check(&self.registry, &claims)?;
+        let both = claims.aud.iter().filter(|one| audiences.contains(one));
+        Ok((caller, both.cloned().collect()))
     }
 }

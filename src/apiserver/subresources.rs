@@ -9,6 +9,7 @@ pub(crate) mod eviction;
 pub(crate) mod exec;
 pub(crate) mod log;
 pub(crate) mod scale;
+pub(crate) mod token;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -41,6 +42,7 @@ pub(crate) async fn serve(
         ("scale", Verb::Patch) => scale::patch(ctx, body).await,
         ("binding", Verb::Create) => binding::create(ctx, body).await,
         ("eviction", Verb::Create) => eviction::create(ctx, body).await,
+        ("token", Verb::Create) => token::create(ctx, body).await,
         ("log", Verb::Get) => log::get(ctx).await,
         ("exec" | "attach", Verb::Get | Verb::Create) => exec::connect(ctx, name, parts).await,
         ("content", Verb::Get) => modules::download(ctx).await,
@@ -52,6 +54,7 @@ pub(crate) async fn serve(
             | "binding"
             | "eviction"
             | "log"
+            | "token"
             | "content"
             | "exec"
             | "attach"

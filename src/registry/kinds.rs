@@ -7,8 +7,8 @@
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    Secret, Service, ServiceAccount,
+    ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume,
+    PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
@@ -203,6 +203,13 @@ pub(super) static TABLE: &[ResourceInfo] = &[
     },
     ResourceInfo {
         short_names: &["sa"],
+        subresources: &[SubresourceInfo {
+            name: "token",
+            kind: "TokenRequest",
+            group: "authentication.k8s.io",
+            version: "v1",
+            verbs: &["create"],
+        }],
         columns: resources::service_account::COLUMNS,
         ..row::<ServiceAccount>("serviceaccounts", "serviceaccount")
     },
@@ -235,6 +242,17 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         namespaced: false,
         columns: resources::storage_class::COLUMNS,
         ..row::<StorageClass>("storageclasses.storage.k8s.io", "storageclass")
+    },
+    ResourceInfo {
+        short_names: &["limits"],
+        columns: resources::limit_range::COLUMNS,
+        ..row::<LimitRange>("limitranges", "limitrange")
+    },
+    ResourceInfo {
+        short_names: &["quota"],
+        subresources: &[status::<ResourceQuota>()],
+        columns: resources::resource_quota::COLUMNS,
+        ..row::<ResourceQuota>("resourcequotas", "resourcequota")
     },
     ResourceInfo {
         columns: resources::role::COLUMNS,

@@ -222,8 +222,9 @@ impl Registry {
             draft.prepare_update(old.as_ref());
             reservation = admission::mutate_update(self, res, draft.as_mut(), old.as_ref())?;
         }
-        let judged = judge(write, draft.as_ref(), old.as_ref())
-            .and_then(|()| admission::validate_update(self, write, draft.as_ref(), old.as_ref()));
+        let judged = judge(write, draft.as_ref(), old.as_ref()).and_then(|()| {
+            admission::validate_update(self, write, draft.as_ref(), old.as_ref(), &mut reservation)
+        });
         if let Err(error) = judged {
             reservation.settle(false);
             return Err(error);

@@ -5,5 +5,6 @@ mod kube_client;
 mod logs;
 mod requests;
 mod rights;
+mod tokens;
 mod uploads;
 mod watches;

@@ -111,6 +111,14 @@ const RULES: &[Rule] = &[
         Which::All,
     ),
     rule(NODES, &["delete"], "", &["pods"], Which::All),
+    // For pods that run on it; the handler asks where they do.
+    rule(
+        NODES,
+        &["create"],
+        "",
+        &["serviceaccounts/token"],
+        Which::All,
+    ),
     rule(NODES, WRITE, "", &["events"], Which::All),
     rule(NODES, WRITE, "events.k8s.io", &["events"], Which::All),
     rule(
