@@ -8,6 +8,7 @@ pub(super) mod limit_range;
 pub(super) mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
+mod service_account;
 pub(super) mod service_addresses;
 mod storage_class;
 
@@ -42,6 +43,7 @@ pub(super) fn mutate_create(
     draft: &mut dyn Draft,
 ) -> Result<Reservation, Error> {
     pod_defaults::mutate(draft, registry.config().default_toleration_seconds);
+    service_account::mutate(registry, res, draft)?;
     image_digest::mutate(registry.store(), draft, None)?;
     storage_class::mutate(registry, draft)?;
     limit_range::mutate(registry, draft)?;

@@ -21,7 +21,8 @@ impl Registry {
                 .await?;
         }
         for ns in NAMESPACES {
-            let account = json!({"metadata": {"name": "default"}});
+            let account =
+                json!({"metadata": {"name": "default"}, "automountServiceAccountToken": false});
             self.ensure("", "serviceaccounts", Some(ns), account)
                 .await?;
         }

@@ -282,3 +282,28 @@ async fn reviews_answer_for_oneself_and_for_others() {
     assert!(error.starts_with("invalid bearer token"), "{error}");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_says_what_is_used() {
+    let cluster = Cluster::start().await;
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"services": "2", "count/services": "2"}}});
+    cluster.send("POST", quotas, &quota).await;
+    let path = format!("{quotas}/q");
+    // Service `kubernetes` is there from the beginning.
+    for (more, used) in [(None, "1"), (Some("a"), "2")] {
+        if let Some(name) = more {
+            let service = json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}});
+            cluster
+                .send("POST", "/api/v1/namespaces/default/services", &service)
+                .await;
+        }
+        crate::cluster::until("the quota's status", || async {
+            let (_, quota) = cluster.get(&path).await;
+            let status = &quota["status"];
+            (status["used"]["services"] == used && status["hard"]["services"] == "2").then_some(())
+        })
+        .await;
+    }
+    cluster.stop().await;
+}

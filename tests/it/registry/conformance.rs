@@ -337,6 +337,7 @@ async fn status_and_spec_are_written_apart() {
         let status = match row.kind {
             "Deployment" | "ReplicaSet" => json!({"replicas": 3, "observedGeneration": 1}),
             "Service" | "Ingress" => json!({"loadBalancer": {"ingress": [{"ip": "127.0.0.9"}]}}),
+            "ResourceQuota" => json!({"used": {"pods": "1"}}),
             _ => json!({"phase": "Running"}),
         };
         let mut wanted = with(created.clone(), "/status", status.clone());
