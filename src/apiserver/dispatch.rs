@@ -89,7 +89,7 @@ async fn answer(
     target: Target,
 ) -> Result<Response, Error> {
     let path = parts.uri.path().to_owned();
-    let caller = match server.identify(&parts.headers) {
+    let caller = match server.identify(&parts.headers, parts.extensions.get()) {
         Ok(caller) => caller,
         Err(_) if authorize::is_public(&path) => None,
         Err(_) => return Err(Error::Unauthorized),

@@ -1,19 +1,56 @@
 //! Whose request it is, from whatever the request shows for it.
 //!
-//! A bearer token comes first: a static one, the join secret with a node's name, or a service
-//! account's. A token that nobody has is refused even if something else would identify the caller.
+//! In Kubernetes' order: a client certificate that the cluster's CA has signed (common name: the user,
+//! organizations: the groups), else a bearer token: a static one, the join secret with a node's name,
+//! or a service account's. A token that nobody has is refused.
+
+use std::sync::Arc;
 
 use http::HeaderMap;
 
+use rustls::pki_types::CertificateDer;
+
+use crate::api::image::Digest;
 use crate::registry::Caller;
 
 use super::Server;
 use super::auth::{self, Unknown};
 use super::tokens::{self, ISSUER};
 
+/// Whom the certificate of a connection names.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer(Arc<Caller>);
+
+impl Peer {
+    /// The first certificate is the client's own; TLS has checked who has signed it. One without a
+    /// common name names nobody.
+    pub(crate) fn of(certificates: &[CertificateDer<'static>]) -> Option<Self> {
+        let der = certificates.first()?;
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+        let subject = certificate.subject();
+        let user = subject.iter_common_name().next()?.as_str().ok()?;
+        let groups = subject.iter_organization();
+        let groups = groups.filter_map(|group| group.as_str().ok().map(str::to_owned));
+        let hash = format!("X509SHA256={}", Digest::of(der).hex());
+        let mut caller = auth::caller(user, groups.collect());
+        caller.extra.insert(
+            "authentication.kubernetes.io/credential-id".to_owned(),
+            vec![hash],
+        );
+        (!user.is_empty()).then(|| Self(Arc::new(caller)))
+    }
+}
+
 impl Server {
     /// The caller; `None` is anonymous, `Err` a token that nobody has.
-    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Caller>, Unknown> {
+    pub(crate) fn identify(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Option<Caller>, Unknown> {
+        if let Some(peer) = peer {
+            return Ok(Some(Caller::clone(&peer.0)));
+        }
         let Some(token) = auth::presented(headers) else {
             return Ok(None);
         };

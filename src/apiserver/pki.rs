@@ -16,9 +16,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
 
 use super::auth;
@@ -61,6 +62,8 @@ pub enum Error {
     Private(#[source] auth::Error),
     #[error("read `{0}`")]
     TokenKey(PathBuf, #[source] BadKey),
+    #[error("set up the check of client certificates")]
+    Verifier(#[source] VerifierBuilderError),
     #[error("set up TLS")]
     Tls(#[source] rustls::Error),
 }
@@ -159,10 +162,20 @@ impl Pki {
             .map_err(in_memory)?;
         let key = PrivateKeyDer::from_pem_slice(self.leaf_key.as_bytes()).map_err(in_memory)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut authorities = RootCertStore::empty();
+        authorities.add(self.ca_der.clone()).map_err(Error::Tls)?;
+        // A certificate is one way to say who one is; most clients have none and send a token.
+        let verifier = WebPkiClientVerifier::builder_with_provider(
+            Arc::new(authorities),
+            Arc::clone(&provider),
+        )
+        .allow_unauthenticated()
+        .build()
+        .map_err(Error::Verifier)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(Error::Tls)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .map_err(Error::Tls)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -142,3 +142,63 @@ async fn bounds_audiences_and_bindings_are_kept() {
     );
     cluster.stop().await;
 }
+
+/// A certificate that the cluster's CA signs for a user and their groups.
+fn certificate(cluster: &Cluster, user: &str, group: &str) -> String {
+    use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+    let read = |file: &str| std::fs::read_to_string(cluster.data().join("pki").join(file)).unwrap();
+    let authority = KeyPair::from_pem(&read("ca.key")).unwrap();
+    let mut of_ca = CertificateParams::default();
+    of_ca.distinguished_name = rcgen::DistinguishedName::new();
+    of_ca
+        .distinguished_name
+        .push(DnType::CommonName, "wasmorch CA");
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, user);
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, group);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let issuer = Issuer::from_params(&of_ca, authority);
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    format!("{}{}", certificate.pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_the_clusters_ca_names_its_user() {
+    let cluster = Cluster::start().await;
+    let authority = std::fs::read(cluster.data().join("pki/ca.crt")).unwrap();
+    let authority = reqwest::Certificate::from_pem(&authority).unwrap();
+    let url = format!("https://{}{WHO}", cluster.addresses.https);
+    let client = |identity: Option<&str>| {
+        let builder = reqwest::Client::builder().tls_certs_only([authority.clone()]);
+        match identity {
+            Some(pem) => builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap()),
+            None => builder,
+        }
+        .build()
+        .unwrap()
+    };
+    let jane = certificate(&cluster, "jane", "dev");
+    let request = client(Some(&jane)).post(&url).json(&json!({}));
+    let (code, review) = answer(request).await;
+    assert_eq!(code, 201, "{review}");
+    let user = &review["status"]["userInfo"];
+    assert_eq!(user["username"], "jane");
+    assert_eq!(user["groups"], json!(["dev", "system:authenticated"]));
+    let (code, _) = answer(client(None).post(&url).json(&json!({}))).await;
+    assert_eq!(code, 401);
+    // Signed by somebody else, it opens no connection.
+    let other = Cluster::start().await;
+    let foreign = certificate(&other, "jane", "system:masters");
+    let refused = client(Some(&foreign))
+        .post(&url)
+        .json(&json!({}))
+        .send()
+        .await;
+    assert!(refused.is_err());
+    other.stop().await;
+    cluster.stop().await;
+}
