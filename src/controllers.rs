@@ -14,6 +14,7 @@
 pub mod events;
 
 mod claim;
+mod cluster_role_aggregation;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
@@ -26,6 +27,7 @@ mod persistent_volume;
 mod pod_control;
 mod pod_gc;
 mod replica_set;
+mod resource_quota;
 pub mod runtime;
 mod service_account;
 
@@ -220,6 +222,8 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         node_ipam::start(&ctx, &mut sources)?,
         pod_gc::start(&ctx, &mut sources),
         persistent_volume::start(&ctx, &mut sources),
+        cluster_role_aggregation::start(&ctx, &mut sources),
+        resource_quota::start(&ctx, &mut sources),
         event_ttl::start(&ctx),
         garbage_collector::start(&ctx),
     ];

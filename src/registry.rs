@@ -32,6 +32,8 @@ mod options;
 mod patch;
 mod patch_verb;
 mod path;
+mod quota;
+pub(crate) mod rbac;
 mod resources;
 mod scale;
 pub mod strategy;
@@ -87,6 +89,8 @@ struct Shared {
     clock: Clock,
     config: Config,
     addresses: Arc<admission::service_addresses::Addresses>,
+    rbac: rbac::Rbac,
+    quotas: Arc<quota::Quotas>,
 }
 
 impl Registry {
@@ -98,6 +102,8 @@ impl Registry {
         ));
         Self {
             shared: Arc::new(Shared {
+                rbac: rbac::Rbac::new(store.clone()),
+                quotas: Arc::new(quota::Quotas::new(store.clone(), clock.clone())),
                 store,
                 clock,
                 config,

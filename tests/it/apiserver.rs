@@ -5,5 +5,7 @@ mod kube_client;
 mod large;
 mod logs;
 mod requests;
+mod rights;
+mod tokens;
 mod uploads;
 mod watches;
