@@ -14,6 +14,7 @@
 pub mod events;
 
 mod claim;
+mod custom_resources;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
@@ -220,6 +221,7 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         node_ipam::start(&ctx, &mut sources)?,
         pod_gc::start(&ctx, &mut sources),
         persistent_volume::start(&ctx, &mut sources),
+        custom_resources::start(&ctx, &mut sources),
         event_ttl::start(&ctx),
         garbage_collector::start(&ctx),
     ];

@@ -46,7 +46,7 @@ struct Entry {
     row: Option<&'static ResourceInfo>,
 }
 
-fn entries(resources: &'static [ResourceInfo]) -> Vec<Entry> {
+fn entries(resources: &[&'static ResourceInfo]) -> Vec<Entry> {
     let rows = resources.iter().map(|row| Entry {
         group: row.group,
         version: row.version,
@@ -91,7 +91,7 @@ fn groups(entries: &[Entry]) -> Vec<Group> {
 
 /// Answers a path below `/api` or `/apis` that names no resource; `None` if it is not one.
 pub(crate) fn serve(
-    resources: &'static [ResourceInfo],
+    resources: &[&'static ResourceInfo],
     path: &str,
     headers: &HeaderMap,
 ) -> Option<Result<Response, Error>> {

@@ -4,6 +4,8 @@
 //! reached through `hooks`. Two rows may share one `storage`: Events are served in two groups from
 //! the same objects.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -13,9 +15,12 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
+use super::custom::{self, Custom, Version};
 use super::filter::Selectable;
+use super::merge_keys::Root;
 use super::resources;
 use super::strategy::{Hooks, Strategy};
 use crate::api::module::Module;
@@ -43,6 +48,10 @@ pub struct ResourceInfo {
     /// The fields that a field selector may name, besides name and namespace.
     pub(crate) fields: &'static [Selectable],
     pub(crate) hooks: Hooks,
+    /// The name of its lists, where it is another than the kind with `List`.
+    pub(crate) list_kind: Option<&'static str>,
+    /// What a custom kind has instead of hooks.
+    pub(crate) custom: Option<&'static Custom>,
 }
 
 impl ResourceInfo {
@@ -53,12 +62,65 @@ impl ResourceInfo {
             .find(|subresource| subresource.name == name)
     }
 
+    /// `PodList`.
+    pub fn list_kind(&self) -> String {
+        match self.list_kind {
+            Some(kind) => kind.to_owned(),
+            None => format!("{}List", self.kind),
+        }
+    }
+
+    /// Whether a definition brought it.
+    pub fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
+    /// The schema that its definition has.
+    pub fn custom_schema(&self) -> Option<Value> {
+        Some(self.custom?.version().schema_text().clone())
+    }
+
+    /// The columns of a custom kind, as a table announces them.
+    pub fn custom_columns(&self) -> Option<Vec<Value>> {
+        Some(custom::columns::definitions(
+            &self.custom?.version().columns,
+        ))
+    }
+
+    /// How its fields merge.
+    pub(crate) fn merging(&self) -> Merging {
+        match self.custom {
+            None => Merging::BuiltIn(self.kind),
+            Some(custom) => Merging::Custom(custom.version()),
+        }
+    }
+
+    /// Whether its status is written through its subresource alone, or is none.
+    pub(crate) fn splits_status(&self) -> bool {
+        self.custom.is_none_or(|custom| custom.version().has_status)
+    }
+
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_owned()
         } else {
             format!("{}/{}", self.group, self.version)
+        }
+    }
+}
+
+/// How the fields of a kind merge, held for the length of a write.
+pub(crate) enum Merging {
+    BuiltIn(&'static str),
+    Custom(Arc<Version>),
+}
+
+impl Merging {
+    pub(crate) fn root(&self) -> Root<'_> {
+        match self {
+            Self::BuiltIn(kind) => Root::Kind(kind),
+            Self::Custom(version) => Root::Schema(&version.schema),
         }
     }
 }
@@ -236,6 +298,14 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         ..row::<StorageClass>("storageclasses.storage.k8s.io", "storageclass")
     },
     ResourceInfo {
+        short_names: &["crd", "crds"],
+        categories: &["api-extensions"],
+        namespaced: false,
+        subresources: &[status::<CustomResourceDefinition>()],
+        columns: resources::custom_resource_definition::COLUMNS,
+        ..row::<CustomResourceDefinition>(custom::DEFINITIONS, "customresourcedefinition")
+    },
+    ResourceInfo {
         short_names: &["mod"],
         categories: &["wasmorch"],
         subresources: &[SubresourceInfo {
@@ -284,6 +354,8 @@ const fn row<K: Strategy>(qualified: &'static str, singular: &'static str) -> Re
         storage: qualified,
         fields: &[],
         hooks: Hooks::of::<K>(),
+        list_kind: None,
+        custom: None,
     }
 }
 
