@@ -1,8 +1,10 @@
 //! The API server over real sockets: what any client sees, on a throw-away store.
 
+mod custom_resources;
 mod harness;
 mod kube_client;
 mod logs;
+mod openapi;
 mod requests;
 mod uploads;
 mod watches;

@@ -3,6 +3,7 @@
 mod apply;
 mod bodies;
 mod commands;
+mod custom_resources;
 mod deaths;
 mod dev;
 mod guests;
