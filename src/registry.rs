@@ -45,6 +45,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use api::{Api, ApiKind, TypedEvent, TypedStream};
+pub use custom::rows::priority as version_priority;
 pub use error::Error;
 pub use field_error::{Errors, FieldError};
 pub use kinds::{ResourceInfo, SubresourceInfo};

@@ -15,6 +15,7 @@ mod format;
 pub(crate) mod json_path;
 pub(crate) mod object;
 pub(crate) mod prune;
+mod row;
 pub(crate) mod rows;
 pub(crate) mod scale;
 pub(crate) mod schema;
@@ -71,7 +72,7 @@ pub(crate) struct Version {
     /// The definition is being deleted: nothing new of its kind.
     pub(crate) is_terminating: bool,
     pub(crate) schema: Schema,
-    definition: Source,
+    definition: Option<Source>,
 }
 
 /// Where the text of a schema is: it is not kept twice.
@@ -119,16 +120,33 @@ impl Version {
             is_served: version["served"] == true,
             is_terminating: definition["metadata"]["deletionTimestamp"].is_string(),
             schema: Schema::compile(&version["schema"]["openAPIV3Schema"]),
-            definition: Source {
+            definition: Some(Source {
                 stored: Arc::clone(stored),
                 index,
-            },
+            }),
         }
     }
 
-    /// The schema as it was written.
-    pub(crate) fn schema_text(&self) -> &Value {
-        let Source { stored, index } = &self.definition;
-        &stored.object["spec"]["versions"][*index]["schema"]["openAPIV3Schema"]
+    /// The same kind after its definition has gone: nothing may be created.
+    fn gone(&self) -> Self {
+        Self {
+            stored_as: self.stored_as.clone(),
+            shown_as: self.shown_as.clone(),
+            kind: self.kind.clone(),
+            has_status: self.has_status,
+            scale: None,
+            columns: Vec::new(),
+            selectable: Vec::new(),
+            is_served: false,
+            is_terminating: true,
+            schema: Schema::compile(&Value::Null),
+            definition: None,
+        }
+    }
+
+    /// The schema as it was written; `None` if the definition has gone.
+    pub(crate) fn schema_text(&self) -> Option<&Value> {
+        let Source { stored, index } = self.definition.as_ref()?;
+        Some(&stored.object["spec"]["versions"][*index]["schema"]["openAPIV3Schema"])
     }
 }

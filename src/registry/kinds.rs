@@ -4,8 +4,6 @@
 //! reached through `hooks`. Two rows may share one `storage`: Events are served in two groups from
 //! the same objects.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -18,9 +16,8 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
-use super::custom::{self, Custom, Version};
+use super::custom::{self, Custom};
 use super::filter::Selectable;
-use super::merge_keys::Root;
 use super::resources;
 use super::strategy::{Hooks, Strategy};
 use crate::api::module::Module;
@@ -70,57 +67,12 @@ impl ResourceInfo {
         }
     }
 
-    /// Whether a definition brought it.
-    pub fn is_custom(&self) -> bool {
-        self.custom.is_some()
-    }
-
-    /// The schema that its definition has.
-    pub fn custom_schema(&self) -> Option<Value> {
-        Some(self.custom?.version().schema_text().clone())
-    }
-
-    /// The columns of a custom kind, as a table announces them.
-    pub fn custom_columns(&self) -> Option<Vec<Value>> {
-        Some(custom::columns::definitions(
-            &self.custom?.version().columns,
-        ))
-    }
-
-    /// How its fields merge.
-    pub(crate) fn merging(&self) -> Merging {
-        match self.custom {
-            None => Merging::BuiltIn(self.kind),
-            Some(custom) => Merging::Custom(custom.version()),
-        }
-    }
-
-    /// Whether its status is written through its subresource alone, or is none.
-    pub(crate) fn splits_status(&self) -> bool {
-        self.custom.is_none_or(|custom| custom.version().has_status)
-    }
-
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_owned()
         } else {
             format!("{}/{}", self.group, self.version)
-        }
-    }
-}
-
-/// How the fields of a kind merge, held for the length of a write.
-pub(crate) enum Merging {
-    BuiltIn(&'static str),
-    Custom(Arc<Version>),
-}
-
-impl Merging {
-    pub(crate) fn root(&self) -> Root<'_> {
-        match self {
-            Self::BuiltIn(kind) => Root::Kind(kind),
-            Self::Custom(version) => Root::Schema(&version.schema),
         }
     }
 }

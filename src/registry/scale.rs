@@ -76,14 +76,12 @@ impl Registry {
                 })?,
         };
         let shown = present(res, std::sync::Arc::clone(current))?;
-        let wanted = match custom_paths(res) {
-            Some(paths) => paths.with(shown.object.clone(), replicas),
-            None => {
-                let mut wanted = shown.object.clone();
-                wanted["spec"]["replicas"] = replicas.into();
-                wanted
-            }
-        };
+        let mut wanted = shown.object.clone();
+        if let Some(paths) = custom_paths(res) {
+            wanted = paths.with(wanted, replicas);
+        } else {
+            wanted["spec"]["replicas"] = replicas.into();
+        }
         let write = Write::of(res, Some("scale"), options, caller)?;
         self.replace(write, current, wanted, None).await
     }

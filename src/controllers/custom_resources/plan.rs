@@ -170,7 +170,6 @@ fn set(
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
         last_transition_time: Some(since),
-        ..Default::default()
     };
     match old {
         Some(at) => conditions[at] = condition,

@@ -3,8 +3,8 @@
 //! Everybody holds rows as `&'static`, so a row that was made once stays for the life of the process.
 //! What is kept so is small, names and flags, and is used again when the same kind is defined again;
 //! schemas, which are large and change, hang behind a pointer that is swapped. [`ROWS`] bounds what
-//! somebody who defines kinds without end could take; beyond it a kind is not served, and its
-//! definition says so.
+//! somebody who defines kinds without end could take; beyond it a kind is not served, and the log says
+//! so. Of a kind whose definition is gone the schema goes, too.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -90,24 +90,33 @@ impl Rows {
 
     /// The rows of all definitions, in the order of their names.
     pub(crate) fn all(&self, store: &Store) -> Vec<&'static ResourceInfo> {
-        definitions(store)
-            .flat_map(|stored| self.rows_of(&stored))
-            .collect()
+        let found: Vec<Arc<Stored>> = definitions(store).collect();
+        let rows = found
+            .iter()
+            .flat_map(|stored| self.rows_of(stored))
+            .collect();
+        if self.lock().compiled.len() > found.len() {
+            self.lock().forget(store);
+        }
+        rows
     }
 
     /// The rows of one definition: those of its served versions, the preferred first.
     fn rows_of(&self, stored: &Arc<Stored>) -> Vec<&'static ResourceInfo> {
         let name = &*stored.key.name;
-        if let Some(compiled) = self.lock().compiled.get(name)
-            && compiled.revision == stored.revision
-        {
-            return compiled.rows.clone();
+        // Whoever looked at an older version of the definition gets the newer one's rows.
+        let known = |maps: &Maps| {
+            let compiled = maps.compiled.get(name)?;
+            (compiled.revision >= stored.revision).then(|| compiled.rows.clone())
+        };
+        if let Some(rows) = known(&self.lock()) {
+            return rows;
         }
         let versions = served(stored);
         let mut maps = self.lock();
-        // A kind that is defined anew must not find the rows of the one before.
-        maps.compiled
-            .retain(|_, compiled| !compiled.rows.is_empty());
+        if let Some(rows) = known(&maps) {
+            return rows;
+        }
         let rows: Vec<&'static ResourceInfo> = versions
             .into_iter()
             .filter_map(|(identity, version)| maps.intern(identity, version))
@@ -126,6 +135,20 @@ impl Rows {
 }
 
 impl Maps {
+    /// Lets go of the schemas of definitions that are gone. A write that still holds such a row finds
+    /// nothing to write to, and may not create.
+    fn forget(&mut self, store: &Store) {
+        self.compiled.retain(|name, compiled| {
+            let is_there = store.get(&ObjectKey::new(DEFINITIONS, "", name)).is_some();
+            if !is_there {
+                for custom in compiled.rows.iter().filter_map(|row| row.custom) {
+                    custom.version.store(Arc::new(custom.version().gone()));
+                }
+            }
+            is_there
+        });
+    }
+
     fn intern(&mut self, identity: Identity, version: Version) -> Option<&'static ResourceInfo> {
         if let Some(row) = self.rows.get(&identity).copied() {
             if let Some(custom) = row.custom {
@@ -202,7 +225,7 @@ fn versions(stored: &Arc<Stored>, names: &Value) -> Vec<(Identity, Version)> {
             (identity, compiled)
         })
         .collect();
-    versions.sort_by(|(one, _), (other, _)| priority(&other.version).cmp(&priority(&one.version)));
+    versions.sort_by_key(|(identity, _)| std::cmp::Reverse(priority(&identity.version)));
     versions
 }
 
@@ -216,7 +239,7 @@ pub(crate) fn is_true(definition: &Value, kind: &str) -> bool {
 }
 
 /// Kubernetes' order of versions: `v2`, `v1`, `v1beta2`, `v1alpha1`, then other names by the alphabet.
-pub(crate) fn priority(version: &str) -> (u8, u64, u64, std::cmp::Reverse<String>) {
+pub fn priority(version: &str) -> (u8, u64, u64, std::cmp::Reverse<String>) {
     let other = || (0, 0, 0, std::cmp::Reverse(version.to_owned()));
     let Some(rest) = version.strip_prefix('v') else {
         return other();

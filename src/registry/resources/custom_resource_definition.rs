@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition, CustomResourceDefinitionCondition,
-    CustomResourceDefinitionStatus,
+    CustomResourceDefinitionStatus, CustomResourceDefinitionVersion,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
@@ -134,7 +134,6 @@ impl Strategy for CustomResourceDefinition {
             reason: Some("InstanceDeletionPending".to_owned()),
             message: Some("CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon".to_owned()),
             last_transition_time: since,
-            ..Default::default()
         });
     }
 
@@ -278,56 +277,61 @@ fn validate_versions(definition: &CustomResourceDefinition, errors: &mut Errors)
                 Err(error) => errors.invalid(&field, "", &error.to_string()),
             },
         }
-        for (index, column) in version
-            .additional_printer_columns
-            .iter()
-            .flatten()
-            .enumerate()
-        {
-            let columns = at.field("additionalPrinterColumns");
-            let at = columns.index(index);
-            if column.name.is_empty() {
-                errors.required(&at.field("name"), "");
-            }
-            errors.one_of(
-                &at.field("type"),
-                Some(&column.type_),
-                &["boolean", "date", "integer", "number", "string"],
-            );
-            validate_path(&column.json_path, &at.field("jsonPath"), errors);
+        validate_views(version, &at, errors);
+    }
+}
+
+/// Columns, selectable fields and where the replicas are.
+fn validate_views(version: &CustomResourceDefinitionVersion, at: &Path<'_>, errors: &mut Errors) {
+    for (index, column) in version
+        .additional_printer_columns
+        .iter()
+        .flatten()
+        .enumerate()
+    {
+        let columns = at.field("additionalPrinterColumns");
+        let at = columns.index(index);
+        if column.name.is_empty() {
+            errors.required(&at.field("name"), "");
         }
-        for (index, field) in version.selectable_fields.iter().flatten().enumerate() {
-            let fields = at.field("selectableFields");
-            validate_fields(
-                &field.json_path,
-                &fields.index(index).field("jsonPath"),
-                "",
-                errors,
-            );
-        }
-        if let Some(scale) = version
-            .subresources
-            .as_ref()
-            .and_then(|it| it.scale.as_ref())
-        {
-            let subresources = at.field("subresources");
-            let at = subresources.field("scale");
-            for (name, text, below) in [
-                (
-                    "specReplicasPath",
-                    Some(&scale.spec_replicas_path),
-                    ".spec.",
-                ),
-                (
-                    "statusReplicasPath",
-                    Some(&scale.status_replicas_path),
-                    ".status.",
-                ),
-                ("labelSelectorPath", scale.label_selector_path.as_ref(), ""),
-            ] {
-                if let Some(text) = text {
-                    validate_fields(text, &at.field(name), below, errors);
-                }
+        errors.one_of(
+            &at.field("type"),
+            Some(&column.type_),
+            &["boolean", "date", "integer", "number", "string"],
+        );
+        validate_path(&column.json_path, &at.field("jsonPath"), errors);
+    }
+    for (index, field) in version.selectable_fields.iter().flatten().enumerate() {
+        let fields = at.field("selectableFields");
+        validate_fields(
+            &field.json_path,
+            &fields.index(index).field("jsonPath"),
+            "",
+            errors,
+        );
+    }
+    if let Some(scale) = version
+        .subresources
+        .as_ref()
+        .and_then(|it| it.scale.as_ref())
+    {
+        let subresources = at.field("subresources");
+        let at = subresources.field("scale");
+        for (name, text, below) in [
+            (
+                "specReplicasPath",
+                Some(&scale.spec_replicas_path),
+                ".spec.",
+            ),
+            (
+                "statusReplicasPath",
+                Some(&scale.status_replicas_path),
+                ".status.",
+            ),
+            ("labelSelectorPath", scale.label_selector_path.as_ref(), ""),
+        ] {
+            if let Some(text) = text {
+                validate_fields(text, &at.field(name), below, errors);
             }
         }
     }
@@ -358,67 +362,4 @@ fn validate_fields(text: &str, path: &Path<'_>, below: &str, errors: &mut Errors
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::check;
-    use super::*;
-
-    #[test]
-    fn names_and_versions_are_judged() {
-        let check = check::<CustomResourceDefinition>;
-        check("/spec/scope", &json!("Cluster"), &[]);
-        check(
-            "/spec/scope",
-            &json!("World"),
-            &[
-                "spec.scope: Unsupported value: \"World\": supported values: \"Cluster\", \"Namespaced\"",
-            ],
-        );
-        check(
-            "/metadata/name",
-            &json!("other"),
-            &[
-                "metadata.name: Invalid value: \"other\": must be spec.names.plural+\".\"+spec.group",
-            ],
-        );
-        check(
-            "/spec/conversion",
-            &json!({"strategy": "Webhook"}),
-            &[
-                "spec.conversion: Forbidden: wasmorch does not honour this field: webhooks are not called; use the strategy None, with versions that differ in name only",
-            ],
-        );
-        check(
-            "/spec/versions/0/storage",
-            &json!(false),
-            &[
-                "spec.versions: Invalid value: [\"v1\"]: must have exactly one version marked as storage version",
-            ],
-        );
-        check(
-            "/spec/versions/0/schema",
-            &json!({}),
-            &["spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required"],
-        );
-        check(
-            "/spec/versions/0/schema/openAPIV3Schema",
-            &json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.x > 1"}]}),
-            &[
-                "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations: Forbidden: wasmorch does not honour this field: rules in CEL are not evaluated; remove them, or say the same with the schema's own rules",
-            ],
-        );
-        check(
-            "/spec/versions/0/additionalPrinterColumns",
-            &json!([{"name": "A", "type": "string", "jsonPath": "spec"}]),
-            &[
-                "spec.versions[0].additionalPrinterColumns[0].jsonPath: Invalid value: \"spec\": must be a simple json path starting with .: unrecognized character in action: \"spec\"",
-            ],
-        );
-        check(
-            "/spec/versions/0/subresources",
-            &json!({"scale": {"specReplicasPath": ".status.n", "statusReplicasPath": ".status.n"}}),
-            &[
-                "spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".status.n\": should be a json path under .spec",
-            ],
-        );
-    }
-}
+mod tests;

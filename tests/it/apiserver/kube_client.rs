@@ -112,6 +112,10 @@ async fn a_dynamic_client_follows_a_custom_kind() {
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Widget"));
     let widgets: Api<DynamicObject> = Api::default_namespaced_with(client, &kind);
     let mut events = watcher(widgets.clone(), watcher::Config::default()).boxed();
+    while !matches!(
+        events.try_next().await.unwrap(),
+        Some(watcher::Event::InitDone)
+    ) {}
     let made = DynamicObject::new("one", &kind).data(serde_json::json!({"spec": {"size": 1}}));
     widgets.create(&post, &made).await.unwrap();
     let patch = serde_json::json!({"spec": {"size": 2}});
