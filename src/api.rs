@@ -20,3 +20,4 @@ pub mod selector;
 pub mod storage;
 pub mod table;
 pub mod unseen;
+pub mod wire;

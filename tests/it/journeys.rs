@@ -8,6 +8,7 @@ mod deaths;
 mod dev;
 mod guests;
 mod programs;
+mod streams;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;

@@ -1,8 +1,6 @@
 //! Custom resources on the built binary with the real kubectl: a definition, its objects, a restart.
 
-use std::process::Command;
-
-use crate::cluster::{Cluster, until};
+use crate::cluster::{Cluster, Kubectl, until};
 
 const DEFINITION: &str = r"
 apiVersion: apiextensions.k8s.io/v1
@@ -124,37 +122,25 @@ async fn kubectl_defines_a_kind_and_lives_with_it() {
     let _ = cluster.stop();
 }
 
-/// A kubectl that knows no OpenAPI but version 2 in protobuf, if one is here.
-fn old_kubectl(cluster: &Cluster) -> Option<impl Fn(&[&str]) -> (bool, String) + use<>> {
-    let program = std::env::var_os("WASMORCH_TEST_OLD_KUBECTL")?;
-    let (kubeconfig, cache) = (
-        cluster.root().join("kubeconfig"),
-        cluster.root().join("old"),
-    );
-    Some(move |arguments: &[&str]| {
-        let output = Command::new(&program)
-            .arg("--kubeconfig")
-            .arg(&kubeconfig)
-            .arg("--cache-dir")
-            .arg(&cache)
-            .args(arguments)
-            .output()
-            .unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&text).into_owned(),
-        )
-    })
+/// The kubectl that knows no OpenAPI but version 2 in protobuf; `None` where it is not named.
+fn old_kubectl(cluster: &Cluster, arguments: &[&str]) -> Option<(bool, String)> {
+    let mut command = cluster.kubectl_of(Kubectl::Old)?;
+    let output = command.args(arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    Some((
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_kubectl_validates_explains_and_patches() {
     let cluster = Cluster::start(&[]).await;
-    let Some(kubectl) = old_kubectl(&cluster) else {
+    if old_kubectl(&cluster, &["version"]).is_none() {
         eprintln!("no old kubectl here; its journey is not made");
         return;
-    };
+    }
+    let kubectl = |arguments: &[&str]| old_kubectl(&cluster, arguments).unwrap();
     let path = cluster.root().join("map.yaml");
     let file = path.to_str().unwrap();
     let map = |field: &str| {
