@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::admission::{self, Reservation};
+use super::custom;
 use super::error::Error;
 use super::field_error::Errors;
 use super::kinds::ResourceInfo;
@@ -101,6 +102,12 @@ impl Registry {
         warnings: Vec<String>,
         (caller, owner): (&Caller, Owner<'_>),
     ) -> Result<Prepared, Error> {
+        if res
+            .custom
+            .is_some_and(|custom| custom.version().is_terminating)
+        {
+            return Err(Error::CreateNotAllowed);
+        }
         let ns = ns.filter(|_| res.namespaced);
         draft.meta_mut().namespace = ns.map(str::to_owned);
         self.choose_name(res, ns, draft.as_mut());
@@ -131,7 +138,7 @@ impl Registry {
         let mut object = draft
             .to_value()
             .map_err(|source| Error::corrupt(res, &name, source))?;
-        if object.get("spec").is_some() {
+        if res.is_custom() || object.get("spec").is_some() {
             object::metadata_mut(&mut object).insert("generation".to_owned(), 1.into());
         }
         managed_fields::put(&mut object, managed, &Value::Null);
@@ -162,7 +169,7 @@ impl Registry {
                     Error::corrupt(res, name, source)
                 })?;
                 let me = self.manager(&write, Operation::Update);
-                Ok(managed_fields::created(res.kind, &object, &me))
+                Ok(managed_fields::created(res.merging().root(), &object, &me))
             }
         }
     }
@@ -279,7 +286,11 @@ pub(super) fn decode(
     options: &WriteOptions,
 ) -> Result<(Box<dyn Draft>, Vec<String>), Error> {
     check_type(res, object)?;
-    let (draft, unknown) = (res.hooks.decode)(object).map_err(|error| {
+    let decoded = match res.custom {
+        Some(custom) => custom::object::decode(custom, object),
+        None => (res.hooks.decode)(object),
+    };
+    let (draft, unknown) = decoded.map_err(|error| {
         Error::BadRequest(format!(
             "{kind} in version {version:?} cannot be handled as a {kind}: {error}",
             kind = res.kind,
