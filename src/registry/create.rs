@@ -72,9 +72,20 @@ impl Registry {
         let mut prepared = Vec::with_capacity(objects.len());
         for (res, ns, object) in objects {
             let ns = ns.as_deref();
-            let (draft, warnings) = decode_new(res, ns, &object, options)?;
-            let owner = Owner::of(options);
-            prepared.push(self.prepare_create(res, ns, draft, warnings, (caller, owner))?);
+            let one = decode_new(res, ns, &object, options).and_then(|(draft, warnings)| {
+                let owner = Owner::of(options);
+                self.prepare_create(res, ns, draft, warnings, (caller, owner))
+            });
+            match one {
+                Ok(one) => prepared.push(one),
+                Err(error) => {
+                    // None of them is going to be written: nothing is held for them.
+                    for one in prepared {
+                        one.reservation.settle(false);
+                    }
+                    return Err(error);
+                }
+            }
         }
         self.create_prepared(prepared, options).await
     }
