@@ -130,7 +130,7 @@ impl Server {
         tasks: TaskGroup,
     ) -> Arc<Self> {
         Arc::new(Self {
-            openapi: openapi::Documents::new(registry.resources()),
+            openapi: openapi::Documents::default(),
             worker_api: worker_api::Client::new(pki.ca_der(), tasks.child()),
             ca_certificate: pki.ca_pem().to_owned(),
             signer: Arc::clone(pki.signer()),

@@ -15,6 +15,7 @@ pub mod events;
 
 mod claim;
 mod cluster_role_aggregation;
+mod custom_resources;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
@@ -224,6 +225,7 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         persistent_volume::start(&ctx, &mut sources),
         cluster_role_aggregation::start(&ctx, &mut sources),
         resource_quota::start(&ctx, &mut sources),
+        custom_resources::start(&ctx, &mut sources),
         event_ttl::start(&ctx),
         garbage_collector::start(&ctx),
     ];

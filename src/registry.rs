@@ -18,6 +18,7 @@ mod apply_verb;
 mod binding;
 mod bootstrap;
 mod create;
+mod custom;
 pub mod decode;
 mod delete;
 mod error;
@@ -36,6 +37,7 @@ mod quota;
 pub(crate) mod rbac;
 mod resources;
 mod scale;
+pub mod schemas;
 pub mod strategy;
 mod update;
 mod watch;
@@ -45,6 +47,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use api::{Api, ApiKind, TypedEvent, TypedStream};
+pub use custom::rows::priority as version_priority;
 pub use error::Error;
 pub use field_error::{Errors, FieldError};
 pub use kinds::{ResourceInfo, SubresourceInfo};
@@ -91,6 +94,7 @@ struct Shared {
     addresses: Arc<admission::service_addresses::Addresses>,
     rbac: rbac::Rbac,
     quotas: Arc<quota::Quotas>,
+    custom: custom::rows::Rows,
 }
 
 impl Registry {
@@ -108,6 +112,7 @@ impl Registry {
                 clock,
                 config,
                 addresses,
+                custom: custom::rows::Rows::default(),
             }),
         }
     }
@@ -124,8 +129,40 @@ impl Registry {
         &self.shared.config
     }
 
-    pub fn resources(&self) -> &'static [ResourceInfo] {
-        kinds::TABLE
+    /// All rows: those of the table, then those of custom kinds.
+    pub fn resources(&self) -> Vec<&'static ResourceInfo> {
+        let custom = self.shared.custom.all(self.store());
+        kinds::TABLE.iter().chain(custom).collect()
+    }
+
+    /// One row for each kind that is stored, whatever versions and groups show it.
+    pub fn stored_kinds(&self) -> Vec<&'static ResourceInfo> {
+        let mut seen = std::collections::HashSet::new();
+        let mut rows = self.resources();
+        rows.retain(|row| seen.insert(row.storage));
+        rows
+    }
+
+    /// A row by where its objects are stored.
+    pub fn find_stored(&self, storage: &str) -> Option<&'static ResourceInfo> {
+        let mut rows = kinds::TABLE.iter();
+        rows.find(|row| row.storage == storage)
+            .or_else(|| self.shared.custom.find_stored(self.store(), storage))
+    }
+
+    /// A row of a definition, also if none of its versions is served: to remove its objects.
+    pub fn any_row(&self, definition: &str) -> Option<&'static ResourceInfo> {
+        self.shared.custom.any(self.store(), definition)
+    }
+
+    /// A number that changes when a kind comes, goes or changes.
+    pub fn kinds_version(&self) -> u64 {
+        custom::rows::state(self.store())
+    }
+
+    /// The schemas of rows of the table.
+    pub fn schemas(&self, rows: &[&'static ResourceInfo]) -> schemas::Schemas {
+        schemas::of(rows)
     }
 
     /// The row by its place in a URL.
@@ -133,14 +170,22 @@ impl Registry {
         kinds::TABLE
             .iter()
             .find(|row| (row.group, row.version, row.plural) == (group, version, plural))
+            .or_else(|| {
+                self.shared
+                    .custom
+                    .find(self.store(), group, version, plural)
+            })
     }
 
     /// The row by what an object says of itself.
     pub fn find_kind(&self, api_version: &str, kind: &str) -> Option<&'static ResourceInfo> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        kinds::TABLE
-            .iter()
-            .find(|row| (row.group, row.version, row.kind) == (group, version, kind))
+        let is_it =
+            |row: &&ResourceInfo| (row.group, row.version, row.kind) == (group, version, kind);
+        kinds::TABLE.iter().find(is_it).or_else(|| {
+            let rows = self.shared.custom.all(self.store());
+            rows.into_iter().find(|row| is_it(row))
+        })
     }
 
     pub fn get(
@@ -189,16 +234,24 @@ fn key(res: &ResourceInfo, ns: Option<&str>, name: &str) -> ObjectKey {
 
 /// The stored object in its Rust type.
 fn typed(res: &'static ResourceInfo, stored: &Stored) -> Result<Arc<dyn strategy::Draft>, Error> {
-    (res.hooks.typed)(stored).map_err(|source| Error::corrupt(res, &stored.key.name, source))
+    let typed = match res.custom {
+        Some(custom) => custom::object::typed(custom, stored),
+        None => (res.hooks.typed)(stored),
+    };
+    typed.map_err(|source| Error::corrupt(res, &stored.key.name, source))
 }
 
 /// The stored object in the form that this row shows.
 fn present(res: &'static ResourceInfo, stored: Arc<Stored>) -> Result<Arc<Stored>, Error> {
-    let Some(present) = res.hooks.present else {
-        return Ok(stored);
+    let object = match (res.custom, res.hooks.present) {
+        (Some(custom), _) => match custom::object::shown(custom, &stored.object) {
+            Some(object) => object,
+            None => return Ok(stored),
+        },
+        (None, Some(present)) => present(&stored.object)
+            .map_err(|source| Error::corrupt(res, &stored.key.name, source))?,
+        (None, None) => return Ok(stored),
     };
-    let object =
-        present(&stored.object).map_err(|source| Error::corrupt(res, &stored.key.name, source))?;
     Ok(Arc::new(Stored::new(
         stored.key.clone(),
         stored.revision,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The API group.
@@ -15,8 +16,9 @@ pub const GROUP: &str = "wasmorch.dev";
 pub const VERSION: &str = "v1";
 
 /// A named wasm artifact.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.wasmorch.v1.Module")]
 pub struct Module {
     /// Standard metadata.
     #[serde(default)]
@@ -27,8 +29,9 @@ pub struct Module {
 }
 
 /// Tags and versions.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.wasmorch.v1.ModuleSpec")]
 pub struct ModuleSpec {
     /// Tag to digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -39,8 +42,9 @@ pub struct ModuleSpec {
 }
 
 /// One pushed artifact and what inspection found in it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.wasmorch.v1.ModuleVersion")]
 pub struct ModuleVersion {
     /// `sha256:…` of the bytes.
     pub digest: String,
@@ -68,8 +72,9 @@ pub struct ModuleVersion {
 }
 
 /// The files of a version; they are in its bytes and count in its size.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.wasmorch.v1.ModuleFiles")]
 pub struct ModuleFiles {
     /// Files, directories and links.
     pub entries: u64,

@@ -4,11 +4,16 @@
 //! serves everyone; the aggregated one answers all of it in one request and is given only to who
 //! asks for exactly the version it is then labelled with.
 
+use std::cmp::Reverse;
+
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-use crate::registry::ResourceInfo;
+use crate::registry::{ResourceInfo, version_priority};
 
 use super::error::Error;
 use super::media;
@@ -46,7 +51,7 @@ struct Entry {
     row: Option<&'static ResourceInfo>,
 }
 
-fn entries(resources: &'static [ResourceInfo]) -> Vec<Entry> {
+fn entries(resources: &[&'static ResourceInfo]) -> Vec<Entry> {
     let rows = resources.iter().map(|row| Entry {
         group: row.group,
         version: row.version,
@@ -86,12 +91,27 @@ fn groups(entries: &[Entry]) -> Vec<Group> {
             }),
         }
     }
+    // Of built-in groups the table says what is preferred; of others the name does.
+    for group in &mut groups {
+        let mut own = entries.iter().filter(|entry| entry.group == group.name);
+        if own.all(|entry| entry.row.is_some_and(ResourceInfo::is_custom)) {
+            group
+                .versions
+                .sort_by_key(|version| Reverse(version_priority(version)));
+        }
+    }
     groups
+}
+
+/// Kubernetes' hash of the form that a kind is stored in.
+fn storage_version_hash(entry: &Entry) -> String {
+    let form = format!("{}/{}/{}", entry.group, entry.version, entry.kind);
+    STANDARD.encode(&Sha256::digest(form.as_bytes())[..8])
 }
 
 /// Answers a path below `/api` or `/apis` that names no resource; `None` if it is not one.
 pub(crate) fn serve(
-    resources: &'static [ResourceInfo],
+    resources: &[&'static ResourceInfo],
     path: &str,
     headers: &HeaderMap,
 ) -> Option<Result<Response, Error>> {
@@ -166,6 +186,9 @@ fn resource_list(entries: &[Entry], group: &str, version: &str) -> Option<Value>
             "kind": entry.kind,
             "verbs": entry.verbs,
         });
+        if entry.row.is_some() {
+            resource["storageVersionHash"] = storage_version_hash(entry).into();
+        }
         if !entry.short_names.is_empty() {
             resource["shortNames"] = json!(entry.short_names);
         }

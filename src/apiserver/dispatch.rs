@@ -265,7 +265,7 @@ fn non_resource(
     if path == "/metrics" {
         return Ok(respond::text(StatusCode::OK, server.metrics.render(server)));
     }
-    if let Some(result) = server.openapi.serve(path, &parts.headers) {
+    if let Some(result) = server.openapi.serve(&server.registry, path, &parts.headers) {
         return result;
     }
     match path {
@@ -290,6 +290,6 @@ fn non_resource(
             ]}),
         ));
     }
-    discovery::serve(server.registry.resources(), path, &parts.headers)
+    discovery::serve(&server.registry.resources(), path, &parts.headers)
         .unwrap_or(Err(Error::UnknownPath))
 }

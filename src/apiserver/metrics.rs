@@ -83,9 +83,9 @@ impl Metrics {
             server.registry.store().revision().0
         );
         let _ = writeln!(page, "# TYPE apiserver_storage_objects gauge");
-        for resource in server.registry.resources() {
+        for resource in server.registry.stored_kinds() {
             let name = resource.qualified;
-            let count = server.registry.store().count(name);
+            let count = server.registry.store().count(resource.storage);
             let _ = writeln!(
                 page,
                 "apiserver_storage_objects{{resource=\"{name}\"}} {count}"

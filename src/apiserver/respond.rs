@@ -122,7 +122,7 @@ pub(crate) fn list(
         Output::Object => bytes(
             StatusCode::OK,
             splice(
-                &format!("{}List", resource.kind),
+                &resource.list_kind(),
                 &resource.api_version(),
                 &metadata,
                 &list.items,

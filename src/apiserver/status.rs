@@ -240,7 +240,10 @@ fn describe_registry(error: &registry::Error) -> Failure {
             "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
             "retryAfterSeconds": 1,
         })),
-        E::MethodNotAllowed => Failure::new(S::METHOD_NOT_ALLOWED, "MethodNotAllowed", text()),
+        E::MethodNotAllowed | E::CreateNotAllowed => Failure::new(S::METHOD_NOT_ALLOWED, "MethodNotAllowed", text()),
+        E::NoStrategicPatch => {
+            Failure::new(S::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", text())
+        }
         E::Store(_) => internal("the store"),
         E::Corrupt { .. } => internal("reading a stored object"),
     }

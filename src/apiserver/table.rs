@@ -34,7 +34,11 @@ impl Include {
 
 /// A table without rows. Only the first event of a watch carries the column definitions.
 pub(crate) fn head(resource: &ResourceInfo, version: &str, with_columns: bool) -> Value {
-    let columns: Vec<Value> = if with_columns {
+    let columns: Vec<Value> = if !with_columns {
+        Vec::new()
+    } else if let Some(columns) = resource.custom_columns() {
+        columns
+    } else {
         resource
             .columns
             .iter()
@@ -49,8 +53,6 @@ pub(crate) fn head(resource: &ResourceInfo, version: &str, with_columns: bool) -
                 })
             })
             .collect()
-    } else {
-        Vec::new()
     };
     json!({
         "kind": "Table",

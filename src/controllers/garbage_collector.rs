@@ -9,9 +9,12 @@
 //!   that block it have gone.
 //! - **Orphan**: finalizer `orphan` → the references to the owner are removed first.
 //!
+//! Kinds that come and go while the server runs are followed as they do (`kinds.rs`).
+//!
 //! An owner of a kind that the table does not have cannot be verified and counts as present.
 
 mod index;
+mod kinds;
 mod plan;
 
 use std::sync::Arc;
@@ -47,20 +50,7 @@ pub(super) fn start(ctx: &Context) -> (&'static str, Arc<Counters>) {
         queue: Arc::clone(&controller.queue),
         index: Index::default(),
     });
-    for resource in ctx.registry.resources() {
-        // Events are many, own nothing and expire by themselves.
-        if resource.kind == "Event" {
-            continue;
-        }
-        let this = Arc::clone(&this);
-        let cancelled = ctx.tasks.cancelled();
-        ctx.tasks.spawn("garbagecollector", async move {
-            tokio::select! {
-                () = cancelled.cancelled() => {}
-                () = this.feed(resource) => {}
-            }
-        });
-    }
+    kinds::follow(ctx, &this);
     let resync = Arc::clone(&this);
     controller.every(ctx.config.resync, move || Ok(resync.index.keys()));
     controller.start(move |key| {
@@ -86,7 +76,7 @@ impl GarbageCollector {
             ..WatchOptions::default()
         };
         let mut stream = self.registry.watch(resource, None, &options).await?;
-        self.index.begin(resource.kind);
+        self.index.begin(resource.storage);
         while let Some(event) = stream.next().await {
             match event? {
                 Event::Added(stored) | Event::Modified(stored) => {
@@ -96,7 +86,7 @@ impl GarbageCollector {
                 Event::Bookmark { initial_end, .. } => {
                     if initial_end {
                         // What was known before and was not sent again has gone meanwhile.
-                        for uid in self.index.unseen(resource.kind) {
+                        for uid in self.index.unseen(resource.storage) {
                             self.wake_dependents(&uid);
                         }
                     }
@@ -155,11 +145,7 @@ impl GarbageCollector {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
-        let resources = self.registry.resources().iter();
-        let Some(resource) = resources
-            .into_iter()
-            .find(|resource| resource.kind == key.kind)
-        else {
+        let Some(resource) = self.registry.find_stored(key.kind) else {
             return Ok(Outcome::Done);
         };
         let namespace = resource.namespaced.then_some(key.namespace.as_str());
@@ -274,8 +260,7 @@ impl GarbageCollector {
     }
 
     fn find(&self, key: &Key) -> Result<Option<(&'static ResourceInfo, Value)>, Error> {
-        let mut resources = self.registry.resources().iter();
-        let Some(resource) = resources.find(|resource| resource.kind == key.kind) else {
+        let Some(resource) = self.registry.find_stored(key.kind) else {
             return Ok(None);
         };
         let namespace = resource.namespaced.then_some(key.namespace.as_str());
@@ -323,7 +308,7 @@ impl GarbageCollector {
 
 fn key_of(resource: &'static ResourceInfo, object: &Value) -> Key {
     Key {
-        kind: resource.kind,
+        kind: resource.storage,
         namespace: object::namespace(object).to_owned(),
         name: object::name(object).to_owned(),
     }
@@ -331,7 +316,7 @@ fn key_of(resource: &'static ResourceInfo, object: &Value) -> Key {
 
 fn owner_key(resource: &'static ResourceInfo, namespace: &str, owner: &OwnerReference) -> Key {
     Key {
-        kind: resource.kind,
+        kind: resource.storage,
         namespace: if resource.namespaced {
             namespace.to_owned()
         } else {

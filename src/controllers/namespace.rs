@@ -105,7 +105,7 @@ impl Namespaces {
     /// kind is told and keeps the namespace, and the others go on.
     async fn delete_content(&self, namespace: &str) -> Content {
         let mut content = Content::default();
-        for resource in self.ctx.registry.resources() {
+        for resource in self.ctx.registry.stored_kinds() {
             if resource.namespaced
                 && let Err(error) = self.delete_kind(resource, namespace, &mut content).await
             {

@@ -89,7 +89,7 @@ impl Registry {
             return Err(Error::conflict(write.res, apply.name, message));
         }
         let me = self.manager(write, Operation::Apply);
-        let managed = managed_fields::created(write.res.kind, &apply.object, &me);
+        let managed = managed_fields::created(write.res.merging().root(), &apply.object, &me);
         let (draft, warnings) = decode_new(write.res, apply.ns, &apply.object, write.options)?;
         let owner = Owner::Applier(managed);
         let prepared =
@@ -109,7 +109,7 @@ impl Registry {
         let me = self.manager(&write, Operation::Apply);
         let shown = present(write.res, Arc::clone(current))?;
         let applied = managed_fields::apply(
-            write.res.kind,
+            write.res.merging().root(),
             &shown.object,
             &apply.object,
             &me,
@@ -195,7 +195,7 @@ fn check_fields(
         let path = text.trim_start_matches("unknown field ").trim_matches('"');
         format!(".{path}: field not declared in schema")
     });
-    match unknown.or_else(|| managed_fields::complaint(res.kind, object)) {
+    match unknown.or_else(|| managed_fields::complaint(res.merging().root(), object)) {
         None => Ok(()),
         Some(complaint) => Err(Error::BadRequest(format!(
             "failed to create typed patch object ({}/{name}; {}, Kind={}): {complaint}",
@@ -230,6 +230,7 @@ fn keep_part(part: Part, object: &mut Value) {
         Part::Main | Part::Finalize => {
             fields.remove("status");
         }
+        Part::Whole => {}
         Part::Status => {
             fields.retain(|name, _| {
                 matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status")
@@ -242,7 +243,7 @@ fn keep_part(part: Part, object: &mut Value) {
             }
         }
     }
-    if part != Part::Main
+    if !part.is_object()
         && let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut)
     {
         metadata.retain(|name, _| matches!(name.as_str(), "name" | "uid" | "resourceVersion"));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::admission::{self, Reservation};
+use super::custom;
 use super::error::Error;
 use super::field_error::Errors;
 use super::kinds::ResourceInfo;
@@ -71,9 +72,20 @@ impl Registry {
         let mut prepared = Vec::with_capacity(objects.len());
         for (res, ns, object) in objects {
             let ns = ns.as_deref();
-            let (draft, warnings) = decode_new(res, ns, &object, options)?;
-            let owner = Owner::of(options);
-            prepared.push(self.prepare_create(res, ns, draft, warnings, (caller, owner))?);
+            let one = decode_new(res, ns, &object, options).and_then(|(draft, warnings)| {
+                let owner = Owner::of(options);
+                self.prepare_create(res, ns, draft, warnings, (caller, owner))
+            });
+            match one {
+                Ok(one) => prepared.push(one),
+                Err(error) => {
+                    // None of them is going to be written: nothing is held for them.
+                    for one in prepared {
+                        one.reservation.settle(false);
+                    }
+                    return Err(error);
+                }
+            }
         }
         self.create_prepared(prepared, options).await
     }
@@ -101,6 +113,12 @@ impl Registry {
         warnings: Vec<String>,
         (caller, owner): (&Caller, Owner<'_>),
     ) -> Result<Prepared, Error> {
+        if res
+            .custom
+            .is_some_and(|custom| custom.version().is_terminating)
+        {
+            return Err(Error::CreateNotAllowed);
+        }
         let ns = ns.filter(|_| res.namespaced);
         draft.meta_mut().namespace = ns.map(str::to_owned);
         self.choose_name(res, ns, draft.as_mut());
@@ -131,7 +149,7 @@ impl Registry {
         let mut object = draft
             .to_value()
             .map_err(|source| Error::corrupt(res, &name, source))?;
-        if object.get("spec").is_some() {
+        if res.is_custom() || object.get("spec").is_some() {
             object::metadata_mut(&mut object).insert("generation".to_owned(), 1.into());
         }
         managed_fields::put(&mut object, managed, &Value::Null);
@@ -162,7 +180,7 @@ impl Registry {
                     Error::corrupt(res, name, source)
                 })?;
                 let me = self.manager(&write, Operation::Update);
-                Ok(managed_fields::created(res.kind, &object, &me))
+                Ok(managed_fields::created(res.merging().root(), &object, &me))
             }
         }
     }
@@ -279,7 +297,11 @@ pub(super) fn decode(
     options: &WriteOptions,
 ) -> Result<(Box<dyn Draft>, Vec<String>), Error> {
     check_type(res, object)?;
-    let (draft, unknown) = (res.hooks.decode)(object).map_err(|error| {
+    let decoded = match res.custom {
+        Some(custom) => custom::object::decode(custom, object),
+        None => (res.hooks.decode)(object),
+    };
+    let (draft, unknown) = decoded.map_err(|error| {
         Error::BadRequest(format!(
             "{kind} in version {version:?} cannot be handled as a {kind}: {error}",
             kind = res.kind,

@@ -56,6 +56,16 @@ pub(crate) struct WrongType {
 }
 
 impl WrongType {
+    /// A complaint about what `metadata` holds.
+    pub(crate) fn in_metadata(mut self) -> Self {
+        let path = match self.path.as_deref() {
+            None | Some("") => "metadata".to_owned(),
+            Some(path) => format!("metadata.{path}"),
+        };
+        self.path = Some(path);
+        self
+    }
+
     fn at(mut self, path: &Path<'_>) -> Self {
         self.path.get_or_insert_with(|| path.to_string());
         self

@@ -46,6 +46,13 @@ pub enum Error {
     FutureRevision { requested: u64, current: u64 },
     #[error("the server does not allow this method on the requested resource")]
     MethodNotAllowed,
+    #[error("create not allowed while custom resource definition is terminating")]
+    CreateNotAllowed,
+    /// A custom resource has no strategic merge patch.
+    #[error(
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+    )]
+    NoStrategicPatch,
     #[error("store")]
     Store(#[source] store::Error),
     #[error("decode stored {resource} \"{name}\"")]

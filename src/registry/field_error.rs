@@ -89,6 +89,47 @@ impl Errors {
         self.push("FieldValueInvalid", path, message);
     }
 
+    /// A value of the wrong JSON type, named by its type or shown.
+    pub(crate) fn type_invalid(&mut self, path: &Path<'_>, value: &str, detail: &str) {
+        let message = with_detail(format!("Invalid value: {value:?}"), detail);
+        self.push("FieldValueTypeInvalid", path, message);
+    }
+
+    /// The same as `not_supported`, for values that need not be texts.
+    pub(crate) fn not_supported_json(
+        &mut self,
+        path: &Path<'_>,
+        value: &serde_json::Value,
+        supported: &[&str],
+    ) {
+        let words: Vec<String> = supported.iter().map(|word| format!("{word:?}")).collect();
+        let message = format!(
+            "Unsupported value: {value}: supported values: {}",
+            words.join(", ")
+        );
+        self.push("FieldValueNotSupported", path, message);
+    }
+
+    /// The same as `duplicate`, for values that need not be texts.
+    pub(crate) fn duplicate_json(&mut self, path: &Path<'_>, value: &serde_json::Value) {
+        let message = format!("Duplicate value: {value}");
+        self.push("FieldValueDuplicate", path, message);
+    }
+
+    pub(crate) fn too_many(&mut self, path: &Path<'_>, count: usize, limit: u64) {
+        let message = format!("Too many: {count}: must have at most {limit} items");
+        self.push("FieldValueTooMany", path, message);
+    }
+
+    /// A complaint that Kubernetes gives no field's path.
+    pub(crate) fn nowhere(&mut self, field: &str, detail: &str) {
+        self.0.push(FieldError {
+            reason: "FieldValueInvalid",
+            field: field.to_owned(),
+            message: format!("Invalid value: \"\": {detail}"),
+        });
+    }
+
     /// A name that refers to nothing.
     pub(crate) fn missing(&mut self, path: &Path<'_>, value: &str) {
         let message = format!("Not found: {value:?}");

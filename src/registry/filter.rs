@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::custom;
 use super::error::Error;
 use super::kinds::ResourceInfo;
 use crate::api::object;
@@ -61,7 +62,7 @@ pub(crate) struct Filter {
 
 #[derive(Clone, Debug)]
 struct FieldFilter {
-    path: Vec<&'static str>,
+    path: Vec<String>,
     absent: &'static str,
     equal: bool,
     value: String,
@@ -77,16 +78,19 @@ impl Filter {
         let labels = Labels::parse(labels.unwrap_or_default()).map_err(refused)?;
         let mut filters = Vec::new();
         for term in selector::parse_fields(fields.unwrap_or_default()).map_err(refused)? {
-            let field = EVERY_KIND
+            let built_in = EVERY_KIND
                 .iter()
                 .chain(res.fields)
                 .find(|field| field.label == term.path)
+                .map(|field| (dotted(field.path), field.absent));
+            let (path, absent) = built_in
+                .or_else(|| Some((defined(res, &term.path)?, "")))
                 .ok_or_else(|| {
                     Error::BadRequest(format!("field label not supported: {}", term.path))
                 })?;
             filters.push(FieldFilter {
-                path: field.path.split('.').collect(),
-                absent: field.absent,
+                path,
+                absent,
                 equal: term.equal,
                 value: term.value,
             });
@@ -111,9 +115,25 @@ impl Filter {
     }
 }
 
+fn dotted(path: &str) -> Vec<String> {
+    path.split('.').map(str::to_owned).collect()
+}
+
+/// The path of a field that a custom kind's definition makes selectable.
+fn defined(res: &ResourceInfo, label: &str) -> Option<Vec<String>> {
+    let version = res.custom?.version();
+    let mut selectable = version.selectable.iter();
+    let path = selectable.find(|path| path.strip_prefix('.') == Some(label))?;
+    custom::scale::fields(path)
+}
+
 impl FieldFilter {
     fn matches(&self, value: &Value) -> bool {
-        let found = match object::at(value, &self.path) {
+        let found = self
+            .path
+            .iter()
+            .try_fold(value, |value, name| value.get(name));
+        let found = match found {
             Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
             Some(Value::Bool(flag)) => Cow::Owned(flag.to_string()),
             Some(Value::Number(number)) => Cow::Owned(number.to_string()),

@@ -14,8 +14,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
+use super::custom::{self, Custom};
 use super::filter::Selectable;
 use super::resources;
 use super::strategy::{Hooks, Strategy};
@@ -44,6 +46,10 @@ pub struct ResourceInfo {
     /// The fields that a field selector may name, besides name and namespace.
     pub(crate) fields: &'static [Selectable],
     pub(crate) hooks: Hooks,
+    /// The name of its lists, where it is another than the kind with `List`.
+    pub(crate) list_kind: Option<&'static str>,
+    /// What a custom kind has instead of hooks.
+    pub(crate) custom: Option<&'static Custom>,
 }
 
 impl ResourceInfo {
@@ -52,6 +58,14 @@ impl ResourceInfo {
         self.subresources
             .iter()
             .find(|subresource| subresource.name == name)
+    }
+
+    /// `PodList`.
+    pub fn list_kind(&self) -> String {
+        match self.list_kind {
+            Some(kind) => kind.to_owned(),
+            None => format!("{}List", self.kind),
+        }
     }
 
     /// `v1` or `apps/v1`.
@@ -282,6 +296,14 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         )
     },
     ResourceInfo {
+        short_names: &["crd", "crds"],
+        categories: &["api-extensions"],
+        namespaced: false,
+        subresources: &[status::<CustomResourceDefinition>()],
+        columns: resources::custom_resource_definition::COLUMNS,
+        ..row::<CustomResourceDefinition>(custom::DEFINITIONS, "customresourcedefinition")
+    },
+    ResourceInfo {
         short_names: &["mod"],
         categories: &["wasmorch"],
         subresources: &[SubresourceInfo {
@@ -330,6 +352,8 @@ const fn row<K: Strategy>(qualified: &'static str, singular: &'static str) -> Re
         storage: qualified,
         fields: &[],
         hooks: Hooks::of::<K>(),
+        list_kind: None,
+        custom: None,
     }
 }
 

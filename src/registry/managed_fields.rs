@@ -31,6 +31,7 @@ pub(super) use self::apply::apply;
 use self::entry::{Entry, strip};
 pub(super) use self::entry::{Manager, Operation};
 use self::set::Set;
+use super::merge_keys::{Place, Root};
 
 /// How many writers have an entry each, as in Kubernetes.
 const UPDATERS: usize = 10;
@@ -153,15 +154,15 @@ impl Managed {
 }
 
 /// Who owns what of a new object that somebody wrote.
-pub(super) fn created(kind: &str, object: &Value, me: &Manager) -> Managed {
+pub(super) fn created(root: Root<'_>, object: &Value, me: &Manager) -> Managed {
     let mut managed = Managed::default();
     match me.operation {
         Operation::Apply => {
-            let fields = me.claim(compare::fields_of(kind, object));
+            let fields = me.claim(compare::fields_of(root, object));
             managed.push_applier(me.entry(fields));
         }
         Operation::Update => {
-            let fields = compare::compare(kind, &Value::Null, object).added;
+            let fields = compare::compare(root, &Value::Null, object).added;
             managed.push(me.entry(me.claim(fields)));
         }
     }
@@ -169,8 +170,8 @@ pub(super) fn created(kind: &str, object: &Value, me: &Manager) -> Managed {
 }
 
 /// Why an applied object cannot be owned, if it cannot: items without a key, or with the same one.
-pub(super) fn complaint(kind: &str, applied: &Value) -> Option<String> {
-    compare::complaint(super::merge_keys::Place::root(kind), applied, "")
+pub(super) fn complaint(root: Root<'_>, applied: &Value) -> Option<String> {
+    compare::complaint(Place::root(root), applied, "")
 }
 
 /// What a write says about the entries.
@@ -193,7 +194,13 @@ pub(super) fn sent(body: &Value) -> Sent {
 }
 
 /// Who owns what after somebody wrote `new` over `live`.
-pub(super) fn updated(kind: &str, live: &Value, new: &Value, sent: Sent, me: &Manager) -> Managed {
+pub(super) fn updated(
+    root: Root<'_>,
+    live: &Value,
+    new: &Value,
+    sent: Sent,
+    me: &Manager,
+) -> Managed {
     let mut managed = match sent {
         Sent::Reset => return Managed::default(),
         Sent::These(managed) => managed,
@@ -202,7 +209,7 @@ pub(super) fn updated(kind: &str, live: &Value, new: &Value, sent: Sent, me: &Ma
     if managed.is_empty() {
         return managed;
     }
-    let mut changes = compare::compare(kind, live, new);
+    let mut changes = compare::compare(root, live, new);
     for set in [
         &mut changes.added,
         &mut changes.modified,

@@ -9,9 +9,46 @@
 
 use serde_json::Value;
 
+use super::custom::schema::{ListKeys, Schema};
+
+/// The keys of a list's items.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Keys<'a> {
+    BuiltIn(&'static [&'static str]),
+    /// Those that the schema of a custom resource names.
+    Schema(&'a ListKeys),
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn names(self) -> impl Iterator<Item = &'a str> {
+        let (fixed, named) = match self {
+            Self::BuiltIn(keys) => (keys, &[][..]),
+            Self::Schema(keys) => (&[][..], &keys.names[..]),
+        };
+        fixed
+            .iter()
+            .copied()
+            .chain(named.iter().map(String::as_str))
+    }
+
+    /// An item's value of one of the keys, its default if it leaves the key out.
+    pub(super) fn value(self, item: &Value, key: &str) -> Option<Value> {
+        match item.get(key) {
+            Some(value) if !value.is_null() => Some(value.clone()),
+            _ => match self {
+                Self::BuiltIn(_) => KEY_DEFAULTS
+                    .iter()
+                    .find(|(name, _)| *name == key)
+                    .map(|(_, value)| Value::from(*value)),
+                Self::Schema(keys) => keys.defaults.get(key).cloned(),
+            },
+        }
+    }
+}
+
 /// How a field merges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Shape<'a> {
     /// A map merges field by field; a list is one value.
     Plain,
     /// One value, whatever is in it.
@@ -19,37 +56,37 @@ pub(super) enum Shape {
     /// A list of plain values, each there once.
     Set,
     /// A list of maps that are told apart by these keys. Atomic items are owned as one value.
-    Items {
-        keys: &'static [&'static str],
-        atomic: bool,
-    },
+    Items { keys: Keys<'a>, atomic: bool },
     /// Merged by this key in a strategic merge patch, one value when applied.
     PatchOnly(&'static str),
 }
 
 use Shape::{Atomic, PatchOnly, Set};
 
-const fn by(keys: &'static [&'static str]) -> Shape {
+const fn by(keys: &'static [&'static str]) -> Shape<'static> {
     Shape::Items {
-        keys,
+        keys: Keys::BuiltIn(keys),
         atomic: false,
     }
 }
 
-const fn whole(keys: &'static [&'static str]) -> Shape {
-    Shape::Items { keys, atomic: true }
+const fn whole(keys: &'static [&'static str]) -> Shape<'static> {
+    Shape::Items {
+        keys: Keys::BuiltIn(keys),
+        atomic: true,
+    }
 }
 
-const NAME: Shape = by(&["name"]);
-const PORTS: Shape = by(&["containerPort", "protocol"]);
-const MOUNTS: Shape = by(&["mountPath"]);
-const DEVICES: Shape = by(&["devicePath"]);
+const NAME: Shape<'static> = by(&["name"]);
+const PORTS: Shape<'static> = by(&["containerPort", "protocol"]);
+const MOUNTS: Shape<'static> = by(&["mountPath"]);
+const DEVICES: Shape<'static> = by(&["devicePath"]);
 /// Values of a key that an item may leave out.
 const KEY_DEFAULTS: &[(&str, &str)] = &[("protocol", "TCP")];
 
 /// (the field around, the field, how it merges); an empty "around" is any. Items of a list stand
 /// in the field of the list. `Service.spec` is the spec of that kind only.
-const FIELDS: &[(&str, &str, Shape)] = &[
+const FIELDS: &[(&str, &str, Shape<'static>)] = &[
     ("", "containers", NAME),
     ("", "initContainers", NAME),
     ("", "ephemeralContainers", NAME),
@@ -108,52 +145,96 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("defaultBackend", "resource", Atomic),
 ];
 
-/// Where a walk over an object is: the kind, and the field that holds this map.
+/// Whose fields: those of a built-in kind, or those that a schema names.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
-    kind: &'a str,
-    around: &'a str,
+pub(crate) enum Root<'a> {
+    Kind(&'a str),
+    Schema(&'a Schema),
+}
+
+impl<'a> From<&'a str> for Root<'a> {
+    fn from(kind: &'a str) -> Self {
+        Self::Kind(kind)
+    }
+}
+
+/// Where a walk over an object is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// In a field of a built-in kind, or in the kind itself.
+    BuiltIn { kind: &'a str, around: &'a str },
+    /// In a custom resource; without a schema where anything goes.
+    Schema {
+        schema: Option<&'a Schema>,
+        is_root: bool,
+    },
 }
 
 impl<'a> Place<'a> {
     /// The object itself.
-    pub(super) fn root(kind: &'a str) -> Self {
-        Self { kind, around: kind }
+    pub(super) fn root(root: impl Into<Root<'a>>) -> Self {
+        match root.into() {
+            Root::Kind(kind) => Self::BuiltIn { kind, around: kind },
+            Root::Schema(schema) => Self::Schema {
+                schema: Some(schema),
+                is_root: true,
+            },
+        }
     }
 
     /// What a field of this map holds.
     pub(super) fn inside(self, field: &'a str) -> Self {
-        Self {
-            around: field,
-            ..self
+        match self {
+            Self::BuiltIn { kind, .. } => Self::BuiltIn {
+                kind,
+                around: field,
+            },
+            // Metadata is Kubernetes' own in every kind.
+            Self::Schema { is_root: true, .. } if field == METADATA => Self::BuiltIn {
+                kind: "",
+                around: field,
+            },
+            Self::Schema { schema, .. } => Self::Schema {
+                schema: schema
+                    .and_then(|schema| schema.field(field))
+                    .map(Schema::item),
+                is_root: false,
+            },
         }
     }
 
-    /// The field that holds this map.
+    /// The field that holds this map; empty where Kubernetes' types say nothing of it.
     pub(super) fn field(self) -> &'a str {
-        self.around
+        match self {
+            Self::BuiltIn { around, .. } => around,
+            Self::Schema { .. } => "",
+        }
     }
 
     /// How a field of this map merges.
-    pub(super) fn shape(self, field: &str) -> Shape {
-        let around = |wanted: &str| match wanted.split_once('.') {
-            Some((kind, field)) => kind == self.kind && field == self.around,
-            None => wanted.is_empty() || wanted == self.around,
+    pub(super) fn shape(self, field: &str) -> Shape<'a> {
+        match self {
+            Self::BuiltIn { .. } => self.built_in_shape(field),
+            Self::Schema { schema, .. } => schema
+                .and_then(|schema| schema.field(field))
+                .map_or(Shape::Plain, Schema::shape),
+        }
+    }
+
+    /// The same by the table.
+    pub(super) fn built_in_shape(self, field: &str) -> Shape<'static> {
+        let Self::BuiltIn { kind, around } = self else {
+            return Shape::Plain;
+        };
+        let is_around = |wanted: &str| match wanted.split_once('.') {
+            Some((of, field)) => of == kind && field == around,
+            None => wanted.is_empty() || wanted == around,
         };
         FIELDS
             .iter()
-            .find(|(wanted, name, _)| *name == field && around(wanted))
+            .find(|(wanted, name, _)| *name == field && is_around(wanted))
             .map_or(Shape::Plain, |(_, _, shape)| *shape)
     }
 }
 
-/// An item's value of one of its list's keys.
-pub(super) fn key_value(item: &Value, key: &str) -> Option<Value> {
-    match item.get(key) {
-        Some(value) if !value.is_null() => Some(value.clone()),
-        _ => KEY_DEFAULTS
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| Value::from(*value)),
-    }
-}
+const METADATA: &str = "metadata";

@@ -32,6 +32,9 @@ impl Registry {
                 .apply(res, ns, name, subresource, patch, options, caller)
                 .await;
         }
+        if res.is_custom() && matches!(patch, Patch::Strategic(_)) {
+            return Err(Error::NoStrategicPatch);
+        }
         let write = Write::of(res, subresource, options, caller)?;
         let patch = Compiled::new(patch)?;
         for _ in 0..ATTEMPTS {

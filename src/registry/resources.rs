@@ -1,6 +1,7 @@
 //! The strategies, one file per kind; what several kinds share has a file named for what it is.
 
 pub(crate) mod config_map;
+pub(crate) mod custom_resource_definition;
 pub(crate) mod deployment;
 pub(crate) mod endpoint_slice;
 pub(crate) mod endpoints;

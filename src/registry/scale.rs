@@ -5,11 +5,12 @@
 
 use serde_json::{Value, json};
 
-use super::Registry;
+use super::custom::scale::ScalePaths;
 use super::error::{Error, MODIFIED};
 use super::kinds::ResourceInfo;
 use super::options::{Caller, WriteOptions, Written};
 use super::update::{ATTEMPTS, Attempt, Write, check_revision, required_revision};
+use super::{Registry, present};
 use crate::api::object;
 use crate::api::selector::{Labels, Requirement};
 use crate::store::Stored;
@@ -74,8 +75,13 @@ impl Registry {
                     ))
                 })?,
         };
-        let mut wanted = current.object.clone();
-        wanted["spec"]["replicas"] = replicas.into();
+        let shown = present(res, std::sync::Arc::clone(current))?;
+        let mut wanted = shown.object.clone();
+        if let Some(paths) = custom_paths(res) {
+            wanted = paths.with(wanted, replicas);
+        } else {
+            wanted["spec"]["replicas"] = replicas.into();
+        }
         let write = Write::of(res, Some("scale"), options, caller)?;
         self.replace(write, current, wanted, None).await
     }
@@ -86,6 +92,11 @@ fn check_scalable(res: &ResourceInfo) -> Result<(), Error> {
         Some(_) => Ok(()),
         None => Err(Error::MethodNotAllowed),
     }
+}
+
+/// Where a custom kind has its numbers.
+fn custom_paths(res: &ResourceInfo) -> Option<ScalePaths> {
+    res.custom?.version().scale.clone()
 }
 
 /// The Scale of this version of an object.
@@ -107,7 +118,19 @@ pub(super) fn scale_of(res: &ResourceInfo, stored: &Stored) -> Result<Value, Err
         "spec": {"replicas": number(&["spec", "replicas"]).unwrap_or(0)},
         "status": {"replicas": number(&["status", "replicas"]).unwrap_or(0)},
     });
-    if let Some(selector) = object::at(object, &["spec", "selector"]) {
+    if let Some(paths) = custom_paths(res) {
+        let path = paths.spec_replicas.join(".");
+        let wanted = paths.wanted(object).ok_or_else(|| {
+            Error::BadRequest(format!(
+                "the spec replicas field \".{path}\" does not exist"
+            ))
+        })?;
+        scale["spec"]["replicas"] = wanted.into();
+        scale["status"]["replicas"] = paths.there(object).into();
+        if let Some(selector) = paths.selector(object) {
+            scale["status"]["selector"] = selector.into();
+        }
+    } else if let Some(selector) = object::at(object, &["spec", "selector"]) {
         let selector = serde::Deserialize::deserialize(selector)
             .map_err(|source| Error::corrupt(res, &stored.key.name, source))?;
         let labels = Labels::from_selector(&selector)

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::decode::{self, WrongType};
@@ -60,6 +61,7 @@ pub trait Strategy:
     + k8s_openapi::Metadata<Ty = ObjectMeta>
     + serde::Serialize
     + serde::de::DeserializeOwned
+    + schemars::JsonSchema
     + Clone
     + Send
     + Sync
@@ -67,6 +69,9 @@ pub trait Strategy:
 {
     /// Which names are allowed.
     const NAMES: NameRule = NameRule::Subdomain;
+
+    /// Whether it has floating numbers, which Kubernetes writes without a point where they are whole.
+    const HAS_FLOATS: bool = false;
 
     /// Fills what the user left out, on create and on update.
     fn set_defaults(&mut self) {}
@@ -167,6 +172,9 @@ impl<K: Strategy> Draft for K {
         // Types that are not Kubernetes' own leave the type's name to us.
         value["apiVersion"] = K::API_VERSION.into();
         value["kind"] = K::KIND.into();
+        if K::HAS_FLOATS {
+            write_whole_numbers(&mut value);
+        }
         Ok(value)
     }
     fn boxed(&self) -> Box<dyn Draft> {
@@ -187,6 +195,9 @@ pub(crate) fn get_mut<K: 'static>(draft: &mut dyn Draft) -> Option<&mut K> {
 /// From the stored form of an object to the form that a row shows.
 pub(crate) type Present = fn(&Value) -> Result<Value, serde_json::Error>;
 
+/// A type's schema, see `schemas`.
+pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
 /// A draft and the paths of the fields that its type does not know.
 pub(crate) type Decoded = (Box<dyn Draft>, Vec<String>);
 
@@ -200,6 +211,8 @@ pub(crate) struct Hooks {
     pub(crate) typed: fn(&Stored) -> Result<Arc<dyn Draft>, serde_json::Error>,
     /// The form that this row shows, where it differs from the stored one.
     pub(crate) present: Option<Present>,
+    /// A reference to the type's schema, which the generator then holds.
+    pub(crate) schema: SchemaOf,
 }
 
 impl Hooks {
@@ -211,8 +224,50 @@ impl Hooks {
             decode: decode_as::<K>,
             typed: typed_as::<K>,
             present: None,
+            schema: schema_of::<K>,
         }
     }
+
+    /// The hooks of a kind whose rules are its schema (`custom`); they are not called.
+    pub(crate) const fn custom(names: NameRule) -> Self {
+        Self {
+            type_id: TypeId::of::<super::custom::object::Object>,
+            names,
+            decode: no_type,
+            typed: no_stored_type,
+            present: None,
+            schema: schema_of::<Value>,
+        }
+    }
+}
+
+pub(crate) fn schema_of<K: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<K>()
+}
+
+fn write_whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number
+                .as_f64()
+                .filter(|it| it.fract() == 0.0 && it.abs() < 1e15);
+            if let Some(whole) = whole {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(write_whole_numbers),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// A row of a custom kind answers these itself.
+fn no_type(_: &Value) -> Result<Decoded, WrongType> {
+    Err(serde::de::Error::custom("a custom kind has no type"))
+}
+
+fn no_stored_type(_: &Stored) -> Result<Arc<dyn Draft>, serde_json::Error> {
+    Err(serde::de::Error::custom("a custom kind has no type"))
 }
 
 fn decode_as<K: Strategy>(value: &Value) -> Result<Decoded, WrongType> {

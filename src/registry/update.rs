@@ -29,6 +29,8 @@ pub(super) const ATTEMPTS: usize = 64;
 pub(super) enum Part {
     /// All but the status.
     Main,
+    /// All, on a kind whose status is like any field.
+    Whole,
     /// The status alone.
     Status,
     /// `spec.finalizers` alone.
@@ -40,7 +42,8 @@ pub(super) enum Part {
 impl Part {
     pub(super) fn of(res: &ResourceInfo, subresource: Option<&str>) -> Result<Self, Error> {
         let part = match subresource {
-            None => return Ok(Self::Main),
+            None if res.splits_status() => return Ok(Self::Main),
+            None => return Ok(Self::Whole),
             Some("status") => Self::Status,
             Some("finalize") => Self::Finalize,
             Some("ephemeralcontainers") => Self::EphemeralContainers,
@@ -50,6 +53,13 @@ impl Part {
             Some(_) => Ok(part),
             None => Err(Error::MethodNotAllowed),
         }
+    }
+}
+
+impl Part {
+    /// Whether the object itself is written, and not through a subresource.
+    pub(super) fn is_object(self) -> bool {
+        matches!(self, Self::Main | Self::Whole)
     }
 }
 
@@ -74,7 +84,7 @@ impl<'a> Write<'a> {
     ) -> Result<Self, Error> {
         let announced = subresource.and_then(|name| res.subresource(name));
         let part = match announced {
-            Some(scale) if scale.name == "scale" => Part::Main,
+            Some(scale) if scale.name == "scale" => Part::of(res, None)?,
             _ => Part::of(res, subresource)?,
         };
         Ok(Self {
@@ -217,7 +227,7 @@ impl Registry {
         if write.part == Part::EphemeralContainers {
             draft.set_defaults();
         }
-        if write.part == Part::Main {
+        if write.part.is_object() {
             draft.set_defaults();
             draft.prepare_update(old.as_ref());
             reservation = admission::mutate_update(self, res, draft.as_mut(), old.as_ref())?;
@@ -232,13 +242,13 @@ impl Registry {
         let mut object = draft
             .to_value()
             .map_err(|source| Error::corrupt(res, name, source))?;
-        let owns_spec = matches!(write.part, Part::Main | Part::EphemeralContainers);
-        if owns_spec && is_spec_changed(&object, &current.object) {
+        let owns_spec = write.part.is_object() || write.part == Part::EphemeralContainers;
+        if owns_spec && is_spec_changed(write.part, &object, &current.object) {
             bump_generation(&mut object);
         }
         let managed = applied.unwrap_or_else(|| {
             let me = self.manager(&write, Operation::Update);
-            managed_fields::updated(res.kind, &current.object, &object, sent, &me)
+            managed_fields::updated(res.merging().root(), &current.object, &object, sent, &me)
         });
         managed_fields::put(&mut object, managed, &current.object);
         let plan = if is_released(draft.as_ref()) {
@@ -255,7 +265,11 @@ impl Registry {
 /// Validation; a status is its writer's own business.
 fn judge(write: Write<'_>, new: &dyn Draft, old: &dyn Draft) -> Result<(), Error> {
     let mut errors = Errors::default();
-    if write.part == Part::Main {
+    if write.part == Part::Status && write.res.is_custom() {
+        // No type judges the status of a custom resource before.
+        new.validate(&mut errors);
+    }
+    if write.part.is_object() {
         meta::validate(new.meta(), write.res.hooks.names, &mut errors);
         meta::validate_update(new.meta(), old.meta(), &mut errors);
         new.validate(&mut errors);
@@ -321,6 +335,7 @@ fn merge_parts(part: Part, current: &Stored, mut wanted: Value) -> Value {
             }
             wanted
         }
+        Part::Whole => wanted,
         Part::Status => {
             let mut merged = current.object.clone();
             take(&mut merged, "status");
@@ -350,11 +365,15 @@ fn merge_parts(part: Part, current: &Stored, mut wanted: Value) -> Value {
 }
 
 /// Whether anything but metadata and status differs.
-fn is_spec_changed(new: &Value, old: &Value) -> bool {
+fn is_spec_changed(part: Part, new: &Value, old: &Value) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
         return new != old;
     };
-    let counts = |field: &&String| !matches!(field.as_str(), "metadata" | "status");
+    let counts = |field: &&String| match field.as_str() {
+        "metadata" => false,
+        "status" => part == Part::Whole,
+        _ => true,
+    };
     new.keys()
         .chain(old.keys())
         .filter(counts)

@@ -47,6 +47,16 @@ struct Held {
     end: Instant,
 }
 
+impl Held {
+    fn new(token: Bytes, began: Instant, life: Duration) -> Self {
+        Self {
+            token,
+            renew: began + (life * 4 / 5).min(DAY),
+            end: began + life,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Clone)]
 pub struct TokenCache {
@@ -155,14 +165,41 @@ impl TokenCache {
             .0
             .duration_since(self.clock.now());
         let life = Duration::try_from(life).unwrap_or_default();
-        Ok(Held {
-            token: Bytes::from(status.token),
-            renew: began + (life * 4 / 5).min(DAY),
-            end: began + life,
-        })
+        Ok(Held::new(Bytes::from(status.token), began, life))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, HashMap<TokenReference, Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_token_is_renewed_before_it_ends() {
+        let began = Instant::now();
+        let seconds = |held: &Held| {
+            let since = |at: Instant| at.duration_since(began).as_secs();
+            (since(held.renew), since(held.end))
+        };
+        let held = |life: u64| Held::new(Bytes::new(), began, Duration::from_secs(life));
+        assert_eq!(seconds(&held(600)), (480, 600));
+        assert_eq!(seconds(&held(3607)), (2885, 3607));
+        let year = 365 * 24 * 3600;
+        assert_eq!(seconds(&held(year)), (24 * 3600, year));
+    }
+
+    #[test]
+    fn two_projections_of_one_kind_share_a_token() {
+        let token = |path: &str, seconds: i64| json!({"serviceAccountToken": {"path": path, "expirationSeconds": seconds}});
+        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "volumes": [
+            {"name": "a", "projected": {"sources": [token("x", 600), token("y", 600), token("z", 700)]}},
+            {"name": "b", "emptyDir": {}}]}}))
+        .unwrap();
+        let seconds: Vec<i64> = references(&pod).into_iter().map(|it| it.seconds).collect();
+        assert_eq!(seconds, [600, 700]);
     }
 }

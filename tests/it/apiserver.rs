@@ -1,9 +1,11 @@
 //! The API server over real sockets: what any client sees, on a throw-away store.
 
+mod custom_resources;
 mod harness;
 mod kube_client;
 mod large;
 mod logs;
+mod openapi;
 mod requests;
 mod rights;
 mod tokens;

@@ -4,6 +4,7 @@ mod access;
 mod apply;
 mod bodies;
 mod commands;
+mod custom_resources;
 mod deaths;
 mod dev;
 mod guests;

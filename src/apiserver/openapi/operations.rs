@@ -1,36 +1,86 @@
-//! The operations on a kind, in both dialects of OpenAPI: the same facts, differently spelt.
+//! The operations on a kind, in both dialects of OpenAPI.
+//!
+//! kubectl looks here whether the server validates fields itself and can run dry, by the names of query
+//! parameters, and whether a kind takes a strategic merge patch, by the types of bodies.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use crate::registry::ResourceInfo;
+use crate::registry::schemas::LIST_META;
 
-use super::{group_version_kind, root, schema_name};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    V2,
-    V3,
-}
+use super::dialect::Dialect;
+use super::document::Kind;
 
 /// Query parameters of every write; kubectl looks for each of them by name.
 const WRITE_PARAMETERS: [&str; 3] = ["dryRun", "fieldManager", "fieldValidation"];
-const PATCH_TYPES: [&str; 3] = [
+const LIST_PARAMETERS: [&str; 7] = [
+    "continue",
+    "fieldSelector",
+    "labelSelector",
+    "limit",
+    "resourceVersion",
+    "timeoutSeconds",
+    "watch",
+];
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const PATCH_TYPES: [&str; 4] = [
     "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
+    STRATEGIC,
 ];
 
+const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+/// Schemas of what operations take and answer beside the kinds themselves.
+pub(super) const FURTHER: [&str; 1] = [SCALE];
+
+/// The schemas of [`FURTHER`] and of what lists have in common.
+pub(super) fn further_schemas() -> BTreeMap<String, Value> {
+    use k8s_openapi::api::autoscaling::v1::Scale;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+
+    let mut generator = schemars::generate::SchemaSettings::openapi3().into_generator();
+    generator.subschema_for::<Scale>();
+    generator.subschema_for::<ListMeta>();
+    let mut schemas: BTreeMap<String, Value> = generator
+        .take_definitions(false)
+        .into_iter()
+        .filter(|(name, _)| name == LIST_META || name.starts_with("io.k8s.api.autoscaling."))
+        .collect();
+    if let Some(scale) = schemas.get_mut(SCALE) {
+        scale["x-kubernetes-group-version-kind"] =
+            json!([{"group": "autoscaling", "version": "v1", "kind": "Scale"}]);
+    }
+    schemas
+}
+
+/// What an operation does to what.
+struct Subject<'a> {
+    row: &'a ResourceInfo,
+    /// The name of the schema of its body and answer.
+    schema: &'a str,
+    list: &'a str,
+    /// (group, version, kind) of the body.
+    kind: (&'a str, &'a str, &'a str),
+    /// What its identifiers end with: `Status`, `Scale`.
+    suffix: String,
+    dialect: Dialect,
+}
+
 /// Path → its operations.
-pub(super) fn paths(resource: &ResourceInfo, dialect: Dialect) -> Vec<(String, Value)> {
-    let base = format!("/{}", root(resource));
-    let collection = if resource.namespaced {
-        format!("{base}/namespaces/{{namespace}}/{}", resource.plural)
+pub(super) fn paths(kind: &Kind, dialect: Dialect) -> Vec<(String, Value)> {
+    let row = kind.row;
+    let base = format!("/{}", kind.root());
+    let collection = if row.namespaced {
+        format!("{base}/namespaces/{{namespace}}/{}", row.plural)
     } else {
-        format!("{base}/{}", resource.plural)
+        format!("{base}/{}", row.plural)
     };
     let in_path = |names: &[&str]| -> Value {
         let mut names = names.to_vec();
-        if resource.namespaced {
+        if row.namespaced {
             names.push("namespace");
         }
         names
@@ -38,102 +88,149 @@ pub(super) fn paths(resource: &ResourceInfo, dialect: Dialect) -> Vec<(String, V
             .map(|name| parameter(name, "path", dialect))
             .collect()
     };
-    let operation = |verb: &str, action: &str| operation(resource, verb, action, dialect);
+    let subject = Subject {
+        row,
+        schema: &kind.schema,
+        list: &kind.list,
+        kind: (row.group, row.version, row.kind),
+        suffix: String::new(),
+        dialect,
+    };
     let item = format!("{collection}/{{name}}");
     let mut paths = vec![
         (
             collection,
             json!({
-                "get": operation("list", "list"),
-                "post": operation("create", "post"),
-                "delete": operation("deleteCollection", "deletecollection"),
+                "get": subject.operation("list", "list"),
+                "post": subject.operation("create", "post"),
+                "delete": subject.operation("deleteCollection", "deletecollection"),
                 "parameters": in_path(&[]),
             }),
         ),
         (
-            item,
+            item.clone(),
             json!({
-                "get": operation("read", "get"),
-                "put": operation("replace", "put"),
-                "patch": operation("patch", "patch"),
-                "delete": operation("delete", "delete"),
+                "get": subject.operation("read", "get"),
+                "put": subject.operation("replace", "put"),
+                "patch": subject.operation("patch", "patch"),
+                "delete": subject.operation("delete", "delete"),
                 "parameters": in_path(&["name"]),
             }),
         ),
     ];
-    if resource.namespaced {
+    if row.namespaced {
         paths.push((
-            format!("{base}/{}", resource.plural),
-            json!({"get": operation("listAllNamespaces", "list")}),
+            format!("{base}/{}", row.plural),
+            json!({"get": subject.operation("listAllNamespaces", "list")}),
+        ));
+    }
+    for sub in row
+        .subresources
+        .iter()
+        .filter(|sub| sub.verbs.contains(&"patch"))
+    {
+        let is_scale = sub.name == "scale";
+        let subject = Subject {
+            schema: if is_scale { SCALE } else { &kind.schema },
+            kind: (sub.group, sub.version, sub.kind),
+            suffix: capital(sub.name),
+            ..subject
+        };
+        paths.push((
+            format!("{item}/{}", sub.name),
+            json!({
+                "get": subject.operation("read", "get"),
+                "put": subject.operation("replace", "put"),
+                "patch": subject.operation("patch", "patch"),
+                "parameters": in_path(&["name"]),
+            }),
         ));
     }
     paths
 }
 
-fn operation(resource: &ResourceInfo, verb: &str, action: &str, dialect: Dialect) -> Value {
-    let name = schema_name(resource);
-    let reference = match dialect {
-        Dialect::V2 => json!({"$ref": format!("#/definitions/{name}")}),
-        Dialect::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
-    };
-    let ok = match dialect {
-        Dialect::V2 => json!({"description": "OK", "schema": reference}),
-        Dialect::V3 => json!({
-            "description": "OK",
-            "content": {"application/json": {"schema": reference}},
-        }),
-    };
-    let identifier = format!(
-        "{verb}{}{}{}",
-        capital(resource.group.split('.').next().unwrap_or_default()),
-        capital(resource.version),
-        resource.kind
-    );
-    let mut operation = json!({
-        "operationId": identifier,
-        "responses": {"200": ok},
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": group_version_kind(resource),
-    });
-    let is_write = matches!(action, "post" | "put" | "patch");
-    let mut parameters: Vec<Value> = Vec::new();
-    if is_write {
-        parameters.extend(
-            WRITE_PARAMETERS
-                .iter()
-                .map(|name| parameter(name, "query", dialect)),
+impl Subject<'_> {
+    fn operation(&self, verb: &str, action: &str) -> Value {
+        let (group, version, kind) = self.kind;
+        let answer = if action == "list" {
+            self.list
+        } else {
+            self.schema
+        };
+        let ok = match self.dialect {
+            Dialect::V2 => json!({"description": "OK", "schema": self.dialect.reference(answer)}),
+            Dialect::V3 => json!({
+                "description": "OK",
+                "content": {"application/json": {"schema": self.dialect.reference(answer)}},
+            }),
+        };
+        let identifier = format!(
+            "{verb}{}{}{}{}",
+            capital(self.row.group.split('.').next().unwrap_or_default()),
+            capital(self.row.version),
+            self.row.kind,
+            self.suffix,
         );
-        if action == "patch" {
-            parameters.push(parameter("force", "query", dialect));
-        }
-    } else if action == "delete" {
-        parameters.push(parameter("dryRun", "query", dialect));
+        let mut operation = json!({
+            "operationId": identifier,
+            "responses": {"200": ok},
+            "x-kubernetes-action": action,
+            "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
+        });
+        let mut parameters: Vec<Value> = query_of(action)
+            .map(|name| parameter(name, "query", self.dialect))
+            .collect();
+        self.bodies(action, &mut operation, &mut parameters);
+        operation["parameters"] = Value::Array(parameters);
+        operation
     }
-    let types: &[&str] = match action {
-        "patch" => &PATCH_TYPES,
-        _ => &["application/json", "application/yaml"],
-    };
-    match dialect {
-        Dialect::V2 => {
-            operation["produces"] = json!(["application/json"]);
-            if is_write {
-                operation["consumes"] = json!(types);
-                parameters.push(json!({
-                    "name": "body", "in": "body", "required": true, "schema": reference,
-                }));
+
+    /// What the operation takes, and what it answers in.
+    fn bodies(&self, action: &str, operation: &mut Value, parameters: &mut Vec<Value>) {
+        let is_write = matches!(action, "post" | "put" | "patch");
+        let is_custom = self.row.is_custom();
+        let types: Vec<&str> = match action {
+            "patch" => PATCH_TYPES
+                .into_iter()
+                .filter(|media| !is_custom || *media != STRATEGIC)
+                .collect(),
+            _ => vec!["application/json", "application/yaml"],
+        };
+        let reference = self.dialect.reference(self.schema);
+        match self.dialect {
+            Dialect::V2 => {
+                operation["produces"] = json!(["application/json"]);
+                if is_write {
+                    operation["consumes"] = json!(types);
+                    parameters.push(json!({
+                        "name": "body", "in": "body", "required": true, "schema": reference,
+                    }));
+                }
             }
+            Dialect::V3 if is_write => {
+                let content: serde_json::Map<String, Value> = types
+                    .into_iter()
+                    .map(|media| (media.to_owned(), json!({"schema": reference})))
+                    .collect();
+                operation["requestBody"] = json!({"required": true, "content": content});
+            }
+            Dialect::V3 => {}
         }
-        Dialect::V3 if is_write => {
-            let content: serde_json::Map<String, Value> = types
-                .iter()
-                .map(|media| ((*media).to_owned(), json!({"schema": reference})))
-                .collect();
-            operation["requestBody"] = json!({"required": true, "content": content});
-        }
-        Dialect::V3 => {}
     }
-    operation["parameters"] = Value::Array(parameters);
-    operation
+}
+
+/// The query parameters of an action.
+fn query_of(action: &str) -> impl Iterator<Item = &'static str> {
+    let (common, further): (&[&str], &[&str]) = match action {
+        "patch" => (&WRITE_PARAMETERS, &["force"]),
+        "post" | "put" => (&WRITE_PARAMETERS, &[]),
+        "list" => (&LIST_PARAMETERS, &[]),
+        "delete" | "deletecollection" => {
+            (&[], &["dryRun", "gracePeriodSeconds", "propagationPolicy"])
+        }
+        _ => (&[], &[]),
+    };
+    common.iter().chain(further).copied()
 }
 
 fn parameter(name: &str, place: &str, dialect: Dialect) -> Value {

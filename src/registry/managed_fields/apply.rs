@@ -11,6 +11,7 @@ use super::merge::{merge, prune};
 use super::set::Set;
 use super::{Entry, Managed, Manager, Operation, without_managed_fields};
 use crate::api::object;
+use crate::registry::merge_keys::Root;
 
 /// Where `kubectl apply` on the client's side remembers what it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -34,20 +35,21 @@ pub struct FieldConflict {
 }
 
 /// Applies to a live object; `applied` holds only what this manager may write.
-pub(crate) fn apply(
-    kind: &str,
+pub(crate) fn apply<'a>(
+    root: impl Into<Root<'a>>,
     live: &Value,
-    applied: &Value,
+    applied: &'a Value,
     me: &Manager,
     force: bool,
 ) -> Result<Applied, Vec<FieldConflict>> {
+    let root = root.into();
     let mut managed = Managed::of(live);
     let live = without_managed_fields(live);
     if managed.is_empty() {
-        managed.push(before_first_apply(kind, &live, me));
+        managed.push(before_first_apply(root, &live, me));
     }
-    let claim = me.claim(fields_of(kind, applied));
-    let mut object = merge(kind, live.clone(), applied);
+    let claim = me.claim(fields_of(root, applied));
+    let mut object = merge(root, live.clone(), applied);
     let last = managed.take(me).unwrap_or_default();
     let mut kept = claim.clone();
     for entry in managed.entries() {
@@ -55,8 +57,8 @@ pub(crate) fn apply(
     }
     // Nobody owns the object's name, and it does not go with the last label.
     kept.hold("metadata");
-    prune(kind, &mut object, &last, &kept);
-    let changes = compare(kind, &live, &object);
+    prune(root, &mut object, &last, &kept);
+    let changes = compare(root, &live, &object);
     let written = changes.written();
     let conflicts = conflicts(&managed, &written);
     if !force && !conflicts.is_empty() {
@@ -65,7 +67,7 @@ pub(crate) fn apply(
             unsettled.add(fields);
         }
         if COMMAND_LINES.contains(&me.name.as_str()) {
-            unsettled.remove(&unchanged_since_last_applied(kind, &live));
+            unsettled.remove(&unchanged_since_last_applied(root, &live));
         }
         if !unsettled.is_empty() {
             return Err(told(&conflicts, &unsettled));
@@ -83,14 +85,14 @@ pub(crate) fn apply(
 }
 
 /// Of an object that nobody owns, everything that is there belongs to those who were before.
-fn before_first_apply(kind: &str, live: &Value, me: &Manager) -> Entry {
+fn before_first_apply(root: Root<'_>, live: &Value, me: &Manager) -> Entry {
     let before = Manager {
         name: BEFORE_FIRST_APPLY.to_owned(),
         operation: Operation::Update,
         subresource: None,
         ..me.clone()
     };
-    let mut fields = compare(kind, &Value::Null, live).added;
+    let mut fields = compare(root, &Value::Null, live).added;
     super::strip(&mut fields);
     before.entry(fields)
 }
@@ -125,12 +127,12 @@ fn last_applied(object: &Value) -> Option<Value> {
 
 /// What `kubectl apply` on the client's side applied and nobody changed since: its user may take it
 /// over without a conflict.
-fn unchanged_since_last_applied(kind: &str, live: &Value) -> Set {
+fn unchanged_since_last_applied(root: Root<'_>, live: &Value) -> Set {
     let Some(applied) = last_applied(live) else {
         return Set::default();
     };
-    let mut fields = fields_of(kind, &applied);
-    let changes = compare(kind, &applied, live);
+    let mut fields = fields_of(root, &applied);
+    let changes = compare(root, &applied, live);
     fields.remove(&changes.modified);
     fields.remove(&changes.removed);
     fields

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::element::Element;
 use super::set::Set;
-use crate::registry::merge_keys::{Place, Shape};
+use crate::registry::merge_keys::{Place, Root, Shape};
 
 /// Maps and lists that Kubernetes' types always have, so that nobody brings them into being.
 const ALWAYS: &[&str] = &[
@@ -29,7 +29,10 @@ const ALWAYS: &[&str] = &[
 
 /// A list as a map, in order of its keys; `None` if it is one value, by its shape or because an
 /// item has no key.
-pub(super) fn index(shape: Shape, items: &[Value]) -> Option<BTreeMap<Element, &Value>> {
+pub(super) fn index<'a>(
+    shape: Shape<'_>,
+    items: &'a [Value],
+) -> Option<BTreeMap<Element, &'a Value>> {
     if !matches!(shape, Shape::Set | Shape::Items { .. }) {
         return None;
     }
@@ -42,7 +45,7 @@ pub(super) fn index(shape: Shape, items: &[Value]) -> Option<BTreeMap<Element, &
 }
 
 /// The step to an item; `None` if there is none: the list is one value, or the item lacks a key.
-pub(super) fn element(shape: Shape, item: &Value) -> Option<Element> {
+pub(super) fn element(shape: Shape<'_>, item: &Value) -> Option<Element> {
     match shape {
         Shape::Set => Some(Element::of_value(item)),
         Shape::Items { keys, .. } => Element::of_item(keys, item),
@@ -51,7 +54,7 @@ pub(super) fn element(shape: Shape, item: &Value) -> Option<Element> {
 }
 
 /// How the items of a list of this shape merge.
-pub(super) fn item_shape(shape: Shape) -> Shape {
+pub(super) fn item_shape(shape: Shape<'_>) -> Shape<'static> {
     match shape {
         Shape::Items { atomic: false, .. } => Shape::Plain,
         Shape::Items { atomic: true, .. }
@@ -63,13 +66,13 @@ pub(super) fn item_shape(shape: Shape) -> Shape {
 }
 
 /// The fields that an applied object claims.
-pub(super) fn fields_of(kind: &str, applied: &Value) -> Set {
-    let mut set = claimed(Place::root(kind), Shape::Plain, applied);
+pub(super) fn fields_of<'a>(root: impl Into<Root<'a>>, applied: &'a Value) -> Set {
+    let mut set = claimed(Place::root(root), Shape::Plain, applied);
     set.owned = false;
     set
 }
 
-fn claimed(place: Place<'_>, shape: Shape, value: &Value) -> Set {
+fn claimed(place: Place<'_>, shape: Shape<'_>, value: &Value) -> Set {
     match (value, shape) {
         (Value::Object(fields), Shape::Plain) if !fields.is_empty() => {
             let mut set = Set::default();
@@ -111,7 +114,12 @@ pub(super) fn complaint(place: Place<'_>, value: &Value, path: &str) -> Option<S
     })
 }
 
-fn list_complaint(place: Place<'_>, shape: Shape, items: &[Value], path: &str) -> Option<String> {
+fn list_complaint(
+    place: Place<'_>,
+    shape: Shape<'_>,
+    items: &[Value],
+    path: &str,
+) -> Option<String> {
     let mut seen = BTreeSet::new();
     for (at, item) in items.iter().enumerate() {
         let Some(element) = element(shape, item) else {
@@ -166,14 +174,14 @@ impl Changes {
 }
 
 /// What is different in `new`; `null` is an object that does not exist yet.
-pub(super) fn compare(kind: &str, old: &Value, new: &Value) -> Changes {
+pub(super) fn compare<'a>(root: impl Into<Root<'a>>, old: &'a Value, new: &'a Value) -> Changes {
     let old = Some(old).filter(|old| !old.is_null());
-    let mut changes = differ(Place::root(kind), Shape::Plain, old, Some(new));
+    let mut changes = differ(Place::root(root), Shape::Plain, old, Some(new));
     changes.added.owned = false;
     changes
 }
 
-fn differ(place: Place<'_>, shape: Shape, old: Option<&Value>, new: Option<&Value>) -> Changes {
+fn differ(place: Place<'_>, shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>) -> Changes {
     let maps = (map(shape, old), map(shape, new));
     let lists = (list(shape, old), list(shape, new));
     let mut changes = match (old, new, maps, lists) {
@@ -192,7 +200,7 @@ fn differ(place: Place<'_>, shape: Shape, old: Option<&Value>, new: Option<&Valu
 }
 
 /// A map that merges field by field.
-fn map(shape: Shape, value: Option<&Value>) -> Option<&Map<String, Value>> {
+fn map<'a>(shape: Shape<'_>, value: Option<&'a Value>) -> Option<&'a Map<String, Value>> {
     match shape {
         Shape::Plain => value?.as_object(),
         Shape::Atomic | Shape::Set | Shape::Items { .. } | Shape::PatchOnly(_) => None,
@@ -200,7 +208,7 @@ fn map(shape: Shape, value: Option<&Value>) -> Option<&Map<String, Value>> {
 }
 
 /// A list that merges item by item.
-fn list(shape: Shape, value: Option<&Value>) -> Option<BTreeMap<Element, &Value>> {
+fn list<'a>(shape: Shape<'_>, value: Option<&'a Value>) -> Option<BTreeMap<Element, &'a Value>> {
     index(shape, value?.as_array()?)
 }
 
@@ -227,7 +235,7 @@ fn differ_maps(
 
 fn differ_lists(
     place: Place<'_>,
-    shape: Shape,
+    shape: Shape<'_>,
     old: &BTreeMap<Element, &Value>,
     new: &BTreeMap<Element, &Value>,
 ) -> Changes {

@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value};
 
-use crate::registry::merge_keys::key_value;
+use crate::registry::merge_keys::Keys;
 
 /// The order is that of Kubernetes: fields, keys, values, indices.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,10 +49,10 @@ impl Element {
     }
 
     /// The step to an item of a list with keys; `None` if the item lacks one.
-    pub(super) fn of_item(keys: &[&str], item: &Value) -> Option<Self> {
+    pub(super) fn of_item(keys: Keys<'_>, item: &Value) -> Option<Self> {
         let mut found = Map::new();
-        for key in keys {
-            found.insert((*key).to_owned(), key_value(item, key)?);
+        for key in keys.names() {
+            found.insert(key.to_owned(), keys.value(item, key)?);
         }
         Some(Self::Key(canonical(&found)))
     }

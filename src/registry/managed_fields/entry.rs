@@ -61,6 +61,7 @@ impl Manager {
                 fields.take_field("status");
                 fields
             }
+            Part::Whole => fields,
             Part::Status => only(&mut fields, &["status"]),
             Part::EphemeralContainers => only(&mut fields, &["spec", "ephemeralContainers"]),
         }

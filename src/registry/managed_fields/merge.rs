@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 use super::compare::{element, index, item_shape};
 use super::element::Element;
 use super::set::Set;
-use crate::registry::merge_keys::{Place, Shape};
+use crate::registry::merge_keys::{Place, Root, Shape};
 
 /// `live` with everything that `applied` says.
-pub(super) fn merge(kind: &str, live: Value, applied: &Value) -> Value {
-    merge_value(Place::root(kind), Shape::Plain, live, applied)
+pub(super) fn merge<'a>(root: impl Into<Root<'a>>, live: Value, applied: &'a Value) -> Value {
+    merge_value(Place::root(root), Shape::Plain, live, applied)
 }
 
-fn merge_value(place: Place<'_>, shape: Shape, live: Value, applied: &Value) -> Value {
+fn merge_value(place: Place<'_>, shape: Shape<'_>, live: Value, applied: &Value) -> Value {
     match (live, applied) {
         (Value::Object(mut fields), Value::Object(applied)) if shape == Shape::Plain => {
             for (name, applied) in applied {
@@ -36,7 +36,12 @@ fn merge_value(place: Place<'_>, shape: Shape, live: Value, applied: &Value) -> 
 }
 
 /// Items stand as they are applied; what only the live list has stays between its neighbours.
-fn merge_lists(place: Place<'_>, shape: Shape, live: Vec<Value>, applied: &[Value]) -> Vec<Value> {
+fn merge_lists(
+    place: Place<'_>,
+    shape: Shape<'_>,
+    live: Vec<Value>,
+    applied: &[Value],
+) -> Vec<Value> {
     let (Some(wanted), Some(there)) = (index(shape, applied), index(shape, &live)) else {
         return applied.to_vec();
     };
@@ -89,9 +94,14 @@ fn merge_lists(place: Place<'_>, shape: Shape, live: Vec<Value>, applied: &[Valu
 }
 
 /// Removes what `last` has and `kept` has not.
-pub(super) fn prune(kind: &str, object: &mut Value, last: &Set, kept: &Set) {
+pub(super) fn prune<'a>(
+    root: impl Into<Root<'a>>,
+    object: &mut Value,
+    last: &'a Set,
+    kept: &'a Set,
+) {
     if let Value::Object(fields) = object {
-        prune_map(Place::root(kind), fields, last, kept);
+        prune_map(Place::root(root), fields, last, kept);
     }
 }
 
@@ -121,7 +131,7 @@ fn prune_map(place: Place<'_>, fields: &mut Map<String, Value>, last: &Set, kept
     }
 }
 
-fn prune_list(place: Place<'_>, shape: Shape, items: &mut Vec<Value>, last: &Set, kept: &Set) {
+fn prune_list(place: Place<'_>, shape: Shape<'_>, items: &mut Vec<Value>, last: &Set, kept: &Set) {
     let nothing = Set::default();
     items.retain_mut(|item| {
         let Some(element) = element(shape, item) else {

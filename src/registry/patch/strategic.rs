@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value};
 
 use super::Refusal;
-use crate::registry::merge_keys::{Place, Shape};
+use crate::registry::merge_keys::{Keys, Place, Shape};
 
 /// How a list merges.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,11 +30,20 @@ const ORDER: &str = "$setElementOrder/";
 
 /// `None` if the list is replaced.
 fn merge_of(place: Place<'_>, field: &str) -> Option<Merge> {
-    match place.shape(field) {
+    match place.built_in_shape(field) {
         Shape::Set => Some(Merge::Set),
-        Shape::Items { keys, .. } => keys.first().map(|key| Merge::By(key)),
+        Shape::Items {
+            keys: Keys::BuiltIn(keys),
+            ..
+        } => keys.first().map(|key| Merge::By(key)),
         Shape::PatchOnly(key) => Some(Merge::By(key)),
-        Shape::Plain | Shape::Atomic => None,
+        // Custom resources have no strategic merge patch.
+        Shape::Items {
+            keys: Keys::Schema(_),
+            ..
+        }
+        | Shape::Plain
+        | Shape::Atomic => None,
     }
 }
 

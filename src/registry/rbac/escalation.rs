@@ -52,19 +52,10 @@ pub(crate) fn admit(
     let rules = match grant {
         Grant::Rules(_) if may("escalate", res.plural, ns, name) => return Ok(()),
         Grant::Rules(rules) => {
-            if is_aggregated(new) {
-                let all = PolicyRule {
-                    api_groups: Some(vec!["*".to_owned()]),
-                    resources: Some(vec!["*".to_owned()]),
-                    verbs: vec!["*".to_owned()],
-                    ..PolicyRule::default()
-                };
-                let held = registry.rbac().rules_for(caller, ns);
-                if !rule::uncovered(&held, &[all]).is_empty() {
-                    return refused(
-                        "must have cluster-admin privileges to use the aggregationRule".to_owned(),
-                    );
-                }
+            // Whatever roles come later would be in it.
+            if is_aggregated(new) && !holds_everything(&registry.rbac().rules_for(caller, ns)) {
+                let message = "must have cluster-admin privileges to use the aggregationRule";
+                return refused(message.to_owned());
             }
             rules.to_vec()
         }
@@ -98,6 +89,22 @@ pub(crate) fn admit(
         rule::quoted(&caller.groups),
         rule::told(&missing).join("\n")
     ))
+}
+
+fn holds_everything(held: &[PolicyRule]) -> bool {
+    let all = || vec!["*".to_owned()];
+    let resources = PolicyRule {
+        api_groups: Some(all()),
+        resources: Some(all()),
+        verbs: all(),
+        ..PolicyRule::default()
+    };
+    let urls = PolicyRule {
+        non_resource_urls: Some(all()),
+        verbs: all(),
+        ..PolicyRule::default()
+    };
+    rule::uncovered(held, &[resources, urls]).is_empty()
 }
 
 fn is_aggregated(draft: &dyn Draft) -> bool {

@@ -10,7 +10,7 @@ use super::super::decode::{self, WrongType};
 use super::super::field_error::Errors;
 use super::super::filter::Selectable;
 use super::super::path::Path;
-use super::super::strategy::{Decoded, Hooks, Strategy};
+use super::super::strategy::{Decoded, Hooks, Strategy, schema_of};
 use super::cell;
 use crate::api::table::{self, Column};
 
@@ -58,6 +58,7 @@ pub(crate) const FIELDS_V1: &[Selectable] = &[
 pub(crate) const HOOKS_V1: Hooks = Hooks {
     decode: decode_v1,
     present: Some(present_v1),
+    schema: schema_of::<new::Event>,
     ..Hooks::of::<Event>()
 };
 

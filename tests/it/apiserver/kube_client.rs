@@ -81,6 +81,63 @@ async fn a_typed_client_speaks_tls_and_every_verb() {
     assert!(namespaces.get("default").await.is_ok());
 }
 
+/// A kind that is known only by its name, with a watch over its whole life.
+#[tokio::test]
+async fn a_dynamic_client_follows_a_custom_kind() {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+    use kube::runtime::wait::{await_condition, conditions};
+
+    let cluster = Cluster::start().await;
+    let client = client(&cluster).await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let definition = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}}}]},
+    }))
+    .unwrap();
+    let post = PostParams::default();
+    definitions.create(&post, &definition).await.unwrap();
+    let established = await_condition(
+        definitions.clone(),
+        "widgets.example.com",
+        conditions::is_crd_established(),
+    );
+    tokio::time::timeout(WAIT, established)
+        .await
+        .unwrap()
+        .unwrap();
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Widget"));
+    let widgets: Api<DynamicObject> = Api::default_namespaced_with(client, &kind);
+    let mut events = watcher(widgets.clone(), watcher::Config::default()).boxed();
+    while !matches!(
+        events.try_next().await.unwrap(),
+        Some(watcher::Event::InitDone)
+    ) {}
+    let made = DynamicObject::new("one", &kind).data(serde_json::json!({"spec": {"size": 1}}));
+    widgets.create(&post, &made).await.unwrap();
+    let patch = serde_json::json!({"spec": {"size": 2}});
+    widgets
+        .patch("one", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .unwrap();
+    widgets
+        .delete("one", &DeleteParams::default())
+        .await
+        .unwrap();
+    let last = tokio::time::timeout(WAIT, async {
+        while let Some(event) = events.try_next().await.unwrap() {
+            if let watcher::Event::Delete(object) = event {
+                return object.data["spec"]["size"].clone();
+            }
+        }
+        panic!("the watch ended");
+    });
+    assert_eq!(last.await.unwrap(), 2);
+}
+
 #[tokio::test]
 async fn a_watcher_follows() {
     let cluster = Cluster::start().await;

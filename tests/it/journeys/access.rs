@@ -62,7 +62,7 @@ async fn kubectl_as_somebody_with_few_rights() {
     let (is_done, refused) = jane(&["create", "configmap", "x"]);
     assert!(!is_done);
     assert!(
-        refused.contains("Error from server (Forbidden): configmaps is forbidden: User \"jane\" cannot create resource \"configmaps\" in API group \"\" in the namespace \"shop\""),
+        refused.contains("error: failed to create configmap: configmaps is forbidden: User \"jane\" cannot create resource \"configmaps\" in API group \"\" in the namespace \"shop\""),
         "{refused}"
     );
     let (is_done, refused) = told(&cluster, &["get", "pods", "--as=jane"]);

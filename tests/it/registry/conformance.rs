@@ -24,7 +24,7 @@ impl Fixture {
     async fn update_row(&self, row: &'static ResourceInfo, object: Value) -> Result<Value, Error> {
         let options = WriteOptions::default();
         self.registry
-            .update(row, NS, "sample", None, object, &options, &self.caller)
+            .update(row, NS, &name_of(row), None, object, &options, &self.caller)
             .await
             .map(|written| written.object.object.clone())
     }
@@ -32,7 +32,7 @@ impl Fixture {
     async fn patch_row(&self, row: &'static ResourceInfo, patch: Patch) -> Result<Value, Error> {
         let options = WriteOptions::default();
         self.registry
-            .patch(row, NS, "sample", None, patch, &options, &self.caller)
+            .patch(row, NS, &name_of(row), None, patch, &options, &self.caller)
             .await
             .map(|written| written.object.object.clone())
     }
@@ -42,18 +42,24 @@ impl Fixture {
         let options = DeleteOptions::default();
         let deleted = self
             .registry
-            .delete(row, NS, "sample", &options, &self.caller)
+            .delete(row, NS, &name_of(row), &options, &self.caller)
             .await
             .unwrap();
-        if let Deleted::Pending(stored) = deleted {
-            let mut object = stored.object.clone();
+        let Deleted::Pending(stored) = deleted else {
+            return;
+        };
+        let mut object = stored.object.clone();
+        if row.subresource("finalize").is_none() {
+            object["metadata"]["finalizers"] = json!([]);
+            self.update_row(row, object).await.unwrap();
+        } else {
             object["spec"]["finalizers"] = json!([]);
             let options = WriteOptions::default();
             self.registry
                 .update(
                     row,
                     NS,
-                    "sample",
+                    &name_of(row),
                     Some("finalize"),
                     object,
                     &options,
@@ -63,6 +69,14 @@ impl Fixture {
                 .unwrap();
         }
     }
+}
+
+/// What the sample of a row is called.
+fn name_of(row: &ResourceInfo) -> String {
+    (row.sample)()["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn with(mut object: Value, pointer: &str, value: Value) -> Value {
@@ -91,7 +105,7 @@ async fn lives_and_dies(row: &'static ResourceInfo) {
     patches(&fixture, row).await;
     for expected in ["Added", "Modified", "Modified", "Modified", "Deleted"] {
         let words = next_words(&mut events).await;
-        assert_eq!(words, format!("{expected} sample"), "{row:?}");
+        assert_eq!(words, format!("{expected} {}", name_of(row)), "{row:?}");
     }
     deletes(&fixture, row).await;
 }
@@ -118,11 +132,11 @@ async fn creates(fixture: &Fixture, row: &'static ResourceInfo) -> Value {
 }
 
 async fn reads(fixture: &Fixture, row: &'static ResourceInfo, created: &Value) {
-    let found = fixture.registry.get(row, NS, "sample").unwrap();
+    let found = fixture.registry.get(row, NS, &name_of(row)).unwrap();
     assert_eq!(&found.object, created, "{row:?}");
     let selected = ListOptions {
         label_selector: Some("conformance".to_owned()),
-        field_selector: Some("metadata.name=sample".to_owned()),
+        field_selector: Some(format!("metadata.name={}", name_of(row))),
         ..ListOptions::default()
     };
     let list = fixture.registry.list(row, NS, &selected).await.unwrap();
@@ -156,7 +170,7 @@ async fn deletes(fixture: &Fixture, row: &'static ResourceInfo) {
     let delete = async |options: DeleteOptions| {
         let registry = &fixture.registry;
         registry
-            .delete(row, NS, "sample", &options, &fixture.caller)
+            .delete(row, NS, &name_of(row), &options, &fixture.caller)
             .await
     };
     let refused = delete(DeleteOptions {
@@ -172,9 +186,12 @@ async fn deletes(fixture: &Fixture, row: &'static ResourceInfo) {
         ..DeleteOptions::default()
     });
     assert!(pretended.await.is_ok(), "{row:?}");
-    assert!(fixture.registry.get(row, NS, "sample").is_ok(), "{row:?}");
+    assert!(
+        fixture.registry.get(row, NS, &name_of(row)).is_ok(),
+        "{row:?}"
+    );
     fixture.delete_row(row).await;
-    let gone = fixture.registry.get(row, NS, "sample").map(drop);
+    let gone = fixture.registry.get(row, NS, &name_of(row)).map(drop);
     assert!(matches!(gone, Err(Error::NotFound { .. })), "{row:?}");
 }
 
@@ -234,7 +251,10 @@ async fn every_kind_refuses_alike() {
             pretended.object.object["metadata"].get("colour").is_none(),
             "{row:?}"
         );
-        assert!(fixture.registry.get(row, NS, "sample").is_err(), "{row:?}");
+        assert!(
+            fixture.registry.get(row, NS, &name_of(row)).is_err(),
+            "{row:?}"
+        );
 
         if row.namespaced {
             let elsewhere = with(sample.clone(), "/metadata/namespace", json!("kube-system"));
@@ -302,7 +322,7 @@ async fn every_kind_has_rules_for_its_name_and_type() {
 async fn rows_are_found_and_distinct() {
     let fixture = Fixture::new().await;
     let rows = fixture.registry.resources();
-    for row in rows {
+    for row in rows.iter().copied() {
         let found = fixture.registry.find(row.group, row.version, row.plural);
         assert!(
             found.is_some_and(|found| std::ptr::eq(found, row)),
@@ -336,6 +356,7 @@ async fn status_and_spec_are_written_apart() {
             .unwrap();
         let status = match row.kind {
             "Deployment" | "ReplicaSet" => json!({"replicas": 3, "observedGeneration": 1}),
+            "CustomResourceDefinition" => json!({"storedVersions": ["v1"]}),
             "Service" | "Ingress" => json!({"loadBalancer": {"ingress": [{"ip": "127.0.0.9"}]}}),
             "ResourceQuota" => json!({"used": {"pods": "1"}}),
             _ => json!({"phase": "Running"}),
@@ -350,7 +371,7 @@ async fn status_and_spec_are_written_apart() {
             .update(
                 row,
                 NS,
-                "sample",
+                &name_of(row),
                 Some("status"),
                 wanted,
                 &options,

@@ -73,7 +73,6 @@ async fn what_a_pod_is_not_given_is_refused_in_words() {
         ("affinity", json!({"nodeAffinity": {}})),
         ("runtimeClassName", json!("kata")),
         ("hostAliases", json!([{"ip": "1.2.3.4"}])),
-        ("automountServiceAccountToken", json!(true)),
         ("schedulingGates", json!([{"name": "a"}])),
     ] {
         refuses(

@@ -78,6 +78,7 @@ pub(super) fn request(
     let protocol = headers.get(UPGRADE).cloned().filter(|_| is_upgrade);
     clean(&mut headers);
     headers.remove(AUTHORIZATION);
+    without_impersonation(&mut headers);
     headers.remove(EXPECT);
     without_token(&mut headers);
     let host = headers.remove(HOST);
@@ -99,6 +100,18 @@ pub(super) fn request(
     }
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// Who the caller acted as is the server's business, and a pod must not take it for its own.
+fn without_impersonation(headers: &mut HeaderMap) {
+    let names: Vec<_> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("impersonate-"))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 /// Takes a token out of the offered subprotocols.

@@ -1,37 +1,13 @@
-//! OpenAPI v2, as JSON and in the protobuf form (`openapi.v2.Document` of gnostic) that kubectl
-//! before 1.29 cannot do without.
+//! OpenAPI v2 in protobuf: the `openapi.v2.Document` of gnostic, which kubectl before 1.29 cannot do
+//! without.
 //!
-//! Only an encoder, for the few constructs that our document uses; field numbers are gnostic's.
+//! Only an encoder, for the constructs that clients read; field numbers are gnostic's. Value rules
+//! (lengths, patterns) are left to the JSON form: no client of this one looks at them.
 
-use std::collections::BTreeMap;
+use serde_json::Value;
 
-use serde_json::{Value, json};
-
-use crate::registry::ResourceInfo;
-
-use super::operations::{self, Dialect};
-use super::{info, schema, schema_name};
-
-/// The document.
-pub(super) fn document(resources: &'static [ResourceInfo]) -> Value {
-    let definitions: BTreeMap<String, Value> = resources
-        .iter()
-        .map(|resource| (schema_name(resource), schema(resource)))
-        .collect();
-    let paths: BTreeMap<String, Value> = resources
-        .iter()
-        .flat_map(|resource| operations::paths(resource, Dialect::V2))
-        .collect();
-    json!({
-        "swagger": "2.0",
-        "info": info(),
-        "paths": paths,
-        "definitions": definitions,
-    })
-}
-
-/// The same document in protobuf.
-pub(super) fn protobuf(document: &Value) -> Vec<u8> {
+/// The document in protobuf.
+pub(super) fn encode(document: &Value) -> Vec<u8> {
     let mut out = Message::default();
     out.text(1, document["swagger"].as_str());
     let mut info = Message::default();
@@ -135,15 +111,46 @@ fn encode_parameter(parameter: &Value) -> Message {
 
 fn encode_schema(schema: &Value) -> Message {
     let mut out = Message::default();
-    if let Some(reference) = schema["$ref"].as_str() {
-        out.text(1, Some(reference));
-        return out;
-    }
+    out.text(1, schema["$ref"].as_str());
+    out.text(2, schema["format"].as_str());
     out.text(4, schema["description"].as_str());
+    if let Some(default) = schema.get("default") {
+        let mut any = Message::default();
+        any.text(2, Some(&default.to_string()));
+        out.message(5, &any);
+    }
+    for field in items(&schema["required"]) {
+        out.text(19, field.as_str());
+    }
+    match &schema["additionalProperties"] {
+        Value::Bool(is_allowed) => {
+            let mut item = Message::default();
+            item.flag(2, *is_allowed);
+            out.message(21, &item);
+        }
+        inner @ Value::Object(_) => {
+            let mut item = Message::default();
+            item.message(1, &encode_schema(inner));
+            out.message(21, &item);
+        }
+        _ => {}
+    }
     if let Some(kind) = schema["type"].as_str() {
         let mut kinds = Message::default();
         kinds.text(1, Some(kind));
         out.message(22, &kinds);
+    }
+    if schema["items"].is_object() {
+        let mut item = Message::default();
+        item.message(1, &encode_schema(&schema["items"]));
+        out.message(23, &item);
+    }
+    if schema["properties"].is_object() {
+        let mut properties = Message::default();
+        for (name, property) in fields(&schema["properties"]) {
+            properties.message(1, &named(name, &encode_schema(property)));
+        }
+        out.message(25, &properties);
     }
     extensions(&mut out, 31, schema);
     out

@@ -1,0 +1,54 @@
+//! What a row says differently when its kind is a custom one.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Version, columns};
+use crate::registry::kinds::ResourceInfo;
+use crate::registry::merge_keys::Root;
+
+/// How the fields of a kind merge, held for the length of a write.
+pub(crate) enum Merging {
+    BuiltIn(&'static str),
+    Custom(Arc<Version>),
+}
+
+impl Merging {
+    pub(crate) fn root(&self) -> Root<'_> {
+        match self {
+            Self::BuiltIn(kind) => Root::Kind(kind),
+            Self::Custom(version) => Root::Schema(&version.schema),
+        }
+    }
+}
+
+impl ResourceInfo {
+    /// Whether a definition brought it.
+    pub fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
+    /// The schema that its definition has.
+    pub fn custom_schema(&self) -> Option<Value> {
+        self.custom?.version().schema_text().cloned()
+    }
+
+    /// The columns of a custom kind, as a table announces them.
+    pub fn custom_columns(&self) -> Option<Vec<Value>> {
+        Some(columns::definitions(&self.custom?.version().columns))
+    }
+
+    /// How its fields merge.
+    pub(crate) fn merging(&self) -> Merging {
+        match self.custom {
+            None => Merging::BuiltIn(self.kind),
+            Some(custom) => Merging::Custom(custom.version()),
+        }
+    }
+
+    /// Whether its status is written through its subresource alone, or is none.
+    pub(crate) fn splits_status(&self) -> bool {
+        self.custom.is_none_or(|custom| custom.version().has_status)
+    }
+}
