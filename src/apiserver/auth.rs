@@ -300,7 +300,7 @@ mod tests {
     fn tokens_name_users_and_survive_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let identities = Identities::open(directory.path()).unwrap();
-        let token = identities.token_of(ADMIN).unwrap().to_owned();
+        let token = identities.token_of(ADMIN).unwrap();
         let again = Identities::open(directory.path()).unwrap();
         let sent = headers(&[("authorization", format!("Bearer {token}"))]);
         let caller = again.owner(&presented(&sent).unwrap()).unwrap();

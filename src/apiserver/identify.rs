@@ -81,10 +81,10 @@ impl Server {
         };
         if let Some(caller) = self.identities.owner(token) {
             // A static token is for the API server alone.
-            return match audiences.contains(&own[0]) {
-                true => Ok((caller, own.to_vec())),
-                false => Err("token audiences do not match".to_owned()),
-            };
+            if audiences.contains(&own[0]) {
+                return Ok((caller, own.to_vec()));
+            }
+            return Err("token audiences do not match".to_owned());
         }
         self.account(token, audiences)
             .map_err(|reason| format!("invalid bearer token: {reason}"))

@@ -79,18 +79,17 @@ impl Ledger {
     }
 
     fn drain_quotas(&mut self) -> Result<(), Error> {
-        let mut feed = match self.feed.take() {
-            Some(feed) => feed,
-            None => {
-                self.quotas.clear();
-                let scan = self.store.scan(&ListQuery {
-                    resource: QUOTAS.to_owned(),
-                    ..ListQuery::default()
-                })?;
-                let feed = self.store.watch(QUOTAS, None, scan.revision())?;
-                scan.for_each(|stored| self.put_quota(&stored));
-                feed
-            }
+        let mut feed = if let Some(feed) = self.feed.take() {
+            feed
+        } else {
+            self.quotas.clear();
+            let scan = self.store.scan(&ListQuery {
+                resource: QUOTAS.to_owned(),
+                ..ListQuery::default()
+            })?;
+            let feed = self.store.watch(QUOTAS, None, scan.revision())?;
+            scan.for_each(|stored| self.put_quota(&stored));
+            feed
         };
         while let Some(change) = feed.try_next() {
             let change = change?;

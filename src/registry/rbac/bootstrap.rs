@@ -43,6 +43,10 @@ fn metadata(name: &str, label: Option<&str>) -> Value {
     json!({"name": name, "labels": labels, "annotations": {AUTOUPDATE: "true"}})
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the rows below read better without `&`"
+)]
 fn role(name: &str, label: Option<&str>, rules: Vec<Value>) -> Value {
     json!({"metadata": metadata(name, label), "rules": rules})
 }

@@ -18,12 +18,15 @@ pub(super) struct Index {
     scopes: HashMap<Box<str>, Scope>,
 }
 
+/// The bindings that name somebody.
+type Names = HashMap<Box<str>, BTreeSet<Box<str>>>;
+
 #[derive(Default)]
 struct Scope {
     roles: HashMap<Box<str>, Vec<PolicyRule>>,
     bindings: HashMap<Box<str>, Binding>,
-    users: HashMap<Box<str>, BTreeSet<Box<str>>>,
-    groups: HashMap<Box<str>, BTreeSet<Box<str>>>,
+    users: Names,
+    groups: Names,
 }
 
 struct Binding {
@@ -59,7 +62,7 @@ impl Scope {
         self.roles.is_empty() && self.bindings.is_empty()
     }
 
-    fn names(&mut self, who: &Who) -> (&mut HashMap<Box<str>, BTreeSet<Box<str>>>, Box<str>) {
+    fn names(&mut self, who: &Who) -> (&mut Names, Box<str>) {
         match who {
             Who::User(name) => (&mut self.users, name.clone()),
             Who::Group(name) => (&mut self.groups, name.clone()),

@@ -134,14 +134,13 @@ fn validate_scopes(path: &Path<'_>, spec: &ResourceQuotaSpec, errors: &mut Error
                 &at.field("values"),
                 "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
             ),
-            "In" | "NotIn" => {}
             "Exists" | "DoesNotExist" if has_values => errors.invalid_json(
                 &at.field("values"),
                 &term.values,
                 "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector",
             ),
             "Exists" => scopes.push(&term.scope_name),
-            "DoesNotExist" => {}
+            "In" | "NotIn" | "DoesNotExist" => {}
             other => errors.invalid(&at.field("operator"), other, "not a valid selector operator"),
         }
     }
@@ -162,9 +161,10 @@ fn validate_scopes(path: &Path<'_>, spec: &ResourceQuotaSpec, errors: &mut Error
             matches!(plain, "cpu" | "memory" | "ephemeral-storage")
                 || matches!(name, "pods" | "count/pods")
         };
-        let is_wrong = match scopes.contains(&"BestEffort") {
-            true => !matches!(name, "pods" | "count/pods"),
-            false => !scopes.is_empty() && !is_of_pods(name),
+        let is_wrong = if scopes.contains(&"BestEffort") {
+            !matches!(name, "pods" | "count/pods")
+        } else {
+            !scopes.is_empty() && !is_of_pods(name)
         };
         if is_wrong {
             errors.invalid_json(&at, &spec.scopes, "unsupported scope applied to resource");

@@ -37,7 +37,7 @@ impl Cluster {
             .unwrap();
         let cluster = Self {
             addresses: plane.addresses(),
-            token: plane.admin_token().to_owned(),
+            token: plane.admin_token(),
             join_token: plane.join_token(),
             directory,
             http: reqwest::Client::new(),

@@ -132,7 +132,14 @@ async fn kubectl_as_somebody_with_few_rights() {
     let (is_done, refused) = robot(&["get", "secrets"]);
     assert!(!is_done && refused.contains("Unauthorized"), "{refused}");
 
-    // What is there already is reconciled.
+    reconcile(&cluster);
+    bounded(&cluster).await;
+    let _ = cluster.stop();
+}
+
+/// What is there already is completed.
+fn reconcile(cluster: &Cluster) {
+    let kubectl = |arguments: &[&str]| cluster.kubectl(arguments).unwrap();
     let manifest = cluster.root().join("roles.yaml");
     std::fs::write(
         &manifest,
@@ -145,18 +152,21 @@ rules:
 ",
     )
     .unwrap();
-    let told = kubectl(&["auth", "reconcile", "-f", manifest.to_str().unwrap()]);
+    let done = kubectl(&["auth", "reconcile", "-f", manifest.to_str().unwrap()]);
     assert!(
-        told.contains("role.rbac.authorization.k8s.io/reader reconciled"),
-        "{told}"
+        done.contains("role.rbac.authorization.k8s.io/reader reconciled"),
+        "{done}"
     );
     let shown = kubectl(&["describe", "role", "reader", "-n", "shop"]);
     assert!(
         shown.contains("secrets") && shown.contains("pods"),
         "{shown}"
     );
+}
 
-    // Quotas and limits are described.
+/// A quota is described and kept.
+async fn bounded(cluster: &Cluster) {
+    let kubectl = |arguments: &[&str]| cluster.kubectl(arguments).unwrap();
     kubectl(&[
         "create",
         "quota",
@@ -173,9 +183,8 @@ rules:
     .await;
     kubectl(&["create", "configmap", "a", "-n", "shop"]);
     kubectl(&["create", "configmap", "b", "-n", "shop"]);
-    let (is_done, refused) = told_in(&cluster, &["create", "configmap", "c"]);
+    let (is_done, refused) = told_in(cluster, &["create", "configmap", "c"]);
     assert!(!is_done && refused.contains("exceeded quota: small, requested: count/configmaps=1, used: count/configmaps=3, limited: count/configmaps=3"), "{refused}");
-    let _ = cluster.stop();
 }
 
 fn told_in(cluster: &Cluster, arguments: &[&str]) -> (bool, String) {

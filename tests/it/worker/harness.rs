@@ -61,7 +61,7 @@ impl World {
             .await
             .unwrap();
         let addresses = built.addresses();
-        let (token, join_token) = (built.admin_token().to_owned(), built.join_token());
+        let (token, join_token) = (built.admin_token(), built.join_token());
         plane.spawn("control plane", async move {
             built.run().await.unwrap();
         });
