@@ -221,7 +221,7 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         node_ipam::start(&ctx, &mut sources)?,
         pod_gc::start(&ctx, &mut sources),
         persistent_volume::start(&ctx, &mut sources),
-        custom_resources::start(&ctx, &mut sources),
+        custom_resources::start(&ctx),
         event_ttl::start(&ctx),
         garbage_collector::start(&ctx),
     ];

@@ -144,6 +144,11 @@ impl Registry {
             .or_else(|| self.shared.custom.find_stored(self.store(), storage))
     }
 
+    /// All definitions of custom resources, as they are stored.
+    pub fn definitions(&self) -> Vec<Arc<Stored>> {
+        custom::rows::definitions(self.store()).collect()
+    }
+
     /// A row of a definition, also if none of its versions is served: to remove its objects.
     pub fn any_row(&self, definition: &str) -> Option<&'static ResourceInfo> {
         self.shared.custom.any(self.store(), definition)

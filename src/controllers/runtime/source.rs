@@ -20,7 +20,6 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::storage::v1::StorageClass;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 use super::Key;
 use crate::controllers::Context;
@@ -143,7 +142,6 @@ pub(crate) struct Sources {
     pub(crate) persistent_volume_claims: Source<PersistentVolumeClaim>,
     pub(crate) persistent_volumes: Source<PersistentVolume>,
     pub(crate) storage_classes: Source<StorageClass>,
-    pub(crate) custom_resource_definitions: Source<CustomResourceDefinition>,
 }
 
 impl Sources {
@@ -162,6 +160,5 @@ impl Sources {
         self.persistent_volume_claims.start(ctx);
         self.persistent_volumes.start(ctx);
         self.storage_classes.start(ctx);
-        self.custom_resource_definitions.start(ctx);
     }
 }
