@@ -14,6 +14,7 @@
 pub mod events;
 
 mod claim;
+mod cluster_role_aggregation;
 mod custom_resources;
 mod deployment;
 mod endpoint_slice;
@@ -27,6 +28,7 @@ mod persistent_volume;
 mod pod_control;
 mod pod_gc;
 mod replica_set;
+mod resource_quota;
 pub mod runtime;
 mod service_account;
 
@@ -222,6 +224,8 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         pod_gc::start(&ctx, &mut sources),
         persistent_volume::start(&ctx, &mut sources),
         custom_resources::start(&ctx),
+        cluster_role_aggregation::start(&ctx, &mut sources),
+        resource_quota::start(&ctx, &mut sources),
         event_ttl::start(&ctx),
         garbage_collector::start(&ctx),
     ];

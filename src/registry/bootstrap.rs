@@ -14,14 +14,15 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 
 impl Registry {
     /// Creates what every cluster has: namespaces default, kube-system, kube-public, kube-node-lease;
-    /// service kubernetes; default service accounts; storage class local.
+    /// service kubernetes; default service accounts; storage class local; the first roles.
     pub async fn bootstrap(&self) -> Result<(), Error> {
         for name in NAMESPACES {
             self.ensure("", "namespaces", None, json!({"metadata": {"name": name}}))
                 .await?;
         }
         for ns in NAMESPACES {
-            let account = json!({"metadata": {"name": "default"}});
+            let account =
+                json!({"metadata": {"name": "default"}, "automountServiceAccountToken": false});
             self.ensure("", "serviceaccounts", Some(ns), account)
                 .await?;
         }
@@ -39,7 +40,8 @@ impl Registry {
             "volumeBindingMode": "WaitForFirstConsumer",
         });
         self.ensure("storage.k8s.io", "storageclasses", None, class)
-            .await
+            .await?;
+        self.bootstrap_roles().await
     }
 
     async fn ensure(

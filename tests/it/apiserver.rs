@@ -7,5 +7,7 @@ mod large;
 mod logs;
 mod openapi;
 mod requests;
+mod rights;
+mod tokens;
 mod uploads;
 mod watches;

@@ -15,10 +15,11 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
-    ServiceAccount,
+    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
+    Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::Key;
@@ -142,6 +143,8 @@ pub(crate) struct Sources {
     pub(crate) persistent_volume_claims: Source<PersistentVolumeClaim>,
     pub(crate) persistent_volumes: Source<PersistentVolume>,
     pub(crate) storage_classes: Source<StorageClass>,
+    pub(crate) cluster_roles: Source<ClusterRole>,
+    pub(crate) resource_quotas: Source<ResourceQuota>,
 }
 
 impl Sources {
@@ -160,5 +163,7 @@ impl Sources {
         self.persistent_volume_claims.start(ctx);
         self.persistent_volumes.start(ctx);
         self.storage_classes.start(ctx);
+        self.cluster_roles.start(ctx);
+        self.resource_quotas.start(ctx);
     }
 }

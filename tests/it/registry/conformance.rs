@@ -298,10 +298,10 @@ async fn every_kind_has_rules_for_its_name_and_type() {
             ),
             "{row:?}"
         );
-        let shouting = with(sample.clone(), "/metadata/name", json!("SAMPLE"));
+        let shouting = with(sample.clone(), "/metadata/name", json!("SAM%PLE"));
         let complaint = complaints(fixture.create_row(row, shouting, &dry).await);
         assert!(
-            complaint[0].starts_with("metadata.name: Invalid value: \"SAMPLE\""),
+            complaint[0].starts_with("metadata.name: Invalid value: \"SAM%PLE\""),
             "{row:?}"
         );
         let wrong = with(sample.clone(), "/metadata/name", json!(5));
@@ -338,7 +338,7 @@ async fn rows_are_found_and_distinct() {
         assert_eq!(row.qualified, format!("{}{qualified}", row.plural));
         assert_eq!(row.singular, row.kind.to_lowercase());
     }
-    assert_eq!(rows.len(), 21);
+    assert!(rows.len() >= 24, "{}", rows.len());
 }
 
 /// A spec that changes is counted; a status that changes is not, and touches nothing else.
@@ -358,6 +358,7 @@ async fn status_and_spec_are_written_apart() {
             "Deployment" | "ReplicaSet" => json!({"replicas": 3, "observedGeneration": 1}),
             "CustomResourceDefinition" => json!({"storedVersions": ["v1"]}),
             "Service" | "Ingress" => json!({"loadBalancer": {"ingress": [{"ip": "127.0.0.9"}]}}),
+            "ResourceQuota" => json!({"used": {"pods": "1"}}),
             _ => json!({"phase": "Running"}),
         };
         let mut wanted = with(created.clone(), "/status", status.clone());
