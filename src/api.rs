@@ -6,6 +6,7 @@
 
 pub mod annotations;
 pub mod condition;
+pub mod custom_resource;
 pub mod duration;
 pub mod image;
 pub mod image_files;

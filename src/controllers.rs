@@ -223,9 +223,9 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         node_ipam::start(&ctx, &mut sources)?,
         pod_gc::start(&ctx, &mut sources),
         persistent_volume::start(&ctx, &mut sources),
+        custom_resources::start(&ctx),
         cluster_role_aggregation::start(&ctx, &mut sources),
         resource_quota::start(&ctx, &mut sources),
-        custom_resources::start(&ctx, &mut sources),
         event_ttl::start(&ctx),
         garbage_collector::start(&ctx),
     ];

@@ -92,9 +92,9 @@ struct Shared {
     clock: Clock,
     config: Config,
     addresses: Arc<admission::service_addresses::Addresses>,
+    custom: custom::rows::Rows,
     rbac: rbac::Rbac,
     quotas: Arc<quota::Quotas>,
-    custom: custom::rows::Rows,
 }
 
 impl Registry {
@@ -148,6 +148,11 @@ impl Registry {
         let mut rows = kinds::TABLE.iter();
         rows.find(|row| row.storage == storage)
             .or_else(|| self.shared.custom.find_stored(self.store(), storage))
+    }
+
+    /// All definitions of custom resources, as they are stored.
+    pub fn definitions(&self) -> Vec<Arc<Stored>> {
+        custom::rows::definitions(self.store()).collect()
     }
 
     /// A row of a definition, also if none of its versions is served: to remove its objects.

@@ -16,9 +16,11 @@ use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
-use super::runtime::{Controller, Counters, Key, Outcome, Sources};
+use super::runtime::{Controller, Counters, Key, Outcome, Queue};
 use super::{Context, Error, doing};
-use crate::registry::{Api, Caller, DeleteOptions, ListOptions, Propagation};
+use crate::errors;
+use crate::registry;
+use crate::registry::{Api, Caller, DeleteOptions, Event, ListOptions, Propagation, WatchOptions};
 
 const COMPONENT: &str = "apiextensions-controller";
 /// Objects that remain wait for finalizers; whoever removes them does not wake this controller.
@@ -27,27 +29,31 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 struct Definitions {
     ctx: Context,
     api: Api<CustomResourceDefinition>,
+    queue: Arc<Queue>,
 }
 
-pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<Counters>) {
+pub(super) fn start(ctx: &Context) -> (&'static str, Arc<Counters>) {
+    let controller = Controller::new("customresources", ctx).single();
     let this = Arc::new(Definitions {
         ctx: ctx.clone(),
         api: ctx.api(COMPONENT),
+        queue: Arc::clone(&controller.queue),
     });
-    let controller = Controller::new("customresources", ctx).single();
-    let source = &mut sources.custom_resource_definitions;
-    controller.root(source, this.api.clone());
-    // A definition that goes may free the names that another waits for.
-    let others = Arc::clone(&this);
-    controller.on(source, move |definition: &CustomResourceDefinition| {
-        if definition.metadata.deletion_timestamp.is_none() {
-            return Vec::new();
-        }
-        let all = others.api.list(None).unwrap_or_default();
-        let of_group = all
+    let resync = Arc::clone(&this);
+    controller.every(ctx.config.resync, move || {
+        let all = resync.ctx.registry.definitions();
+        Ok(all
             .iter()
-            .filter(|other| other.spec.group == definition.spec.group);
-        of_group.map(|other| Key::of(&other.metadata)).collect()
+            .map(|stored| Key::new("", &stored.key.name))
+            .collect())
+    });
+    let watching = Arc::clone(&this);
+    let cancelled = ctx.tasks.cancelled();
+    ctx.tasks.spawn("customresources", async move {
+        tokio::select! {
+            () = cancelled.cancelled() => {}
+            () = watching.run() => {}
+        }
     });
     controller.start(move |key| {
         let this = Arc::clone(&this);
@@ -56,6 +62,42 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
 }
 
 impl Definitions {
+    /// Wakes what changes. Of its own, without the shared watches, which would keep every schema
+    /// decoded.
+    async fn run(&self) {
+        while let Err(error) = self.watch().await {
+            tracing::warn!(error = %errors::chain(&error), "watch definitions again");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn watch(&self) -> Result<(), registry::Error> {
+        let registry = &self.ctx.registry;
+        let found = registry.find("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+        let Some(row) = found else {
+            return Ok(());
+        };
+        let mut events = registry.watch(row, None, &WatchOptions::default()).await?;
+        while let Some(event) = events.next().await {
+            match event? {
+                Event::Added(stored) | Event::Modified(stored) => {
+                    self.queue.add(Key::new("", &stored.key.name));
+                }
+                // Its names may be what another of its group waits for.
+                Event::Deleted(stored) => {
+                    let group = &stored.object["spec"]["group"];
+                    for other in registry.definitions() {
+                        if other.object["spec"]["group"] == *group {
+                            self.queue.add(Key::new("", &other.key.name));
+                        }
+                    }
+                }
+                Event::Bookmark { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
         let found = self.api.try_get("", &key.name);
         let Some(definition) = found.map_err(doing("get", key.to_string()))? else {
@@ -64,10 +106,13 @@ impl Definitions {
         if definition.metadata.deletion_timestamp.is_some() {
             return self.clean_up(key, &definition).await;
         }
-        let all = self.api.list(None);
-        let all = all.map_err(doing("list", "definitions"))?;
+        let all = self.ctx.registry.definitions();
+        let others = all
+            .iter()
+            .filter(|stored| *stored.key.name != *key.name)
+            .map(|stored| &stored.object);
         let built_in = self.ctx.registry.resources();
-        let taken = plan::taken(&definition, &all, &built_in);
+        let taken = plan::taken(&definition.spec.group, others, &built_in);
         if let Some(status) = plan::plan(&definition, &taken, self.ctx.clock.now()) {
             let mut updated = definition.as_ref().clone();
             updated.status = Some(status);

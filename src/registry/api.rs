@@ -54,9 +54,7 @@ impl<K: ApiKind> TypedStream<K> {
 }
 
 fn decoded<K: ApiKind>(res: &ResourceInfo, stored: &Stored) -> Result<Arc<K>, Error> {
-    stored
-        .typed()
-        .map_err(|source| Error::corrupt(res, &stored.key.name, source))
+    super::strategy::decoded(stored).map_err(|source| Error::corrupt(res, &stored.key.name, source))
 }
 
 /// The typed in-process client: `Arc`-shared objects, no serialisation on reads.

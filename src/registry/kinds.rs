@@ -264,6 +264,14 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         ..row::<StorageClass>("storageclasses.storage.k8s.io", "storageclass")
     },
     ResourceInfo {
+        short_names: &["crd", "crds"],
+        categories: &["api-extensions"],
+        namespaced: false,
+        subresources: &[status::<CustomResourceDefinition>()],
+        columns: resources::custom_resource_definition::COLUMNS,
+        ..row::<CustomResourceDefinition>(custom::DEFINITIONS, "customresourcedefinition")
+    },
+    ResourceInfo {
         short_names: &["limits"],
         columns: resources::limit_range::COLUMNS,
         ..row::<LimitRange>("limitranges", "limitrange")
@@ -294,14 +302,6 @@ pub(super) static TABLE: &[ResourceInfo] = &[
             "clusterrolebindings.rbac.authorization.k8s.io",
             "clusterrolebinding",
         )
-    },
-    ResourceInfo {
-        short_names: &["crd", "crds"],
-        categories: &["api-extensions"],
-        namespaced: false,
-        subresources: &[status::<CustomResourceDefinition>()],
-        columns: resources::custom_resource_definition::COLUMNS,
-        ..row::<CustomResourceDefinition>(custom::DEFINITIONS, "customresourcedefinition")
     },
     ResourceInfo {
         short_names: &["mod"],

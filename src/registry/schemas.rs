@@ -108,7 +108,15 @@ fn normalize(schema: &mut Value) {
                     fields.extend(only);
                 }
             }
-            fields.values_mut().for_each(normalize);
+            for (name, inner) in fields.iter_mut() {
+                match inner {
+                    // The names below are those of fields, not words of a schema.
+                    Value::Object(fields) if name == "properties" => {
+                        fields.values_mut().for_each(normalize);
+                    }
+                    inner => normalize(inner),
+                }
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(normalize),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -300,6 +308,23 @@ mod tests {
                 assert!(schemas.definitions.contains_key(name), "{name}");
             }
             assert!(!schema.to_string().contains("\"null\""), "{schema}");
+        }
+    }
+
+    /// A schema of schemas has fields that are called like words of a schema.
+    #[test]
+    fn fields_may_be_called_like_words_of_a_schema() {
+        let name = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+        let properties = &all().definitions[name]["properties"];
+        for field in [
+            "default",
+            "nullable",
+            "anyOf",
+            "type",
+            "properties",
+            "format",
+        ] {
+            assert!(properties[field].is_object(), "{field}");
         }
     }
 

@@ -70,6 +70,8 @@ pub trait Strategy:
     /// Which names are allowed.
     const NAMES: NameRule = NameRule::Subdomain;
 
+    /// Whether a stored object keeps its decoded form. What is large and seldom looked at does not.
+    const IS_KEPT_DECODED: bool = true;
     /// Whether it has floating numbers, which Kubernetes writes without a point where they are whole.
     const HAS_FLOATS: bool = false;
 
@@ -275,7 +277,14 @@ fn decode_as<K: Strategy>(value: &Value) -> Result<Decoded, WrongType> {
     Ok((Box::new(decoded.object), decoded.unknown))
 }
 
+/// A stored object as the kind's type.
+pub(super) fn decoded<K: Strategy>(stored: &Stored) -> Result<Arc<K>, serde_json::Error> {
+    if K::IS_KEPT_DECODED {
+        return stored.typed();
+    }
+    K::deserialize(&stored.object).map(Arc::new)
+}
+
 fn typed_as<K: Strategy>(stored: &Stored) -> Result<Arc<dyn Draft>, serde_json::Error> {
-    let typed: Arc<K> = stored.typed()?;
-    Ok(typed)
+    Ok(decoded::<K>(stored)?)
 }

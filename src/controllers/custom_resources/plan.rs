@@ -1,7 +1,6 @@
 //! Which names a definition gets, and what its conditions say of it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -10,6 +9,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use serde_json::Value;
+
+use crate::api::custom_resource::UNCHECKED_RULES;
 use crate::registry::ResourceInfo;
 
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -22,41 +24,58 @@ pub(super) struct Taken {
     kinds: BTreeSet<String>,
 }
 
-/// The names that built-in kinds and other definitions of the group have.
-pub(super) fn taken(
-    definition: &CustomResourceDefinition,
-    all: &[Arc<CustomResourceDefinition>],
+/// The names of a group that built-in kinds and other definitions have.
+pub(super) fn taken<'a>(
+    group: &str,
+    others: impl Iterator<Item = &'a Value>,
     rows: &[&'static ResourceInfo],
 ) -> Taken {
-    let group = &definition.spec.group;
     let mut taken = Taken::default();
-    for row in rows
+    let built_in = rows
         .iter()
-        .filter(|row| !row.is_custom() && row.group == group)
-    {
+        .filter(|row| !row.is_custom() && row.group == group);
+    for row in built_in {
         let names = [row.plural, row.singular].into_iter();
         let names = names.chain(row.short_names.iter().copied());
         taken.resources.extend(names.map(str::to_owned));
         taken.kinds.extend([row.kind.to_owned(), row.list_kind()]);
     }
-    let others = all
-        .iter()
-        .filter(|it| it.spec.group == *group && it.metadata.name != definition.metadata.name);
-    for other in others {
-        let status = other.status.as_ref();
-        if let Some(names) = status.and_then(|status| status.accepted_names.as_ref()) {
-            let shorts = names.short_names.iter().flatten();
-            taken.resources.extend([names.plural.clone()]);
-            taken
-                .resources
-                .extend(names.singular.iter().chain(shorts).cloned());
-            taken.kinds.insert(names.kind.clone());
-            taken.kinds.extend(names.list_kind.iter().cloned());
-        }
+    for other in others.filter(|other| other["spec"]["group"] == group) {
+        let names = &other["status"]["acceptedNames"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let shorts = names["shortNames"].as_array().into_iter().flatten();
+        let resources = [&names["plural"], &names["singular"]]
+            .into_iter()
+            .chain(shorts);
+        taken.resources.extend(resources.filter_map(text));
+        let kinds = [&names["kind"], &names["listKind"]];
+        taken.kinds.extend(kinds.into_iter().filter_map(text));
     }
     taken.resources.remove("");
     taken.kinds.remove("");
     taken
+}
+
+/// Says that the rules of a kind are not evaluated, where its definition accepts that.
+fn tell_of_rules(
+    definition: &CustomResourceDefinition,
+    conditions: &mut Vec<Condition>,
+    now: Timestamp,
+) {
+    let annotations = definition.metadata.annotations.as_ref();
+    if annotations.is_some_and(|all| all.contains_key(UNCHECKED_RULES)) {
+        let message =
+            "x-kubernetes-validations are not evaluated: objects that they would refuse are taken";
+        set(
+            conditions,
+            ("RulesEvaluated", false),
+            "NotImplemented",
+            message,
+            now,
+        );
+    } else {
+        conditions.retain(|condition| condition.type_ != "RulesEvaluated");
+    }
 }
 
 /// The status as it should be; `None` if it is.
@@ -102,6 +121,7 @@ pub(super) fn plan(
             now,
         );
     }
+    tell_of_rules(definition, conditions, now);
     (Some(&status) != definition.status.as_ref()).then_some(status)
 }
 
@@ -240,13 +260,25 @@ mod tests {
     }
 
     #[test]
+    fn unchecked_rules_are_told() {
+        let mut one = definition("tabs", "Tab", &[]);
+        let annotations = [(UNCHECKED_RULES.to_owned(), "true".to_owned())];
+        one.metadata.annotations = Some(annotations.into());
+        let status = plan(&one, &Taken::default(), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(
+            conditions(&status)[2],
+            "RulesEvaluated=False NotImplemented"
+        );
+    }
+
+    #[test]
     fn a_taken_name_is_refused_until_it_is_free() {
         let now = Timestamp::UNIX_EPOCH;
         let mut one = definition("tabs", "Tab", &["t"]);
         one.status = plan(&one, &Taken::default(), now);
         let mut two = definition("tables", "Table", &["t"]);
-        let others = [Arc::new(one)];
-        let of_one = taken(&two, &others, &[]);
+        let one = serde_json::to_value(one).unwrap();
+        let of_one = taken("example.com", [&one].into_iter(), &[]);
         let status = plan(&two, &of_one, now).unwrap();
         assert_eq!(
             conditions(&status),

@@ -21,7 +21,6 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::StorageClass;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 use super::Key;
 use crate::controllers::Context;
@@ -146,7 +145,6 @@ pub(crate) struct Sources {
     pub(crate) storage_classes: Source<StorageClass>,
     pub(crate) cluster_roles: Source<ClusterRole>,
     pub(crate) resource_quotas: Source<ResourceQuota>,
-    pub(crate) custom_resource_definitions: Source<CustomResourceDefinition>,
 }
 
 impl Sources {
@@ -167,6 +165,5 @@ impl Sources {
         self.storage_classes.start(ctx);
         self.cluster_roles.start(ctx);
         self.resource_quotas.start(ctx);
-        self.custom_resource_definitions.start(ctx);
     }
 }

@@ -175,7 +175,7 @@ pub(crate) fn state(store: &Store) -> u64 {
     hasher.finish()
 }
 
-fn definitions(store: &Store) -> impl Iterator<Item = Arc<Stored>> {
+pub(crate) fn definitions(store: &Store) -> impl Iterator<Item = Arc<Stored>> {
     let query = ListQuery {
         resource: DEFINITIONS.to_owned(),
         ..ListQuery::default()

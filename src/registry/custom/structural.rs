@@ -12,6 +12,8 @@ use crate::registry::field_error::Errors;
 use crate::registry::path::Path;
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
+const RULES: &str = "x-kubernetes-validations";
+const HINT: &str = "rules in CEL are not evaluated; remove them, or annotate the definition with wasmorch.dev/unchecked-rules: \"true\" to have the kind without them";
 const JUNCTORS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 /// What says more than which values are good.
 const STRUCTURAL: [&str; 11] = [
@@ -193,20 +195,40 @@ fn unsupported(schema: &Value, path: &Path<'_>, errors: &mut Errors) {
     if let Some(pattern) = schema["pattern"].as_str()
         && let Err(error) = schema::compile(pattern)
     {
-        let error = error.to_string().replace('\n', " ");
+        let error = error.to_string();
+        let error: Vec<&str> = error.split_whitespace().collect();
+        let error = error.join(" ");
         errors.invalid(
             &path.field("pattern"),
             pattern,
             &format!("must be a valid regular expression, but isn't: {error}"),
         );
     }
-    errors.not_honoured(
-        &path.field("x-kubernetes-validations"),
-        schema["x-kubernetes-validations"]
-            .as_array()
-            .is_some_and(|rules| !rules.is_empty()),
-        "rules in CEL are not evaluated; remove them, or say the same with the schema's own rules",
-    );
+}
+
+/// Rules in CEL, wherever they are in a schema.
+pub(crate) fn check_rules(schema: &Value, path: &Path<'_>, errors: &mut Errors) {
+    errors.not_honoured(&path.field(RULES), has_rules_itself(schema), HINT);
+    let properties = path.field("properties");
+    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+        check_rules(schema, &properties.key(name), errors);
+    }
+    for name in ["items", "additionalProperties", "not"] {
+        if schema[name].is_object() {
+            check_rules(&schema[name], &path.field(name), errors);
+        }
+    }
+    for name in JUNCTORS {
+        for (index, inner) in schema[name].as_array().into_iter().flatten().enumerate() {
+            check_rules(inner, &path.field(name).index(index), errors);
+        }
+    }
+}
+
+fn has_rules_itself(schema: &Value) -> bool {
+    schema[RULES]
+        .as_array()
+        .is_some_and(|rules| !rules.is_empty())
 }
 
 fn lists(schema: &Value, path: &Path<'_>, errors: &mut Errors) {

@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::compare::{compare, fields_of};
 use super::{Managed, Manager, Operation, Set, apply, put};
+use crate::registry::custom::schema::Schema;
+use crate::registry::merge_keys::Root;
 use crate::registry::update::Part;
 
 const MANAGERS: [&str; 3] = ["a", "b", "c"];
@@ -68,15 +70,92 @@ fn manifests() -> impl Strategy<Value = Value> {
 
 /// The object after an apply, with its entries.
 fn after(live: &Value, name: &str, manifest: &Value, force: bool) -> Option<Value> {
-    let applied = apply("Pod", live, manifest, &manager(name), force).ok()?;
+    after_in("Pod".into(), live, name, manifest, force)
+}
+
+fn after_in(
+    root: Root<'_>,
+    live: &Value,
+    name: &str,
+    manifest: &Value,
+    force: bool,
+) -> Option<Value> {
+    let applied = apply(root, live, manifest, &manager(name), force).ok()?;
     let mut object = applied.object;
     put(&mut object, applied.managed, live);
     Some(object)
 }
 
+/// A custom kind with a list of each sort.
+fn custom_schema() -> Schema {
+    let text = json!({"type": "string"});
+    Schema::compile(
+        &json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "protocol"],
+                "items": {"type": "object", "properties": {"name": text, "protocol": {"type": "string", "default": "UDP"},
+                    "port": {"type": "integer"}}}},
+            "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": text},
+            "arguments": {"type": "array", "items": text},
+            "labels": {"type": "object", "additionalProperties": text},
+            "whole": {"type": "object", "x-kubernetes-map-type": "atomic", "additionalProperties": text},
+        }}}}),
+    )
+}
+
+fn custom_manifests() -> impl Strategy<Value = Value> {
+    let ports = proptest::collection::btree_map("[mno]", proptest::option::of(1..3), 0..3);
+    let tags = proptest::collection::btree_set("[xyz]", 0..3);
+    let arguments = proptest::option::of(proptest::collection::vec("[12]", 0..2));
+    let labels = proptest::collection::btree_map("[xyz]", "[12]", 0..3);
+    let whole = proptest::option::of(proptest::collection::btree_map("[xyz]", "[12]", 0..2));
+    (ports, tags, arguments, labels, whole).prop_map(|(ports, tags, arguments, labels, whole)| {
+        let ports: Vec<Value> = ports
+            .into_iter()
+            .map(|(name, port)| match port {
+                Some(port) => json!({"name": name, "port": port}),
+                None => json!({"name": name}),
+            })
+            .collect();
+        let mut spec = json!({"ports": ports, "tags": tags, "labels": labels});
+        if let Some(arguments) = arguments {
+            spec["arguments"] = json!(arguments);
+        }
+        if let Some(whole) = whole {
+            spec["whole"] = json!(whole);
+        }
+        json!({"apiVersion": "example.com/v1", "kind": "Tab", "metadata": {"name": "t"}, "spec": spec})
+    })
+}
+
 fn owned(object: &Value, name: &str) -> Set {
     let mut managed = Managed::of(object);
     managed.take(&manager(name)).unwrap_or_default()
+}
+
+proptest! {
+    #[test]
+    fn apply_by_a_schema_is_idempotent_and_takes_only_by_force(
+        steps in proptest::collection::vec((0..3_usize, custom_manifests(), any::<bool>()), 1..8)
+    ) {
+        let schema = custom_schema();
+        let root = Root::Schema(&schema);
+        let mut live = json!({"apiVersion": "example.com/v1", "kind": "Tab", "metadata": {"name": "t"}});
+        for (who, manifest, force) in steps {
+            let name = MANAGERS[who];
+            let Some(new) = after_in(root, &live, name, &manifest, force) else {
+                prop_assert!(!force, "a forced apply never conflicts");
+                continue;
+            };
+            let again = after_in(root, &new, name, &manifest, force);
+            prop_assert_eq!(again.as_ref(), Some(&new));
+            let missing = compare(root, &new, &super::merge::merge(root, new.clone(), &manifest));
+            prop_assert!(missing.written().is_empty(), "{manifest} {new}");
+            for other in MANAGERS.iter().filter(|other| **other != name && !force) {
+                prop_assert_eq!(owned(&live, other), owned(&new, other));
+            }
+            live = new;
+        }
+    }
 }
 
 proptest! {

@@ -347,6 +347,21 @@ async fn a_definition_that_cannot_be_honoured_is_refused_by_field() {
         refused("/spec/versions/1/storage", json!(true)).await,
         "spec.versions"
     );
+    // Who says so has the kind without its rules, and is reminded.
+    let mut unchecked = definition();
+    unchecked["metadata"]["name"] = "loose.stable.example.com".into();
+    unchecked["metadata"]["annotations"] = json!({"wasmorch.dev/unchecked-rules": "true"});
+    unchecked["spec"]["names"] = json!({"plural": "loose", "kind": "Loose"});
+    unchecked["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
+        json!([{"rule": "true"}]);
+    cluster.define(&unchecked).await;
+    let path = format!("{DEFINITIONS}/loose.stable.example.com");
+    let (_, found) = cluster.get(&path).await;
+    let conditions = found["status"]["conditions"].as_array().unwrap();
+    assert!(
+        conditions.iter().any(|it| it["reason"] == "NotImplemented"),
+        "{found}"
+    );
     // A name that another kind has is accepted as an object and not as a name.
     let mut late = definition();
     late["metadata"]["name"] = "others.stable.example.com".into();

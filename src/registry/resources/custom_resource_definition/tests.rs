@@ -42,7 +42,7 @@ fn names_and_versions_are_judged() {
         "/spec/versions/0/schema/openAPIV3Schema",
         &json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.x > 1"}]}),
         &[
-            "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations: Forbidden: wasmorch does not honour this field: rules in CEL are not evaluated; remove them, or say the same with the schema's own rules",
+            "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations: Forbidden: wasmorch does not honour this field: rules in CEL are not evaluated; remove them, or annotate the definition with wasmorch.dev/unchecked-rules: \"true\" to have the kind without them",
         ],
     );
     check(
