@@ -21,6 +21,7 @@ mod create;
 pub mod decode;
 mod delete;
 mod error;
+mod evict;
 mod field_error;
 mod filter;
 mod kinds;
@@ -36,6 +37,7 @@ mod resources;
 mod scale;
 pub mod strategy;
 mod update;
+pub mod usage;
 mod watch;
 
 use std::sync::Arc;
@@ -87,6 +89,7 @@ struct Shared {
     clock: Clock,
     config: Config,
     addresses: Arc<admission::service_addresses::Addresses>,
+    usage: usage::Usage,
 }
 
 impl Registry {
@@ -102,6 +105,7 @@ impl Registry {
                 clock,
                 config,
                 addresses,
+                usage: usage::Usage::default(),
             }),
         }
     }
@@ -112,6 +116,11 @@ impl Registry {
 
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// What nodes and pods use, as far as their workers have said.
+    pub fn usage(&self) -> &usage::Usage {
+        &self.shared.usage
     }
 
     fn config(&self) -> &Config {

@@ -20,7 +20,9 @@ use super::error::Error;
 use super::handlers::{self, Context};
 use super::query::Query;
 use super::request::{RequestInfo, Target, Verb};
-use super::{Server, dashboard, discovery, health, respond, reviews, subresources, uploads};
+use super::{
+    Server, dashboard, discovery, health, respond, reviews, subresources, uploads, usage_api,
+};
 
 /// Answers any request.
 pub(crate) async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response {
@@ -158,6 +160,9 @@ async fn resource(
 ) -> Result<Response, Error> {
     if let Some(review) = reviews::find(&info) {
         return reviews::create(review, &info, &caller, (&parts.headers, body)).await;
+    }
+    if usage_api::is_meant(&info) {
+        return usage_api::serve(&server.registry, &info, &query);
     }
     if uploads::is_meant(&info) {
         let request = (&parts.headers, &query, body);

@@ -4,7 +4,11 @@
 //! reached through `hooks`. Two rows may share one `storage`: Events are served in two groups from
 //! the same objects.
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
@@ -12,6 +16,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
 
@@ -154,6 +159,38 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         ..row::<Deployment>("deployments.apps", "deployment")
     },
     ResourceInfo {
+        short_names: &["sts"],
+        categories: &["all"],
+        subresources: &[status::<StatefulSet>(), SCALE],
+        columns: resources::stateful_set::COLUMNS,
+        ..row::<StatefulSet>("statefulsets.apps", "statefulset")
+    },
+    ResourceInfo {
+        short_names: &["ds"],
+        categories: &["all"],
+        subresources: &[status::<DaemonSet>()],
+        columns: resources::daemon_set::COLUMNS,
+        ..row::<DaemonSet>("daemonsets.apps", "daemonset")
+    },
+    ResourceInfo {
+        columns: resources::controller_revision::COLUMNS,
+        ..row::<ControllerRevision>("controllerrevisions.apps", "controllerrevision")
+    },
+    ResourceInfo {
+        categories: &["all"],
+        subresources: &[status::<Job>()],
+        columns: resources::job::COLUMNS,
+        fields: resources::job::FIELDS,
+        ..row::<Job>("jobs.batch", "job")
+    },
+    ResourceInfo {
+        short_names: &["cj"],
+        categories: &["all"],
+        subresources: &[status::<CronJob>()],
+        columns: resources::cron_job::COLUMNS,
+        ..row::<CronJob>("cronjobs.batch", "cronjob")
+    },
+    ResourceInfo {
         short_names: &["svc"],
         categories: &["all"],
         subresources: &[status::<Service>()],
@@ -236,6 +273,32 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         ..row::<StorageClass>("storageclasses.storage.k8s.io", "storageclass")
     },
     ResourceInfo {
+        short_names: &["hpa"],
+        categories: &["all"],
+        subresources: &[status::<HorizontalPodAutoscaler>()],
+        columns: resources::horizontal_pod_autoscaler::COLUMNS,
+        ..row::<HorizontalPodAutoscaler>(AUTOSCALERS, "horizontalpodautoscaler")
+    },
+    ResourceInfo {
+        version: "v1",
+        short_names: &["hpa"],
+        categories: &["all"],
+        subresources: &[SubresourceInfo {
+            version: "v1",
+            ..status::<HorizontalPodAutoscaler>()
+        }],
+        columns: resources::horizontal_pod_autoscaler::COLUMNS,
+        sample: resources::horizontal_pod_autoscaler::sample_v1,
+        hooks: resources::horizontal_pod_autoscaler::HOOKS_V1,
+        ..row::<HorizontalPodAutoscaler>(AUTOSCALERS, "horizontalpodautoscaler")
+    },
+    ResourceInfo {
+        short_names: &["pdb"],
+        subresources: &[status::<PodDisruptionBudget>()],
+        columns: resources::pod_disruption_budget::COLUMNS,
+        ..row::<PodDisruptionBudget>("poddisruptionbudgets.policy", "poddisruptionbudget")
+    },
+    ResourceInfo {
         short_names: &["mod"],
         categories: &["wasmorch"],
         subresources: &[SubresourceInfo {
@@ -246,6 +309,8 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         ..row::<Module>("modules.wasmorch.dev", "module")
     },
 ];
+
+const AUTOSCALERS: &str = "horizontalpodautoscalers.autoscaling";
 
 /// The autoscaling/v1 Scale of a workload with `spec.replicas` and `spec.selector`.
 const SCALE: SubresourceInfo = SubresourceInfo {

@@ -1,13 +1,18 @@
 //! The strategies, one file per kind; what several kinds share has a file named for what it is.
 
 pub(crate) mod config_map;
+pub(crate) mod controller_revision;
+pub(crate) mod cron_job;
+pub(crate) mod daemon_set;
 pub(crate) mod deployment;
 pub(crate) mod endpoint_slice;
 pub(crate) mod endpoints;
 pub(crate) mod ephemeral;
 pub(crate) mod event;
+pub(crate) mod horizontal_pod_autoscaler;
 pub(crate) mod ingress;
 pub(crate) mod ingress_class;
+pub(crate) mod job;
 pub(crate) mod lease;
 pub(crate) mod module;
 pub(crate) mod namespace;
@@ -15,13 +20,16 @@ pub(crate) mod node;
 pub(crate) mod persistent_volume;
 pub(crate) mod persistent_volume_claim;
 pub(crate) mod pod;
+pub(crate) mod pod_disruption_budget;
 pub(crate) mod replica_set;
 pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod service_account;
+pub(crate) mod stateful_set;
 pub(crate) mod storage_class;
 
 mod access_mode;
+mod affinity;
 mod cell;
 mod config_data;
 mod container;

@@ -12,7 +12,7 @@ use super::super::field_error::Errors;
 use super::super::meta;
 use super::super::path::Path;
 use super::container::{self, Role};
-use super::{ephemeral, volume};
+use super::{affinity, ephemeral, volume};
 use crate::api::names;
 
 const DEFAULT_GRACE_SECONDS: i64 = 30;
@@ -101,6 +101,9 @@ pub(super) fn validate(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     validate_tolerations(&path.field("tolerations"), tolerations, errors);
     if let Some(context) = &spec.security_context {
         validate_security(&path.field("securityContext"), context, errors);
+    }
+    if let Some(affinity) = &spec.affinity {
+        affinity::validate(&path.field("affinity"), affinity, errors);
     }
     refuse_host(path, spec, errors);
     refuse_placement(path, spec, errors);
@@ -211,18 +214,8 @@ fn refuse_host(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
 
 /// Fields that would steer where and when a pod runs.
 fn refuse_placement(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
-    let affinity = spec.affinity.as_ref().is_some_and(|affinity| {
-        affinity.node_affinity.is_some()
-            || affinity.pod_affinity.is_some()
-            || affinity.pod_anti_affinity.is_some()
-    });
     let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
     for (field, present, hint) in [
-        (
-            "affinity",
-            affinity,
-            "use nodeSelector, taints and tolerations",
-        ),
         (
             "topologySpreadConstraints",
             spec.topology_spread_constraints
