@@ -18,6 +18,7 @@ pub mod node_affinity;
 pub mod object;
 pub mod owner;
 pub mod pod;
+pub mod priority;
 pub mod quantity;
 pub mod selector;
 pub mod share;

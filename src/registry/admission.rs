@@ -7,6 +7,7 @@ mod image_digest;
 pub(super) mod namespace_lifecycle;
 pub(super) mod node_restriction;
 mod pod_defaults;
+mod priority;
 pub(super) mod service_addresses;
 mod storage_class;
 
@@ -26,6 +27,7 @@ pub(super) fn mutate_create(
     pod_defaults::mutate(draft, registry.config().default_toleration_seconds);
     image_digest::mutate(registry.store(), draft, None)?;
     storage_class::mutate(registry, draft)?;
+    priority::mutate_create(registry, draft)?;
     registry.shared.addresses.reserve(res, draft)
 }
 

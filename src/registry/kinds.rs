@@ -12,11 +12,12 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    Secret, Service, ServiceAccount,
+    PodTemplate, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
 
@@ -297,6 +298,16 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         subresources: &[status::<PodDisruptionBudget>()],
         columns: resources::pod_disruption_budget::COLUMNS,
         ..row::<PodDisruptionBudget>("poddisruptionbudgets.policy", "poddisruptionbudget")
+    },
+    ResourceInfo {
+        short_names: &["pc"],
+        namespaced: false,
+        columns: resources::priority_class::COLUMNS,
+        ..row::<PriorityClass>("priorityclasses.scheduling.k8s.io", "priorityclass")
+    },
+    ResourceInfo {
+        columns: resources::pod_template_object::COLUMNS,
+        ..row::<PodTemplate>("podtemplates", "podtemplate")
     },
     ResourceInfo {
         short_names: &["mod"],

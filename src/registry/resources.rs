@@ -21,6 +21,8 @@ pub(crate) mod persistent_volume;
 pub(crate) mod persistent_volume_claim;
 pub(crate) mod pod;
 pub(crate) mod pod_disruption_budget;
+pub(crate) mod pod_template_object;
+pub(crate) mod priority_class;
 pub(crate) mod replica_set;
 pub(crate) mod secret;
 pub(crate) mod service;

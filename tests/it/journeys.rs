@@ -7,6 +7,7 @@ mod deaths;
 mod dev;
 mod guests;
 mod programs;
+mod workloads;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;

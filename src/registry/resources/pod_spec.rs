@@ -14,6 +14,7 @@ use super::super::path::Path;
 use super::container::{self, Role};
 use super::{affinity, ephemeral, volume};
 use crate::api::names;
+use crate::api::priority::PREEMPTION_POLICIES;
 
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
@@ -64,6 +65,11 @@ pub(super) fn validate(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
         spec.dns_policy.as_deref(),
         &["ClusterFirst"],
     );
+    errors.one_of(
+        &path.field("preemptionPolicy"),
+        spec.preemption_policy.as_deref(),
+        PREEMPTION_POLICIES,
+    );
     errors.non_negative(
         &path.field("terminationGracePeriodSeconds"),
         spec.termination_grace_period_seconds,
@@ -87,6 +93,7 @@ pub(super) fn validate(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     for (field, name) in [
         ("nodeName", &spec.node_name),
         ("serviceAccountName", &spec.service_account_name),
+        ("priorityClassName", &spec.priority_class_name),
     ] {
         if let Some(name) = name.as_deref().filter(|name| !name.is_empty())
             && !names::is_dns_subdomain(name)
@@ -222,23 +229,6 @@ fn refuse_placement(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
                 .as_ref()
                 .is_some_and(|c| !c.is_empty()),
             "replicas are spread over the nodes already; remove it",
-        ),
-        (
-            "priority",
-            spec.priority.is_some_and(|priority| priority != 0),
-            "all pods have the same priority; remove it",
-        ),
-        (
-            "priorityClassName",
-            named(&spec.priority_class_name),
-            "all pods have the same priority; remove it",
-        ),
-        (
-            "preemptionPolicy",
-            spec.preemption_policy
-                .as_deref()
-                .is_some_and(|p| p != "PreemptLowerPriority"),
-            "all pods have the same priority; remove it",
         ),
         (
             "schedulingGates",

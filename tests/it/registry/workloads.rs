@@ -68,8 +68,6 @@ async fn what_a_pod_is_not_given_is_refused_in_words() {
         ("hostNetwork", json!(true)),
         ("hostPID", json!(true)),
         ("dnsPolicy", json!("None")),
-        ("priorityClassName", json!("high")),
-        ("priority", json!(5)),
         ("runtimeClassName", json!("kata")),
         ("hostAliases", json!([{"ip": "1.2.3.4"}])),
         ("automountServiceAccountToken", json!(true)),
