@@ -6,3 +6,4 @@ mod logs;
 mod requests;
 mod uploads;
 mod watches;
+mod workloads;

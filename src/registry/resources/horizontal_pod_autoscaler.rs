@@ -57,6 +57,11 @@ impl Strategy for HorizontalPodAutoscaler {
         self.status = Some(HorizontalPodAutoscalerStatus::default());
     }
 
+    fn prepare_update(&mut self, old: &Self) {
+        // The old version has no room for all of it, and only `/status` writes it.
+        self.status.clone_from(&old.status);
+    }
+
     fn validate(&self, errors: &mut Errors) {
         let path = Path::Root.field("spec");
         let Some(spec) = &self.spec else {

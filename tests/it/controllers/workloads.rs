@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::{Value, json};
 use wasmorch::api::{condition, job, pod};
 use wasmorch::registry::{Caller, DeleteOptions, Error, Patch, Propagation};
@@ -342,4 +343,39 @@ async fn a_budget_lets_one_pod_go_at_a_time() {
         .until::<PodDisruptionBudget>(Some(NS), "another disruption", allows)
         .await;
     evict(name(&pods[1])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_of_high_priority_takes_the_room_of_lower_ones() {
+    let cluster = Cluster::empty().await;
+    cluster.kubelets.start("dev-1", json!({})).await;
+    let pod = |name: &str, cpu: &str, class: Option<&str>| {
+        let resources = json!({"requests": {"cpu": cpu}});
+        json!({"metadata": {"name": name}, "spec": {"priorityClassName": class,
+            "containers": [{"name": "main", "image": "hello", "resources": resources}]}})
+    };
+    for name in ["low-1", "low-2"] {
+        cluster.create::<Pod>(NS, pod(name, "2", None)).await;
+    }
+    cluster.running(2).await;
+    let unknown: Pod = super::decoded(pod("odd", "1", Some("none")));
+    let refused = cluster.api::<Pod>().create(NS, &unknown).await;
+    assert!(
+        matches!(refused, Err(Error::Forbidden { .. })),
+        "{refused:?}"
+    );
+    let class = json!({"metadata": {"name": "high"}, "value": 1000});
+    cluster.create::<PriorityClass>("", class).await;
+    let high = cluster
+        .create::<Pod>(NS, pod("high", "3", Some("high")))
+        .await;
+    assert_eq!(high.spec.as_ref().unwrap().priority, Some(1000));
+    let left = cluster
+        .until::<Pod>(Some(NS), "the high pod alone", |pods| {
+            pods.len() == 1 && pod::phase(&pods[0]) == pod::Phase::Running
+        })
+        .await;
+    assert_eq!(name(&left[0]), "high");
+    let status = left[0].status.as_ref().unwrap();
+    assert_eq!(status.nominated_node_name.as_deref(), Some("dev-1"));
 }

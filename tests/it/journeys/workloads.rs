@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::with_hello;
-use crate::cluster::{Cluster, until};
+use crate::cluster::{Cluster, Load, until};
 
 /// A debug build on a busy machine takes its time for a dozen pods.
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -52,21 +52,18 @@ spec:
       containers: [{ name: main, image: toolbox, command: [sleep, infinity] }]
 "#;
 
-const BUSY: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: { name: busy }
+const INDEXED: &str = r#"
+apiVersion: batch/v1
+kind: Job
+metadata: { name: parts }
 spec:
-  selector: { matchLabels: { app: busy } }
+  completions: 3
+  parallelism: 2
+  completionMode: Indexed
   template:
-    metadata: { labels: { app: busy } }
     spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-        - name: main
-          image: toolbox
-          command: [sh, -c, "while true; do echo x > /dev/null; done"]
-          resources: { requests: { cpu: 10m }, limits: { cpu: 100m } }
+      restartPolicy: Never
+      containers: [{ name: main, image: toolbox, command: [sh, -c, "echo part $JOB_COMPLETION_INDEX"] }]
 "#;
 
 impl Cluster {
@@ -121,7 +118,11 @@ fn jobs(cluster: &Cluster) {
     cluster.told("create job bad --image=toolbox -- sh -c false");
     cluster.told("patch job bad -p {\"spec\":{\"backoffLimit\":0}}");
     cluster.told("wait --for=condition=failed job/bad --timeout=120s");
-    cluster.told("delete job greet by-hand bad --timeout=60s");
+    cluster.apply(INDEXED);
+    cluster.told("wait --for=condition=complete job/parts --timeout=120s");
+    let index = "batch.kubernetes.io/job-completion-index=2";
+    assert_eq!(cluster.told(&format!("logs -l {index}")), "part 2\n");
+    cluster.told("delete job greet by-hand bad parts --timeout=60s");
     cluster.told("delete cronjob tick");
 }
 
@@ -140,6 +141,14 @@ async fn stateful(cluster: &Cluster) {
         claims.contains("data-db-0") && claims.contains("data-db-1"),
         "{claims}"
     );
+    let address = cluster.told("get pod db-0 -o jsonpath={.status.podIP}");
+    until("the name of a replica", async || {
+        let told = cluster.try_kubectl(&["exec", "db-1", "--", "nslookup", "db-0.db"])?;
+        String::from_utf8_lossy(&told.stdout)
+            .contains(&address)
+            .then_some(())
+    })
+    .await;
     cluster.told("delete pod db-0");
     let log = cluster
         .wait_within(PATIENCE, "the pod with its storage", async {
@@ -202,13 +211,14 @@ async fn drain(cluster: &Cluster) {
 }
 
 async fn autoscale(cluster: &Cluster) {
-    cluster.apply(BUSY);
-    cluster.told("rollout status deploy/busy --timeout=120s");
-    cluster.told("autoscale deploy busy --min=1 --max=3 --cpu-percent=50");
+    cluster.told("set resources deploy/hello --requests=cpu=1m");
+    cluster.told("rollout status deploy/hello --timeout=120s");
+    cluster.told("autoscale deploy hello --min=1 --max=4 --cpu-percent=50");
+    let _load = Load::start(cluster.ingress(), "hello.default.localhost", 4);
     let usage = until("figures of the use", async || {
-        let told = cluster.try_kubectl(&["top", "pods", "--containers", "-l", "app=busy"])?;
+        let told = cluster.try_kubectl(&["top", "pods", "--containers", "-l", "app=hello"])?;
         let text = String::from_utf8_lossy(&told.stdout).into_owned();
-        text.contains("main").then_some(text)
+        text.contains("hello ").then_some(text)
     })
     .await;
     assert!(usage.contains("Mi"), "{usage}");
@@ -216,19 +226,19 @@ async fn autoscale(cluster: &Cluster) {
     assert!(nodes.contains("dev-1"), "{nodes}");
     cluster
         .wait_within(PATIENCE, "more replicas", async {
-            until("three replicas", async || {
-                let replicas = cluster.told("get deploy busy -o jsonpath={.spec.replicas}");
-                (replicas == "3").then_some(())
+            until("a fourth replica", async || {
+                let replicas = cluster.told("get deploy hello -o jsonpath={.spec.replicas}");
+                (replicas == "4").then_some(())
             })
             .await;
         })
         .await;
-    let shown = cluster.told("get hpa busy");
+    let shown = cluster.told("get hpa hello");
     assert!(
-        shown.contains("Deployment/busy") && shown.contains("/50%"),
+        shown.contains("Deployment/hello") && shown.contains("/50%"),
         "{shown}"
     );
-    let old = cluster
-        .told("get hpa.v1.autoscaling busy -o jsonpath={.spec.targetCPUUtilizationPercentage}");
+    let path = "-o jsonpath={.spec.targetCPUUtilizationPercentage}";
+    let old = cluster.told(&format!("get hpa.v1.autoscaling hello {path}"));
     assert_eq!(old, "50");
 }

@@ -51,7 +51,7 @@ pub(super) fn to_stored(given: old::HorizontalPodAutoscaler) -> HorizontalPodAut
     // An annotation that cannot be read says nothing; the field beside it stands.
     let others = kept(METRICS).and_then(|it| serde_json::from_value::<Vec<MetricSpec>>(it).ok());
     let behavior = kept(BEHAVIOR).and_then(|it| serde_json::from_value(it).ok());
-    let _ = kept(CONDITIONS);
+    let conditions = kept(CONDITIONS).and_then(|it| serde_json::from_value(it).ok());
     let spec = given.spec.map(|spec| {
         let mut metrics = others.unwrap_or_default();
         if let Some(percent) = spec.target_cpu_utilization_percentage {
@@ -71,6 +71,7 @@ pub(super) fn to_stored(given: old::HorizontalPodAutoscaler) -> HorizontalPodAut
         }
     });
     let status = given.status.map(|status| HorizontalPodAutoscalerStatus {
+        conditions,
         current_replicas: Some(status.current_replicas),
         desired_replicas: status.desired_replicas,
         last_scale_time: status.last_scale_time,
