@@ -25,3 +25,4 @@ pub mod share;
 pub mod storage;
 pub mod table;
 pub mod unseen;
+pub mod wire;

@@ -14,6 +14,7 @@ mod status;
 mod request;
 
 mod body;
+mod gzip;
 mod media;
 mod protobuf;
 mod query;

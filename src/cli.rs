@@ -29,6 +29,7 @@ mod manifest;
 mod merge;
 pub mod operator;
 mod output;
+mod port_forward;
 mod push;
 mod remote;
 mod rollout;
@@ -85,6 +86,7 @@ enum Command {
     Logs(logs::Args),
     Exec(exec::ExecArgs),
     Attach(exec::AttachArgs),
+    PortForward(port_forward::Args),
     Debug(debug::Args),
     #[command(subcommand)]
     Rollout(rollout::Verb),
@@ -156,6 +158,9 @@ impl Cli {
             Command::Logs(args) => logs::run(&Session::open(global).await?, args).await,
             Command::Exec(args) => exec::exec(&Session::open(global).await?, args).await,
             Command::Attach(args) => exec::attach(&Session::open(global).await?, args).await,
+            Command::PortForward(args) => {
+                port_forward::run(Session::open(global).await?, args).await
+            }
             Command::Debug(args) => debug::run(&Session::open(global).await?, args).await,
             Command::Rollout(verb) => rollout::run(&Session::open(global).await?, verb).await,
             Command::Cordon(args) => cordon::run(&Session::open(global).await?, args, true).await,

@@ -2,7 +2,7 @@
 //!
 //! Knows WASI and nothing of Kubernetes: it takes plain specs ([`spec`]) and reports exits. Read in
 //! this order: `spec`, `sandbox`, `container`; then how a program comes to run (`component`,
-//! `compile`, `cache`, `artifact`, `host`), what holds it in check (`engine`, `ticker`, `cpu`,
+//! `compile`, `cache`, `artifact`, `host`), what holds it in check (`engine`, `ticker`, `turn`, `cpu`, `background`,
 //! `limits`, `budget`, `exit`), what it talks to (`stdio`, `http`, `keyvalue`, `fs`, `net`), and the faces that
 //! WASI gives all that (`wasi`).
 //!
@@ -11,6 +11,7 @@
 //! the cache of compiled code.
 
 pub mod artifact;
+mod background;
 pub mod budget;
 mod cache;
 pub mod compile;
@@ -34,6 +35,7 @@ mod sandbox;
 pub mod spec;
 mod stdio;
 mod ticker;
+mod turn;
 pub mod wasi;
 
 use std::net::IpAddr;
@@ -172,7 +174,6 @@ struct Shared {
     tuning: Tuning,
     max_instances: usize,
     instances: Arc<AtomicUsize>,
-    engines: Arc<Engines>,
     loader: Loader,
     guests: Guests,
     fabric: Arc<Fabric>,
@@ -209,14 +210,14 @@ impl Runtime {
             .map(Arc::new)
             .map_err(engine_error)?;
         let loader = Loader::new(&cache_dir, Arc::clone(&engines), &tuning)?;
-        let guests = Guests::start(tuning.guest_threads, tasks.child()).map_err(Error::Threads)?;
+        let guests = Guests::start(tuning.guest_threads, engines.presence(), tasks.child())
+            .map_err(Error::Threads)?;
         let fabric = Fabric::new(FabricConfig::new(Arc::clone(&network), tasks.child()));
         Ok(Self(Arc::new(Shared {
             tls: Arc::new(Tls::new(tuning.extra_authorities.clone())),
             tuning,
             max_instances,
             instances: Arc::default(),
-            engines,
             loader,
             guests,
             fabric,

@@ -9,9 +9,8 @@
 //!
 //! The worker is an ordinary API client. While the control plane is away pods go on, probes go on,
 //! names resolve from the last snapshot, and statuses wait to be sent. Guests die with the process;
-//! what must outlive it is in the checkpoints. Absent on purpose: `exec`, `attach` and
-//! `port-forward`, image collection, eviction under pressure, in-place changes of a running pod's
-//! containers.
+//! what must outlive it is in the checkpoints. Absent on purpose: image collection, eviction under
+//! pressure, in-place changes of a running pod's containers.
 
 pub mod address_pool;
 pub mod addresses;
@@ -36,11 +35,13 @@ pub mod objects;
 pub mod plan;
 pub mod pod_worker;
 pub mod pod_workers;
+pub mod port_forward;
 pub mod probe_run;
 pub mod probes;
 pub mod qos;
 pub mod restart;
 pub mod server;
+pub mod spdy;
 pub mod specs;
 pub mod stats;
 pub mod status;

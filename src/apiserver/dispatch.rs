@@ -21,7 +21,7 @@ use super::handlers::{self, Context};
 use super::query::Query;
 use super::request::{RequestInfo, Target, Verb};
 use super::{
-    Server, dashboard, discovery, health, respond, reviews, subresources, uploads, usage_api,
+    Server, dashboard, discovery, gzip, health, respond, reviews, subresources, uploads, usage_api,
 };
 
 /// Answers any request.
@@ -31,6 +31,7 @@ pub(crate) async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Res
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let target = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
     let (verb, resource) = labels(&server, &target);
+    let is_read = is_read(&target, parts.uri.path());
     let mut response = answer(&server, &mut parts, body, query, target)
         .await
         .unwrap_or_else(Error::into_response);
@@ -43,7 +44,25 @@ pub(crate) async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Res
         .metrics
         .observe(verb, resource, response.status().as_u16(), took);
     finish(&mut response);
+    if is_read {
+        response = gzip::compress(response, &parts.headers).await;
+    }
     response
+}
+
+/// Whether the answer is an object, a list or a schema, not a stream and not another's.
+fn is_read(target: &Target, path: &str) -> bool {
+    match target {
+        Target::Resource(info) => {
+            matches!(info.verb, Verb::Get | Verb::List)
+                && !matches!(
+                    info.subresource.as_deref(),
+                    Some("log" | "proxy" | "content")
+                )
+        }
+        Target::NonResource => path.starts_with("/openapi/"),
+        Target::Unknown => false,
+    }
 }
 
 /// What the request is counted under.
@@ -102,7 +121,8 @@ async fn answer(
     };
     let caller = caller.ok_or(Error::Unauthorized)?;
     authorize(&info, &query, &caller)?;
-    if info.verb == Verb::Watch || info.subresource.as_deref() == Some("log") {
+    let is_stream = matches!(info.subresource.as_deref(), Some("log" | "proxy"));
+    if info.verb == Verb::Watch || is_stream {
         return resource(server, parts, body, query, (info, caller)).await;
     }
     let _permit = server.requests.try_acquire().map_err(|_| Error::Busy)?;

@@ -88,6 +88,12 @@ impl RequestInfo {
         };
         let name = rest.first().filter(|name| !name.is_empty());
         let is_watch = forced_watch || query.is_true("watch");
+        // A proxy takes also the question what is allowed; who may read may ask.
+        let is_proxied = rest.get(1) == Some(&"proxy");
+        let method = match *method {
+            Method::OPTIONS if is_proxied => &Method::GET,
+            _ => method,
+        };
         let Some(verb) = verb(method, name.is_some(), is_watch && rest.len() <= 1) else {
             return Target::Unknown;
         };
@@ -221,6 +227,12 @@ mod tests {
             "/api/v1/namespaces/a/services/x:80/proxy/b/c",
             "create /v1 a services x:80 proxy b/c",
         ),
+        (
+            "OPTIONS",
+            "/api/v1/namespaces/a/pods/x/proxy/",
+            "get /v1 a pods x proxy -",
+        ),
+        ("OPTIONS", "/api/v1/namespaces/a/pods/x/log", "unknown"),
         (
             "GET",
             "/apis/apps/v1/deployments",

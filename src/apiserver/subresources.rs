@@ -6,9 +6,10 @@
 
 pub(crate) mod binding;
 pub(crate) mod eviction;
-pub(crate) mod exec;
 pub(crate) mod log;
+pub(crate) mod proxy;
 pub(crate) mod scale;
+pub(crate) mod stream;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -18,6 +19,7 @@ use super::error::Error;
 use super::handlers::{self, Context};
 use super::modules;
 use super::request::Verb;
+use stream::Purpose;
 
 /// Calls the subresource's handler.
 pub(crate) async fn serve(
@@ -42,7 +44,14 @@ pub(crate) async fn serve(
         ("binding", Verb::Create) => binding::create(ctx, body).await,
         ("eviction", Verb::Create) => eviction::create(ctx, body).await,
         ("log", Verb::Get) => log::get(ctx).await,
-        ("exec" | "attach", Verb::Get | Verb::Create) => exec::connect(ctx, name, parts).await,
+        ("exec", Verb::Get | Verb::Create) => stream::connect(ctx, Purpose::Exec, parts).await,
+        ("attach", Verb::Get | Verb::Create) => stream::connect(ctx, Purpose::Attach, parts).await,
+        ("portforward", Verb::Get | Verb::Create) => {
+            stream::connect(ctx, Purpose::PortForward, parts).await
+        }
+        ("proxy", Verb::Get | Verb::Create | Verb::Update | Verb::Patch | Verb::Delete) => {
+            proxy::connect(ctx, parts, body).await
+        }
         ("content", Verb::Get) => modules::download(ctx).await,
         ("content", Verb::Create | Verb::Update) => modules::push(ctx, body).await,
         (
@@ -55,6 +64,8 @@ pub(crate) async fn serve(
             | "content"
             | "exec"
             | "attach"
+            | "portforward"
+            | "proxy"
             | "ephemeralcontainers",
             Verb::Get
             | Verb::List

@@ -1,4 +1,4 @@
-//! The API server as a client of a worker's HTTPS API (logs, commands).
+//! The API server as a client of a worker's HTTPS API (logs, commands, connections to pods).
 //!
 //! Where a worker is, its Node object says; the wire secret is the password. A worker on loopback
 //! may show a certificate it made itself: whoever can forge that address owns the machine anyway.
@@ -8,9 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::Empty;
-use hyper::body::{Bytes, Incoming};
+use axum::body::Body;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -20,6 +22,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::api::wire::RAW_BYTES;
 use crate::registry::{Error as RegistryError, Registry};
 use crate::tasks::TaskGroup;
 
@@ -72,6 +75,49 @@ impl Client {
         path: &str,
         headers: HeaderMap,
     ) -> Result<Response<Incoming>, Error> {
+        let request = Request::get(path).body(Body::empty());
+        let mut request = request.map_err(|error| Error::BadRequest(error.to_string()))?;
+        *request.headers_mut() = headers;
+        let answering = self.send(registry, node, request);
+        let answer = tokio::time::timeout(FIRST_BYTE, answering).await;
+        answer
+            .map_err(|_| Error::Unavailable(format!("the worker of node {node} does not answer")))?
+    }
+
+    /// Opens a connection to a pod: `path` says to which.
+    pub(crate) async fn dial(
+        &self,
+        registry: &Registry,
+        node: &str,
+        path: &str,
+    ) -> Result<TokioIo<Upgraded>, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static(RAW_BYTES));
+        let answer = self.get(registry, node, path, headers).await?;
+        let failed = |text: &str| {
+            Error::Unavailable(format!("error trying to reach service: {}", text.trim()))
+        };
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let text = Limited::new(answer.into_body(), 4096).collect().await;
+            let text = text
+                .map(http_body_util::Collected::to_bytes)
+                .unwrap_or_default();
+            return Err(failed(&String::from_utf8_lossy(&text)));
+        }
+        let upgraded = hyper::upgrade::on(answer).await;
+        Ok(TokioIo::new(
+            upgraded.map_err(|error| failed(&error.to_string()))?,
+        ))
+    }
+
+    /// Sends any request to a node's worker, with the cluster's secret.
+    pub(crate) async fn send(
+        &self,
+        registry: &Registry,
+        node: &str,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, Error> {
         let address = worker_address(registry, node)?;
         let secret = wire_secret(registry)?;
         let unreachable = |error: &dyn std::fmt::Display| {
@@ -92,15 +138,14 @@ impl Client {
                     tracing::debug!(%error, "a connection to a worker broke");
                 }
             });
-        let mut request = Request::get(path)
-            .header(header::HOST, address.to_string())
-            .header(header::AUTHORIZATION, bearer(&secret)?)
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| Error::BadRequest(error.to_string()))?;
-        request.headers_mut().extend(headers);
-        tokio::time::timeout(FIRST_BYTE, sender.send_request(request))
+        let host = HeaderValue::from_str(&address.to_string());
+        let host = host.map_err(|error| unreachable(&error))?;
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, host);
+        headers.insert(header::AUTHORIZATION, bearer(&secret)?);
+        sender
+            .send_request(request)
             .await
-            .map_err(|_| unreachable(&"no answer"))?
             .map_err(|error| unreachable(&error))
     }
 

@@ -39,7 +39,7 @@ const CLOSE: u8 = 255;
 /// An answer that is larger is no `Status`.
 const MAX_REFUSAL: usize = 64 << 10;
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Which streams are passed on.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +96,7 @@ pub(super) fn pod_path(session: &Session, pod: &str) -> String {
 /// Connects, passes bytes both ways until the program has ended, and gives its exit code.
 pub(super) async fn run(session: &Session, path: &str, streams: Streams) -> Result<u8> {
     session.insist_on_ours().await?;
-    let socket = connect(session, path).await?;
+    let socket = connect(session, path, PROTOCOL).await?;
     let raw = streams.tty.then(Raw::enter).flatten();
     let (sink, stream) = socket.split();
     let status = tokio::select! {
@@ -118,7 +118,12 @@ pub(super) fn end(code: u8) -> Result {
     }
 }
 
-async fn connect(session: &Session, path: &str) -> Result<Socket> {
+/// Opens a WebSocket that speaks `protocol`.
+pub(super) async fn connect(
+    session: &Session,
+    path: &str,
+    protocol: &'static str,
+) -> Result<Socket> {
     let request = Request::get(path)
         .header(header::CONNECTION, HeaderValue::from_static("Upgrade"))
         .header(header::UPGRADE, HeaderValue::from_static("websocket"))
@@ -127,7 +132,7 @@ async fn connect(session: &Session, path: &str) -> Result<Socket> {
             HeaderValue::from_static("13"),
         )
         .header(header::SEC_WEBSOCKET_KEY, generate_key())
-        .header(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
+        .header(header::SEC_WEBSOCKET_PROTOCOL, protocol)
         .body(Body::empty())
         .map_err(|error| Failure::usage(format!("`{path}` is no path: {error}")))?;
     let response = session.client.send(request).await;

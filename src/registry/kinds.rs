@@ -102,7 +102,7 @@ pub(super) static TABLE: &[ResourceInfo] = &[
     ResourceInfo {
         short_names: &["no"],
         namespaced: false,
-        subresources: &[status::<Node>()],
+        subresources: &[status::<Node>(), proxy::<Node>("NodeProxyOptions")],
         columns: resources::node::COLUMNS,
         fields: resources::node::FIELDS,
         ..row::<Node>("nodes", "node")
@@ -138,6 +138,12 @@ pub(super) static TABLE: &[ResourceInfo] = &[
                 verbs: &["create", "get"],
                 ..own::<Pod>("attach")
             },
+            SubresourceInfo {
+                kind: "PodPortForwardOptions",
+                verbs: &["create", "get"],
+                ..own::<Pod>("portforward")
+            },
+            proxy::<Pod>("PodProxyOptions"),
             own::<Pod>("ephemeralcontainers"),
         ],
         columns: resources::pod::COLUMNS,
@@ -194,7 +200,7 @@ pub(super) static TABLE: &[ResourceInfo] = &[
     ResourceInfo {
         short_names: &["svc"],
         categories: &["all"],
-        subresources: &[status::<Service>()],
+        subresources: &[status::<Service>(), proxy::<Service>("ServiceProxyOptions")],
         columns: resources::service::COLUMNS,
         fields: resources::service::FIELDS,
         ..row::<Service>("services", "service")
@@ -371,6 +377,15 @@ const fn own<K: Strategy>(name: &'static str) -> SubresourceInfo {
         group: K::GROUP,
         version: K::VERSION,
         verbs: &["get", "patch", "update"],
+    }
+}
+
+/// A subresource that passes any request on.
+const fn proxy<K: Strategy>(kind: &'static str) -> SubresourceInfo {
+    SubresourceInfo {
+        kind,
+        verbs: &["create", "delete", "get", "patch", "update"],
+        ..own::<K>("proxy")
     }
 }
 

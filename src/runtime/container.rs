@@ -26,17 +26,18 @@ use wasmtime::Store;
 
 use super::Slot;
 use super::artifact::{Artifact, Entry};
+use super::background::Metered;
 use super::budget::Budget;
-use super::cpu::{Cpu, Metered};
+use super::cpu::Cpu;
 use super::exit::Outcome;
 use super::fs::Root;
+use super::guests::Guests;
 use super::host::{Host, Launch, Life};
 use super::http::Handler;
 use super::limits::Memory;
 use super::net::Incarnation;
 use super::spec::{ContainerSpec, Exit, LogStream};
 use super::stdio::Stdin;
-use super::ticker::Presence;
 
 /// How long a killed handler's exit waits for requests that are being dropped.
 const AFTER_KILL: Duration = Duration::from_millis(500);
@@ -213,12 +214,12 @@ pub(super) async fn run_command(
     launch: Arc<Launch>,
     artifact: Arc<Artifact>,
     held: Held,
-    presence: Presence,
+    guests: Guests,
 ) {
     let cpu = Arc::clone(&launch.cpu);
     let entry = call_entry(Arc::clone(&launch), artifact);
     let ending = Ending::new(&container, launch, held);
-    let guest = Metered::new(entry, cpu, presence);
+    let guest = Metered::new(entry, cpu, guests);
     let exit = tokio::select! {
         biased;
         () = container.killed.cancelled() => Exit::killed(),

@@ -1,26 +1,24 @@
-//! CPU time of a container: measured around every poll, held below its ceiling, and shared by weight.
+//! CPU time of a container: held below its ceiling, guaranteed up to its share.
 //!
-//! A guest's future is polled by whichever thread is free, so its time is the sum over polls of the
-//! polling thread's own CPU clock. Host calls made for the guest count as the guest's. The poll that
-//! is going on is known to the thread that does it alone, hence the thread-local start: the epoch
-//! callback runs inside that poll and reads it there.
+//! What each poll of a guest takes is counted by `turn`; all instances of a container charge one
+//! account. Host calls made for the guest count as the guest's.
 //!
 //! The ceiling works like a cgroup's quota: allowance grows with wall time, what is unused is kept up
 //! to one [`BURST`], and who has used more than was allowed sleeps until it is made good. The callback
 //! comes once per epoch tick, so a container may pass its ceiling by a tick per concurrent request.
+//!
+//! The guarantee is an account of the same kind that grows by what was requested. Who computes beyond
+//! it does so in the background (`background`), on what nobody else wants. A container's first
+//! [`START`] of CPU is not held against it, so that a busy machine does not make a start crawl.
 
-use std::cell::Cell;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use wasmtime::{Store, UpdateDeadline};
 
-use super::ticker::Presence;
+use super::turn;
 
 /// How much unused allowance is kept, in wall time.
 const BURST: Duration = Duration::from_millis(100);
@@ -34,10 +32,15 @@ const SHARES_PER_TICK: u64 = 256;
 /// Ticks a container runs at most before others get their turn.
 const MAX_SLICE: u64 = 8;
 
-thread_local! {
-    /// The thread's CPU clock when the poll in progress began.
-    static POLL_BEGAN: Cell<u64> = const { Cell::new(0) };
-}
+/// CPU time that every container has in the foreground before its guarantee is looked at.
+const START: Duration = Duration::from_secs(1);
+
+/// What is guaranteed to a container that requested nothing, in thousandths of a core.
+const LEAST_MILLIS: u64 = 10;
+
+/// A poll that ran for less since the last tick is not interrupted: the tick only happened to fall
+/// into it.
+const UNDISTURBED_NS: u64 = 1_000_000;
 
 /// The CPU account of one container; all its instances charge it.
 pub(super) struct Cpu {
@@ -46,6 +49,7 @@ pub(super) struct Cpu {
     killed: AtomicBool,
     slice: u64,
     quota: Option<Mutex<Quota>>,
+    guarantee: Mutex<Quota>,
     /// Told when it had to rest for long.
     limited: Arc<Notify>,
 }
@@ -54,6 +58,8 @@ struct Quota {
     /// Nanoseconds of CPU per millisecond of wall time: a thousandth of a core is 1000.
     rate_ns_per_ms: u64,
     allowed_ns: u64,
+    /// What was allowed from the start; unused, it does not expire.
+    start_ns: u64,
     counted: Instant,
 }
 
@@ -69,20 +75,15 @@ impl Cpu {
         now: Instant,
         limited: &Arc<Notify>,
     ) -> Arc<Self> {
-        let quota = limit_millis.map(|millis| {
-            let rate_ns_per_ms = millis.max(1) * 1000;
-            Mutex::new(Quota {
-                rate_ns_per_ms,
-                allowed_ns: BURST.as_millis() as u64 * rate_ns_per_ms,
-                counted: now,
-            })
-        });
+        let ceiling = |millis: u64| Mutex::new(Quota::new(millis.max(1), Duration::ZERO, now));
+        let guaranteed = (shares * 1000 / 1024).max(LEAST_MILLIS);
         Arc::new(Self {
             used_ns: AtomicU64::new(0),
             throttled_ns: AtomicU64::new(0),
             killed: AtomicBool::new(false),
             slice: (shares / SHARES_PER_TICK).clamp(1, MAX_SLICE),
-            quota,
+            quota: limit_millis.map(ceiling),
+            guarantee: Mutex::new(Quota::new(guaranteed, START, now)),
             limited: Arc::clone(limited),
         })
     }
@@ -131,73 +132,66 @@ impl Cpu {
         Some(rest)
     }
 
+    /// Adds what a poll took.
+    pub(super) fn charge(&self, ns: u64) {
+        self.used_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    /// Whether the container has used more than is guaranteed to it.
+    pub(super) fn is_over_share(&self, now: Instant) -> bool {
+        let used = self.used_ns.load(Ordering::Relaxed);
+        let mut guarantee = self
+            .guarantee
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        guarantee.rest(used, 0, now).is_some()
+    }
+
     fn on_tick(&self) -> wasmtime::Result<UpdateDeadline> {
         if self.killed.load(Ordering::Relaxed) {
             return Err(KilledError.into());
         }
-        let running = thread_cpu_ns().saturating_sub(POLL_BEGAN.get());
-        Ok(match self.rest(running, Instant::now()) {
-            Some(rest) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(rest))),
-            None => UpdateDeadline::Yield(self.slice),
-        })
+        let running = turn::on_tick();
+        if let Some(rest) = self.rest(running.total_ns, Instant::now()) {
+            return Ok(UpdateDeadline::YieldCustom(
+                1,
+                Box::pin(tokio::time::sleep(rest)),
+            ));
+        }
+        if running.total_ns < UNDISTURBED_NS {
+            return Ok(UpdateDeadline::Continue(self.slice));
+        }
+        turn::preempt();
+        Ok(UpdateDeadline::Yield(self.slice))
     }
 }
 
 impl Quota {
+    fn new(millis: u64, start: Duration, now: Instant) -> Self {
+        let rate_ns_per_ms = millis * 1000;
+        let start_ns = start.as_nanos() as u64;
+        Self {
+            rate_ns_per_ms,
+            allowed_ns: start_ns.max(BURST.as_millis() as u64 * rate_ns_per_ms),
+            start_ns,
+            counted: now,
+        }
+    }
+
     fn rest(&mut self, used_ns: u64, running_ns: u64, now: Instant) -> Option<Duration> {
         let per_ms = self.rate_ns_per_ms;
         let grown =
             now.saturating_duration_since(self.counted).as_nanos() * u128::from(per_ms) / 1_000_000;
         let burst = BURST.as_millis() as u64 * per_ms;
+        let most = used_ns.saturating_add(running_ns).saturating_add(burst);
         self.allowed_ns = self
             .allowed_ns
             .saturating_add(u64::try_from(grown).unwrap_or(u64::MAX))
-            .min(used_ns.saturating_add(running_ns).saturating_add(burst));
+            .min(most.max(self.start_ns));
         self.counted = now;
         let over = (used_ns + running_ns).checked_sub(self.allowed_ns)?;
         (over > 0).then(|| Duration::from_nanos(over * 1_000_000 / per_ms))
     }
-}
-
-/// A guest's future whose polls are counted as its container's CPU time.
-pub(super) struct Metered<F> {
-    future: Pin<Box<F>>,
-    cpu: Arc<Cpu>,
-    presence: Presence,
-}
-
-impl<F: Future> Metered<F> {
-    pub(super) fn new(future: F, cpu: Arc<Cpu>, presence: Presence) -> Self {
-        Self {
-            future: Box::pin(future),
-            cpu,
-            presence,
-        }
-    }
-}
-
-impl<F: Future> Future for Metered<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = &mut *self;
-        let _running = this.presence.enter();
-        // A handler may call another handler directly, so polls nest; the inner one's time is then
-        // charged to both, as a process is charged for what it waits for in the kernel.
-        let began = thread_cpu_ns();
-        let outer = POLL_BEGAN.replace(began);
-        let polled = this.future.as_mut().poll(cx);
-        POLL_BEGAN.set(outer);
-        this.cpu
-            .used_ns
-            .fetch_add(thread_cpu_ns().saturating_sub(began), Ordering::Relaxed);
-        polled
-    }
-}
-
-fn thread_cpu_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 #[cfg(test)]
@@ -213,6 +207,7 @@ mod tests {
         let mut quota = Quota {
             rate_ns_per_ms: 200 * 1000, // 200m: a fifth of a core.
             allowed_ns: 0,
+            start_ns: 0,
             counted: start,
         };
         // 10 ms of CPU in 10 ms of time: 2 ms were allowed, the other 8 take 40 ms to earn.
@@ -223,6 +218,28 @@ mod tests {
         assert_eq!(quota.rest(10 * MS, 0, at(3_600_000)), None);
         assert_eq!(quota.rest(10 * MS, 20 * MS, at(3_600_000)), None);
         assert!(quota.rest(10 * MS, 21 * MS, at(3_600_000)).is_some());
+    }
+
+    #[test]
+    fn a_start_is_not_held_back_and_what_follows_is_guaranteed_by_share() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        // Half a core was requested.
+        let cpu = Cpu::new(None, 512, start, &Arc::default());
+        cpu.charge(1000 * MS);
+        assert!(!cpu.is_over_share(at(10)));
+        cpu.charge(6 * MS);
+        assert!(cpu.is_over_share(at(10)));
+        // Every further millisecond guarantees half of one.
+        assert!(!cpu.is_over_share(at(13)));
+        cpu.charge(500 * MS);
+        assert!(cpu.is_over_share(at(500)));
+        assert!(!cpu.is_over_share(at(1100)));
+        // Who requested nothing has its start and then a hundredth.
+        let nobody = Cpu::new(None, 2, start, &Arc::default());
+        nobody.charge(1001 * MS);
+        assert!(nobody.is_over_share(at(50)));
+        assert!(!nobody.is_over_share(at(200)));
     }
 
     #[test]

@@ -5,40 +5,57 @@
 //! 300 ms); here the driver is asked after every poll. What the worker itself must do in time
 //! (leases, probes, status) runs on a runtime without guests.
 //!
-//! Handlers are the exception: they run on their caller's task (`http`).
+//! Handlers are the exception: they run on their caller's task (`http`). Whoever computes beyond its
+//! share leaves either place for the threads of `background`.
 
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
+use super::background;
+use super::ticker::Presence;
 use crate::tasks::TaskGroup;
 
 /// A handle to the guest threads; cheap to clone. They end when all clones are dropped.
 #[derive(Clone)]
 pub(super) struct Guests {
     threads: Arc<Threads>,
+    presence: Presence,
     tasks: TaskGroup,
 }
 
 struct Threads {
     handle: Handle,
-    runtime: Option<Runtime>,
+    background: Handle,
+    runtimes: Option<[Runtime; 2]>,
 }
 
 impl Guests {
-    pub(super) fn start(threads: usize, tasks: TaskGroup) -> std::io::Result<Self> {
+    pub(super) fn start(
+        threads: usize,
+        presence: Presence,
+        tasks: TaskGroup,
+    ) -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("guests")
             .event_interval(1)
             .enable_all()
             .build()?;
+        // Without timers and sockets: a guest's own are its home runtime's.
+        let background = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("background")
+            .on_thread_start(background::yield_to_everybody)
+            .build()?;
         Ok(Self {
             threads: Arc::new(Threads {
                 handle: runtime.handle().clone(),
-                runtime: Some(runtime),
+                background: background.handle().clone(),
+                runtimes: Some([runtime, background]),
             }),
+            presence,
             tasks,
         })
     }
@@ -53,6 +70,21 @@ impl Guests {
         self.tasks.spawn_contained(name, work)
     }
 
+    /// Runs `work` on threads that get what nobody else wants of the cores.
+    pub(super) fn spawn_background(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let _inside = self.threads.background.enter();
+        self.tasks.spawn_contained(name, work);
+    }
+
+    /// For who polls a guest.
+    pub(super) fn presence(&self) -> Presence {
+        self.presence.clone()
+    }
+
     /// The group that owns the tasks.
     pub(super) fn tasks(&self) -> &TaskGroup {
         &self.tasks
@@ -61,7 +93,7 @@ impl Guests {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        for runtime in self.runtimes.take().into_iter().flatten() {
             // The last clone may be dropped by a task, which must not block.
             runtime.shutdown_background();
         }

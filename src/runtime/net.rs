@@ -24,6 +24,7 @@ mod fabric;
 mod far;
 #[cfg(test)]
 mod fixture;
+mod from_host;
 mod listen;
 mod mailbox;
 mod options;

@@ -189,14 +189,14 @@ impl PodSandbox {
             keyvalue: self.keyvalue.clone(),
             clock: self.shared.clock.clone(),
         });
-        let presence = self.shared.engines.presence();
         match artifact.role() {
             Role::Command => {
                 let held = Held {
                     incarnation,
                     slot: Some(self.shared.slot()?),
                 };
-                let running = run_command(Arc::clone(&container), launch, artifact, held, presence);
+                let guests = self.shared.guests.clone();
+                let running = run_command(Arc::clone(&container), launch, artifact, held, guests);
                 self.shared.guests.spawn("container", running);
             }
             Role::Handler => {
@@ -204,7 +204,6 @@ impl PodSandbox {
                 let handler = Handler::new(HandlerConfig {
                     artifact,
                     launch: Arc::clone(&launch),
-                    presence,
                     guests: self.shared.guests.clone(),
                     reuse: spec.instance_reuse.max(1),
                     deadline: self.request_timeout(),

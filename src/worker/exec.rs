@@ -7,7 +7,9 @@
 
 mod attach;
 mod channels;
+mod client;
 mod output;
+mod over_spdy;
 mod session;
 mod terminal;
 
@@ -20,8 +22,10 @@ use crate::runtime::spec::{ExecSpec, LogSink};
 use crate::runtime::{self, ContainerHandle, PodSandbox};
 
 pub use attach::{Tap, Taps, attach};
-pub use channels::{PROTOCOLS, protocol};
+pub use channels::PROTOCOLS;
+pub use client::Client;
 pub use output::Collected;
+pub use over_spdy::{PROTOCOLS as SPDY_PROTOCOLS, serve as serve_spdy};
 pub use session::{Options, exec};
 
 /// A program in a pod that is larger is not run.

@@ -1,10 +1,13 @@
-//! The worker's own HTTPS API, asked by the API server: logs, commands, pods, statistics, health.
+//! The worker's own HTTPS API, asked by the API server: logs, commands, connections to pods, pods,
+//! statistics, health.
 //!
 //! Every request but `/healthz` carries the cluster's wire secret as bearer token. On loopback the
 //! certificate is the worker's own; an address that others can reach needs one from the cluster's
 //! CA, which is not issued yet, so such an address is refused at start.
 
 mod commands;
+mod port_forward;
+mod upgrade;
 
 use std::io;
 use std::net::SocketAddr;
@@ -129,6 +132,11 @@ fn router(shared: Arc<Shared>) -> Router {
             "/attach/{namespace}/{pod}/{container}",
             get(commands::attach),
         )
+        .route(
+            "/portForward/{namespace}/{pod}",
+            get(port_forward::port_forward),
+        )
+        .route("/dial/{namespace}/{pod}/{port}", get(port_forward::dial))
         .route("/pods", get(pods))
         .route("/stats/summary", get(summary))
         .layer(middleware::from_fn_with_state(

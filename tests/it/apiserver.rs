@@ -2,6 +2,7 @@
 
 mod harness;
 mod kube_client;
+mod large;
 mod logs;
 mod requests;
 mod uploads;

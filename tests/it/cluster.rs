@@ -202,24 +202,30 @@ impl Cluster {
 
     /// The same, however it ends.
     pub(crate) fn try_kubectl(&self, arguments: &[&str]) -> Option<std::process::Output> {
-        let kubectl = std::env::var_os("WASMORCH_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into());
-        let output = Command::new(kubectl)
+        run(self.kubectl_of(Kubectl::New)?.args(arguments))
+    }
+
+    /// A kubectl for this cluster, not yet started; `None` where that version is not named.
+    pub(crate) fn kubectl_of(&self, version: Kubectl) -> Option<Command> {
+        let (program, cache) = match version {
+            Kubectl::New => {
+                let named = std::env::var_os("WASMORCH_TEST_KUBECTL");
+                (named.unwrap_or_else(|| "kubectl".into()), "kubectl-cache")
+            }
+            Kubectl::Old => {
+                let named = std::env::var_os("WASMORCH_TEST_KUBECTL_OLD");
+                let is_here = named.is_some() || std::env::var_os("CI").is_none();
+                assert!(is_here, "WASMORCH_TEST_KUBECTL_OLD is not set");
+                (named?, "old-kubectl-cache")
+            }
+        };
+        let mut command = Command::new(program);
+        command
             .arg("--kubeconfig")
             .arg(self.root().join("kubeconfig"))
             .arg("--cache-dir")
-            .arg(self.directory.path().join("kubectl-cache"))
-            .args(arguments)
-            .output();
-        match output {
-            Ok(output) => Some(output),
-            Err(error)
-                if error.kind() == std::io::ErrorKind::NotFound
-                    && std::env::var_os("CI").is_none() =>
-            {
-                None
-            }
-            Err(error) => panic!("kubectl: {error}"),
-        }
+            .arg(self.directory.path().join(cache));
+        Some(command)
     }
 
     /// Pushes a prebuilt guest as a module.
@@ -332,6 +338,28 @@ impl Drop for Worker {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Which kubectl: they differ in what they speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kubectl {
+    /// WebSocket, OpenAPI v3, protobuf.
+    New,
+    /// SPDY, OpenAPI v2, JSON: Debian bookworm's 1.20.
+    Old,
+}
+
+/// Runs a program that may not be here.
+fn run(command: &mut Command) -> Option<std::process::Output> {
+    match command.output() {
+        Ok(output) => Some(output),
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound && std::env::var_os("CI").is_none() =>
+        {
+            None
+        }
+        Err(error) => panic!("{command:?}: {error}"),
     }
 }
 

@@ -7,6 +7,7 @@ mod deaths;
 mod dev;
 mod guests;
 mod programs;
+mod streams;
 mod workloads;
 
 use k8s_openapi::api::core::v1::Pod;

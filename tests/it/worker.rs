@@ -12,5 +12,6 @@ mod pods;
 mod remote;
 mod restarts;
 mod storage;
+mod streams;
 mod volumes;
 mod wire;

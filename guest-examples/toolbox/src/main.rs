@@ -11,6 +11,7 @@ mod info;
 mod io;
 mod net;
 mod shell;
+mod tar;
 mod text;
 
 use io::Io;
@@ -48,6 +49,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("sleep", info::sleep),
     ("ss", net::netstat),
     ("tail", text::tail),
+    ("tar", tar::tar),
     ("tee", text::tee),
     ("test", info::test),
     ("touch", file::touch),

@@ -139,6 +139,7 @@ pub(super) async fn refused(status: StatusCode, body: hyper::body::Incoming) -> 
     match status {
         StatusCode::NOT_FOUND => Error::NotFound(text),
         StatusCode::BAD_REQUEST => Error::BadRequest(text),
+        StatusCode::FORBIDDEN => Error::Forbidden(text),
         _ => Error::Unavailable(format!("the worker answered {status}: {text}")),
     }
 }

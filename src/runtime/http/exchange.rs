@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use wasmtime_wasi_http::WasiBody;
@@ -89,10 +89,17 @@ impl Exchange {
         // A guest that failed has no response, even if it had set one: nothing of it was sent yet.
         let worked = self.poll_work(cx)?;
         match head.try_recv() {
-            Ok(head) => Poll::Ready(head),
-            Err(_) if worked.is_ready() => Poll::Ready(Err(Error::NoResponse)),
-            Err(_) => self.poll_patience(cx).map(Err),
+            Ok(head) => return Poll::Ready(head),
+            Err(_) if worked.is_ready() => return Poll::Ready(Err(Error::NoResponse)),
+            Err(TryRecvError::Closed) => {}
+            // A guest that computes in the background sets it while nobody polls its work.
+            Err(TryRecvError::Empty) => {
+                if let Poll::Ready(Ok(head)) = Pin::new(head).poll(cx) {
+                    return Poll::Ready(head);
+                }
+            }
         }
+        self.poll_patience(cx).map(Err)
     }
 
     /// Drives the guest; ready when it has returned, also when that was long ago.

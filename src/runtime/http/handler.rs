@@ -21,13 +21,13 @@ use super::instance::{Head, Instance};
 use super::outgoing::{HOPS, MAX_HOPS};
 use super::{Body, Error};
 use crate::runtime::artifact::Artifact;
+use crate::runtime::background::Metered;
 use crate::runtime::budget::Budget;
-use crate::runtime::cpu::{KilledError, Metered};
+use crate::runtime::cpu::KilledError;
 use crate::runtime::exit::{oom_message, trap_message};
 use crate::runtime::guests::Guests;
 use crate::runtime::host::{Launch, Life};
 use crate::runtime::limits::Handles;
-use crate::runtime::ticker::Presence;
 
 /// How long an unused instance is kept for the next request.
 const IDLE: Duration = Duration::from_secs(1);
@@ -40,7 +40,6 @@ const HANDLES: Handles = Handles::REQUEST;
 pub(in crate::runtime) struct HandlerConfig {
     pub(in crate::runtime) artifact: Arc<Artifact>,
     pub(in crate::runtime) launch: Arc<Launch>,
-    pub(in crate::runtime) presence: Presence,
     pub(in crate::runtime) guests: Guests,
     /// Requests one instance may serve.
     pub(in crate::runtime) reuse: u32,
@@ -86,7 +85,7 @@ impl Handler {
         let work = Metered::new(
             work,
             Arc::clone(&self.config.launch.cpu),
-            self.config.presence.clone(),
+            self.config.guests.clone(),
         );
         Exchange::new(Box::pin(work), body_ended, self.config.deadline, admitted)
             .respond(head_set)

@@ -108,36 +108,6 @@ impl PodNet {
             .collect()
     }
 
-    /// Opens a stream from the host to whoever listens on the pod's address and `port`: probes,
-    /// the router, port-forward, the wire.
-    pub fn dial(&self, port: u16) -> Result<Conn, Error> {
-        self.dial_from(SocketAddr::new(self.fabric.host_ip, 0), port)
-    }
-
-    /// The same, with the address that the guest sees as its peer.
-    pub fn dial_from(&self, from: SocketAddr, port: u16) -> Result<Conn, Error> {
-        let to = SocketAddr::new(self.config.ip, port);
-        let client = Client {
-            local: from,
-            shown: to,
-            budget: None,
-            options: Options::default(),
-        };
-        self.deliver_from_outside(client, to)
-    }
-
-    /// The same for the worker itself, which asks a pod's hooks also while it refuses others.
-    pub fn dial_inside(&self, port: u16) -> Result<Conn, Error> {
-        let to = SocketAddr::new(self.config.ip, port);
-        let client = Client {
-            local: SocketAddr::new(self.fabric.host_ip, 0),
-            shown: to,
-            budget: None,
-            options: Options::default(),
-        };
-        self.deliver(client, to)
-    }
-
     /// Whether connections from outside the pod are refused.
     pub fn is_refusing(&self) -> bool {
         self.refuses_outside.load(Ordering::Relaxed)

@@ -87,8 +87,8 @@ impl PodSandbox {
             incarnation,
             slot: Some(self.shared.slot()?),
         };
-        let presence = self.shared.engines.presence();
-        let running = run_command(Arc::clone(&command), launch, artifact, held, presence);
+        let guests = self.shared.guests.clone();
+        let running = run_command(Arc::clone(&command), launch, artifact, held, guests);
         self.shared.guests.spawn("exec", async move {
             running.await;
             drop(place);

@@ -30,6 +30,11 @@ impl PodSandbox {
         Ok(self.net.dial_inside(port)?)
     }
 
+    /// A byte stream to whoever listens on the pod's loopback or its address.
+    pub fn dial_local(&self, port: u16) -> io::Result<Conn> {
+        Ok(self.net.dial_local(port)?)
+    }
+
     /// A byte stream to whoever listens on the pod's address and `port`.
     pub fn dial(&self, port: u16) -> io::Result<Conn> {
         Ok(self.net.dial(port)?)

@@ -7,8 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::extract::ws::WebSocket;
-
+use super::client::Client;
 use super::output::{Chunks, Queue};
 use super::session::{Ended, Options, talk};
 use crate::runtime::ContainerHandle;
@@ -105,11 +104,11 @@ pub async fn attach(
     tap: Arc<Tap>,
     options: Options,
     is_once: bool,
-    socket: WebSocket,
+    client: Client,
 ) {
     let chunks = tap.listen();
     let stdin = handle.stdin().filter(|_| options.stdin).cloned();
-    let ended = talk(socket, &handle, chunks, stdin.as_ref(), options).await;
+    let ended = talk(client, &handle, chunks, stdin.as_ref(), options).await;
     match (ended, stdin) {
         (Ended::Client, Some(stdin)) if is_once => stdin.close(),
         (Ended::Client | Ended::Program | Ended::Interrupted, _) => {}

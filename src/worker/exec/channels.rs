@@ -17,12 +17,6 @@ const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 
-/// The best protocol of those that a client offers, separated by commas.
-pub fn protocol(offers: &str) -> Option<&'static str> {
-    let is_offered = |known: &&str| offers.split(',').any(|offer| offer.trim() == *known);
-    PROTOCOLS.into_iter().find(is_offered)
-}
-
 /// What a client says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said<'a> {
@@ -89,21 +83,6 @@ pub(super) fn failed(message: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_better_of_the_offered_protocols_is_chosen() {
-        let chosen = protocol;
-        assert_eq!(
-            chosen("v4.channel.k8s.io, v5.channel.k8s.io"),
-            Some("v5.channel.k8s.io")
-        );
-        assert_eq!(
-            chosen("channel.k8s.io,v4.channel.k8s.io"),
-            Some("v4.channel.k8s.io")
-        );
-        assert_eq!(chosen("v4.base64.channel.k8s.io"), None);
-        assert_eq!(chosen(""), None);
-    }
 
     #[test]
     fn messages_name_their_channel() {

@@ -7,12 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
-use super::channels::{self, Said};
+use super::channels;
+use super::client::{Client, Ear, Heard, Voice};
 use super::output::{Chunks, Queue};
 use super::terminal::Terminal;
 use super::{Command, start};
@@ -22,10 +20,8 @@ use crate::runtime::{ContainerHandle, PodSandbox, Stdin};
 use crate::worker::context::Context;
 
 const PING: Duration = Duration::from_secs(10);
-/// A client that takes nothing for so long is gone.
-const SEND: Duration = Duration::from_secs(30);
 /// How long a client may take to answer the close.
-const GOODBYE: Duration = Duration::from_secs(2);
+pub(super) const GOODBYE: Duration = Duration::from_secs(2);
 /// What a shell shows for a program that was interrupted: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -55,7 +51,7 @@ pub async fn exec(
     sandbox: Arc<PodSandbox>,
     command: Command,
     options: Options,
-    socket: WebSocket,
+    mut client: Client,
 ) {
     let (queue, chunks) = Queue::new();
     let started = start(&context, &sandbox, command, queue).await;
@@ -63,89 +59,63 @@ pub async fn exec(
         Ok(guard) => {
             let handle = guard.handle();
             let stdin = handle.stdin().cloned();
-            talk(socket, handle, chunks, stdin.as_ref(), options).await;
+            talk(client, handle, chunks, stdin.as_ref(), options).await;
         }
         Err(error) => {
             let text = chain(&error).to_string();
-            let (mut sink, _stream) = socket.split();
-            finish(&mut sink, &channels::failed(&text)).await;
+            client.voice.finish(&channels::failed(&text)).await;
         }
     }
 }
 
 /// Passes bytes both ways until the program or the client ends; tells the client how.
 pub(super) async fn talk(
-    socket: WebSocket,
+    client: Client,
     handle: &ContainerHandle,
     chunks: Chunks,
     stdin: Option<&Stdin>,
     options: Options,
 ) -> Ended {
-    let (mut sink, mut stream) = socket.split();
+    let Client { mut ear, mut voice } = client;
     let (echo, echoed) = mpsc::channel(64);
     let mut speaker = Speaker {
-        sink: &mut sink,
+        voice: &mut voice,
         chunks,
         echoed,
         options,
         terminal: Terminal::default(),
     };
     let ended = tokio::select! {
-        ended = listen(&mut stream, stdin, options, echo) => ended,
+        ended = listen(&mut ear, stdin, options, echo) => ended,
         ended = speaker.speak() => ended,
     };
     match ended {
         Ended::Client => {}
         Ended::Interrupted => {
             handle.kill();
-            finish(&mut sink, &channels::ended(INTERRUPTED)).await;
+            voice.finish(&channels::ended(INTERRUPTED)).await;
         }
         Ended::Program => {
             let exit = handle.wait().await;
-            finish(&mut sink, &channels::ended(exit.code)).await;
+            voice.finish(&channels::ended(exit.code)).await;
         }
     }
-    // The client answers the close; a connection that is cut before would lose what it has not read.
-    let draining = async { while let Some(Ok(_)) = stream.next().await {} };
-    let _ = tokio::time::timeout(GOODBYE, draining).await;
+    let _ = tokio::time::timeout(GOODBYE, ear.drain()).await;
     ended
-}
-
-type Sink = SplitSink<WebSocket, Message>;
-
-async fn send(sink: &mut Sink, message: Message) -> bool {
-    let sent = tokio::time::timeout(SEND, sink.send(message)).await;
-    matches!(sent, Ok(Ok(())))
-}
-
-async fn finish(sink: &mut Sink, status: &serde_json::Value) {
-    let told = send(sink, Message::Binary(channels::status(status).into())).await;
-    if told {
-        let close = axum::extract::ws::CloseFrame {
-            code: axum::extract::ws::close_code::NORMAL,
-            reason: "".into(),
-        };
-        send(sink, Message::Close(Some(close))).await;
-    }
 }
 
 /// The client's half: ends when it goes away.
 async fn listen(
-    stream: &mut SplitStream<WebSocket>,
+    ear: &mut Ear,
     stdin: Option<&Stdin>,
     options: Options,
     echo: mpsc::Sender<Vec<u8>>,
 ) -> Ended {
     let mut terminal = Terminal::default();
-    while let Some(Ok(message)) = stream.next().await {
-        let bytes = match message {
-            Message::Binary(bytes) => bytes,
-            Message::Close(_) => break,
-            Message::Text(_) | Message::Ping(_) | Message::Pong(_) => continue,
-        };
-        match (channels::read(&bytes), stdin) {
-            (Said::Input(keys), Some(stdin)) if options.tty => {
-                let typed = terminal.keys(keys);
+    while let Some(heard) = ear.next().await {
+        match (heard, stdin) {
+            (Heard::Input(keys), Some(stdin)) if options.tty => {
+                let typed = terminal.keys(&keys);
                 // Nobody who reads echoes means that the session is over.
                 let _ = echo.send(typed.echo).await;
                 if typed.is_interrupt {
@@ -156,12 +126,11 @@ async fn listen(
                     stdin.close();
                 }
             }
-            (Said::Input(bytes), Some(stdin)) => {
-                stdin.send(bytes).await;
+            (Heard::Input(bytes), Some(stdin)) => {
+                stdin.send(&bytes).await;
             }
-            (Said::EndOfInput, Some(stdin)) => stdin.close(),
-            (Said::Input(_) | Said::EndOfInput, None) | (Said::Nothing, _) => {}
-            (Said::Nonsense, _) => break,
+            (Heard::EndOfInput, Some(stdin)) => stdin.close(),
+            (Heard::Input(_) | Heard::EndOfInput, None) | (Heard::Nothing, _) => {}
         }
     }
     Ended::Client
@@ -169,7 +138,7 @@ async fn listen(
 
 /// The program's half.
 struct Speaker<'a> {
-    sink: &'a mut Sink,
+    voice: &'a mut Voice,
     chunks: Chunks,
     echoed: mpsc::Receiver<Vec<u8>>,
     options: Options,
@@ -180,36 +149,32 @@ impl Speaker<'_> {
     /// Ends when the program has said all, or the client does not hear it.
     async fn speak(&mut self) -> Ended {
         loop {
-            let message = tokio::select! {
+            let is_heard = tokio::select! {
                 chunk = self.chunks.next() => match chunk {
-                    Some((stream, chunk)) => match self.output(stream, &chunk) {
-                        Some(message) => message,
-                        None => continue,
-                    },
+                    Some((stream, chunk)) => self.output(stream, &chunk).await,
                     None => return Ended::Program,
                 },
                 Some(echo) = self.echoed.recv() => {
-                    Message::Binary(channels::output(LogStream::Stdout, &echo).into())
+                    self.voice.output(LogStream::Stdout, &echo).await
                 }
-                () = tokio::time::sleep(PING) => Message::Ping(Vec::new().into()),
+                () = tokio::time::sleep(PING) => self.voice.ping().await,
             };
-            if !send(self.sink, message).await {
+            if !is_heard {
                 return Ended::Client;
             }
         }
     }
 
-    fn output(&mut self, stream: LogStream, chunk: &[u8]) -> Option<Message> {
+    async fn output(&mut self, stream: LogStream, chunk: &[u8]) -> bool {
         if self.options.tty {
             // A terminal has one stream for both.
             let text = self.terminal.output(chunk);
-            let message = channels::output(LogStream::Stdout, &text);
-            return Some(Message::Binary(message.into()));
+            return self.voice.output(LogStream::Stdout, &text).await;
         }
         let is_wanted = match stream {
             LogStream::Stdout => self.options.stdout,
             LogStream::Stderr => self.options.stderr,
         };
-        is_wanted.then(|| Message::Binary(channels::output(stream, chunk).into()))
+        !is_wanted || self.voice.output(stream, chunk).await
     }
 }

@@ -1,25 +1,22 @@
-//! `/exec` and `/attach`: a WebSocket to a command, or to a container's own program.
+//! `/exec` and `/attach`: a stream to a command, or to a container's own program.
 //!
 //! What is wrong with the request is said before the upgrade; what goes wrong afterwards is said on
 //! the error channel (`exec::channels`). The API server has checked who asks.
 
 use std::sync::Arc;
 
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use futures::future::BoxFuture;
-use tokio::sync::oneshot;
 
+use super::upgrade::{Spoken, Switched, Upgrade};
 use super::{Refusal, Shared, find};
 use crate::api::image::ImageRef;
 use crate::runtime::PodSandbox;
 use crate::worker::context::PodView;
-use crate::worker::exec::{self, Command, Options};
+use crate::worker::exec::{self, Client, Command, Options};
 
-/// A message of a client; keyboards are slower and files are cut by the client.
-const MAX_MESSAGE: usize = 1 << 20;
 /// The words of a command line together, as Linux has it.
 const MAX_WORDS: usize = 128 << 10;
 
@@ -62,8 +59,7 @@ pub(super) async fn exec(
     State(shared): State<Arc<Shared>>,
     Path((namespace, pod, container)): Names,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    request: Request,
 ) -> Response {
     let prepared = || {
         let asked = Asked::parse(query.as_deref().unwrap_or_default())?;
@@ -90,17 +86,17 @@ pub(super) async fn exec(
         Err(refusal) => return refusal.into_response(),
     };
     let context = Arc::clone(&shared.context);
-    serve(&shared, upgrade, &headers, move |socket| {
-        Box::pin(exec::exec(context, sandbox, command, options, socket))
+    serve(&shared, request, options, move |client| {
+        Box::pin(exec::exec(context, sandbox, command, options, client))
     })
+    .await
 }
 
 pub(super) async fn attach(
     State(shared): State<Arc<Shared>>,
     Path((namespace, pod, container)): Names,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    request: Request,
 ) -> Response {
     let prepared = || {
         let mut options = Asked::parse(query.as_deref().unwrap_or_default())?.options;
@@ -118,16 +114,22 @@ pub(super) async fn attach(
             );
             return Err((StatusCode::BAD_REQUEST, text));
         }
+        let offered = options;
         options.tty &= found.tty == Some(true);
-        Ok((handle, tap, options, found.stdin_once == Some(true)))
+        Ok((
+            (handle, tap),
+            (options, offered),
+            found.stdin_once == Some(true),
+        ))
     };
-    let (handle, tap, options, is_once) = match prepared() {
+    let ((handle, tap), (options, offered), is_once) = match prepared() {
         Ok(prepared) => prepared,
         Err(refusal) => return refusal.into_response(),
     };
-    serve(&shared, upgrade, &headers, move |socket| {
-        Box::pin(exec::attach(handle, tap, options, is_once, socket))
+    serve(&shared, request, offered, move |client| {
+        Box::pin(exec::attach(handle, tap, options, is_once, client))
     })
+    .await
 }
 
 fn not_running(container: &str) -> Refusal {
@@ -143,39 +145,26 @@ fn running(view: &PodView, container: &str) -> Result<Arc<PodSandbox>, Refusal> 
     }
 }
 
-type Session = BoxFuture<'static, ()>;
-
-/// Answers the upgrade and lets a task of the worker serve the socket.
-fn serve(
+/// Answers the upgrade and serves the client who then speaks. `options` are the streams that it
+/// opens.
+async fn serve(
     shared: &Shared,
-    upgrade: WebSocketUpgrade,
-    headers: &HeaderMap,
-    session: impl FnOnce(WebSocket) -> Session + Send + 'static,
+    request: Request,
+    options: Options,
+    work: impl FnOnce(Client) -> BoxFuture<'static, ()> + Send + 'static,
 ) -> Response {
-    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let offers: Vec<&str> = offers.filter_map(|value| value.to_str().ok()).collect();
-    let Some(protocol) = exec::protocol(&offers.join(",")) else {
-        let known = exec::PROTOCOLS.join(" and ");
-        let text = format!("only {known} are spoken here");
-        return (StatusCode::BAD_REQUEST, text).into_response();
+    let spoken = Spoken {
+        websocket: &exec::PROTOCOLS,
+        spdy: &exec::SPDY_PROTOCOLS,
     };
-    let (sender, receiver) = oneshot::channel();
-    let stopping = shared.tasks.cancelled();
-    shared.tasks.spawn_contained("remote command", async move {
-        if let Ok(socket) = receiver.await {
-            tokio::select! {
-                () = session(socket) => {}
-                () = stopping.cancelled() => {}
-            }
-        }
-    });
-    upgrade
-        .protocols([protocol])
-        .max_message_size(MAX_MESSAGE)
-        .on_upgrade(|socket| async {
-            // A receiver that is gone means that the worker stops; the socket closes with it.
-            let _ = sender.send(socket);
-        })
+    let (mut parts, _) = request.into_parts();
+    match Upgrade::of(&mut parts, &spoken).await {
+        Ok(upgrade) => upgrade.serve(shared, move |switched| match switched {
+            Switched::WebSocket(socket, _) => work(socket.into()),
+            Switched::Spdy(io) => Box::pin(exec::serve_spdy(io, options, work)),
+        }),
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 #[cfg(test)]

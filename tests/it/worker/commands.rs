@@ -142,7 +142,8 @@ async fn what_cannot_be_done_is_said_before_the_upgrade() {
     let (status, text) = refused("p", "attach", &[("stdin", "true")]).await;
     assert!(status == 400 && text.contains("stdin"), "{text}");
     for (offer, word) in [
-        (("SPDY/3.1", ""), "SPDY"),
+        (("SPDY/3.1", ""), "X-Stream-Protocol-Version"),
+        (("SPDY/2", ""), "SPDY/3.1"),
         (("websocket", "channel.k8s.io"), "v4.channel.k8s.io"),
     ] {
         let opened = Remote::offering(&world, "p", "exec", &[command], offer).await;

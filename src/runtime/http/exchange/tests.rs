@@ -10,6 +10,7 @@ use super::*;
 use crate::runtime::budget::Budget;
 use crate::runtime::guests::Guests;
 use crate::runtime::spec::{LogSink, LogStream};
+use crate::runtime::ticker::Ticker;
 use crate::tasks::TaskGroup;
 
 struct Nowhere;
@@ -28,7 +29,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let killed = CancellationToken::new();
-        let guests = Guests::start(1, TaskGroup::new()).unwrap();
+        let ticker = Ticker::start(Duration::from_millis(5)).unwrap();
+        let guests = Guests::start(1, ticker.presence(), TaskGroup::new()).unwrap();
         Self {
             in_flight: InFlight::new(Budget::new(10), killed.clone(), guests, Arc::new(Nowhere)),
             killed,

@@ -1,0 +1,159 @@
+//! Who goes away, who comes home, and what an end away looks like.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::*;
+use crate::runtime::ticker::Ticker;
+use crate::tasks::TaskGroup;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// A container that requested nothing, and has used so much.
+struct Bench {
+    guests: Guests,
+    cpu: Arc<Cpu>,
+    _ticker: Ticker,
+}
+
+impl Bench {
+    fn new(used_ns: u64) -> Self {
+        let ticker = Ticker::start(Duration::from_millis(5)).unwrap();
+        let guests = Guests::start(1, ticker.presence(), TaskGroup::new()).unwrap();
+        let cpu = Cpu::new(None, 2, Instant::now(), &Arc::default());
+        cpu.charge(used_ns);
+        Self {
+            guests,
+            cpu,
+            _ticker: ticker,
+        }
+    }
+
+    fn run<F>(&self, guest: F) -> Metered<F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        Metered::new(guest, Arc::clone(&self.cpu), self.guests.clone())
+    }
+}
+
+/// A slice that is over, and then the name of the thread that goes on.
+async fn thread_after_a_slice() -> String {
+    let mut over = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut over, true) {
+            return Poll::Ready(());
+        }
+        turn::preempt();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+    thread_name()
+}
+
+fn thread_name() -> String {
+    std::thread::current().name().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn who_is_within_its_share_computes_where_it_is() {
+    let bench = Bench::new(SECOND_NS / 2);
+    assert_eq!(bench.run(thread_after_a_slice()).await, thread_name());
+}
+
+#[tokio::test]
+async fn who_computes_beyond_its_share_goes_away_and_comes_home_to_wait() {
+    let bench = Bench::new(2 * SECOND_NS);
+    let waited = Arc::new(Notify::new());
+    let told = Arc::new(Notify::new());
+    let guest = {
+        let (waited, told) = (Arc::clone(&waited), Arc::clone(&told));
+        async move {
+            let away = thread_after_a_slice().await;
+            told.notify_one();
+            waited.notified().await;
+            // A timer made here is this runtime's, which has one; the background has none.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            (away, thread_name())
+        }
+    };
+    let waking = async {
+        told.notified().await;
+        waited.notify_one();
+    };
+    let ((away, home), ()) = tokio::join!(bench.run(guest), waking);
+    assert_eq!(away, "background");
+    assert_eq!(home, thread_name());
+}
+
+#[tokio::test]
+async fn timers_made_away_work() {
+    let bench = Bench::new(2 * SECOND_NS);
+    bench
+        .run(async {
+            thread_after_a_slice().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_guest_away_ends_when_nobody_waits_for_it() {
+    struct Ended(Arc<AtomicBool>, Arc<Notify>);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+            self.1.notify_one();
+        }
+    }
+    let bench = Bench::new(2 * SECOND_NS);
+    let (ended, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let held = Ended(Arc::clone(&ended), Arc::clone(&told));
+    let away = Arc::new(Notify::new());
+    let guest = bench.run({
+        let away = Arc::clone(&away);
+        async move {
+            let _held = held;
+            loop {
+                if thread_after_a_slice().await == "background" {
+                    away.notify_one();
+                }
+            }
+        }
+    });
+    tokio::select! {
+        () = guest => unreachable!("it computes without end"),
+        () = away.notified() => {}
+    }
+    told.notified().await;
+    assert!(ended.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_panic_away_is_the_callers() {
+    let bench = Bench::new(2 * SECOND_NS);
+    let guest = bench.run(async {
+        thread_after_a_slice().await;
+        assert!(thread_name().is_empty(), "bug in a host call");
+    });
+    assert!(AssertUnwindSafe(guest).catch_unwind().await.is_err());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_threads_are_idle_ones_to_the_kernel() {
+    let policy = Mutex::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            yield_to_everybody();
+            // SAFETY: it reads this thread's policy.
+            *policy.lock().unwrap() = unsafe { libc::sched_getscheduler(0) };
+        });
+    });
+    assert_eq!(policy.into_inner().unwrap(), libc::SCHED_IDLE);
+}
