@@ -4,6 +4,8 @@
 //! that must win, before the pod is deleted. Two evictions at once can therefore never both have
 //! the last one. Pods that do not serve anybody go without asking.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -128,7 +130,7 @@ fn ask(budget: &PodDisruptionBudget, pod: &Pod, now: Timestamp) -> Answer {
             retry_after: Some(10),
         });
     }
-    let disrupted = status.disrupted_pods.as_ref().map_or(0, |pods| pods.len());
+    let disrupted = status.disrupted_pods.as_ref().map_or(0, BTreeMap::len);
     if status.disruptions_allowed <= 0 || disrupted >= MOST_DISRUPTED {
         return Answer::Refused(Error::DisruptionBudget {
             cause: format!(
@@ -147,6 +149,7 @@ fn ask(budget: &PodDisruptionBudget, pod: &Pod, now: Timestamp) -> Answer {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

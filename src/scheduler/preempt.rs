@@ -108,7 +108,9 @@ fn victims<'a>(
         )
     });
     let mut room = Room::of(node, offer);
-    lower.iter().for_each(|tenant| room.give(tenant));
+    for tenant in &lower {
+        room.give(tenant);
+    }
     if !room.has(info) {
         return None;
     }

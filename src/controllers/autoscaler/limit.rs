@@ -3,6 +3,8 @@
 //! Going down, the highest wish of the window counts; going up, the lowest. Policies then bound the
 //! step by what has been scaled within their periods.
 
+use std::cmp::Ordering;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::{
     HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscalerSpec,
@@ -64,37 +66,33 @@ pub(super) fn limit(
     let down = behavior.scale_down.unwrap_or_default();
     let stable = stabilized(memory, (&up, &down), (current, wish), now);
     let first = match stable.cmp(&wish) {
-        std::cmp::Ordering::Less => Bound::StabilizedUp,
-        std::cmp::Ordering::Equal => Bound::None,
-        std::cmp::Ordering::Greater => Bound::StabilizedDown,
+        Ordering::Less => Bound::StabilizedUp,
+        Ordering::Equal => Bound::None,
+        Ordering::Greater => Bound::StabilizedDown,
     };
     let min = spec.min_replicas.unwrap_or(1);
-    let (granted, second) = if stable > current {
-        let ceiling = ceiling(&up, memory, current, now);
-        if stable > ceiling.min(spec.max_replicas) {
-            let bound = if ceiling < spec.max_replicas {
-                Bound::UpLimit
-            } else {
-                Bound::TooMany
+    let (granted, second) = match stable.cmp(&current) {
+        Ordering::Greater => {
+            let ceiling = ceiling(&up, memory, current, now);
+            let most = ceiling.min(spec.max_replicas);
+            let bound = match (stable > most, ceiling < spec.max_replicas) {
+                (false, _) => Bound::None,
+                (true, true) => Bound::UpLimit,
+                (true, false) => Bound::TooMany,
             };
-            (ceiling.min(spec.max_replicas), bound)
-        } else {
-            (stable, Bound::None)
+            (stable.min(most), bound)
         }
-    } else if stable < current {
-        let floor = floor(&down, memory, current, now);
-        if stable < floor.max(min) {
-            let bound = if floor > min {
-                Bound::DownLimit
-            } else {
-                Bound::TooFew
+        Ordering::Less => {
+            let floor = floor(&down, memory, current, now);
+            let least = floor.max(min);
+            let bound = match (stable < least, floor > min) {
+                (false, _) => Bound::None,
+                (true, true) => Bound::DownLimit,
+                (true, false) => Bound::TooFew,
             };
-            (floor.max(min), bound)
-        } else {
-            (stable, Bound::None)
+            (stable.max(least), bound)
         }
-    } else {
-        (stable, Bound::None)
+        Ordering::Equal => (stable, Bound::None),
     };
     (
         granted.clamp(min, spec.max_replicas.max(min)),
@@ -195,8 +193,10 @@ fn changed(memory: &Memory, period: i32, now: Timestamp, sign: i32) -> i32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
+    use Bound::{DownLimit, None as Free, StabilizedDown, StabilizedUp, TooFew, TooMany, UpLimit};
     use serde_json::{Value, json};
 
     fn at(second: i64) -> Timestamp {
@@ -220,9 +220,6 @@ mod tests {
     #[test]
     fn steps_are_bounded_and_slow_going_down() {
         let none = Memory::default();
-        use Bound::{
-            DownLimit, None as Free, StabilizedDown, StabilizedUp, TooFew, TooMany, UpLimit,
-        };
         check(json!(null), &none, 0, (3, 5), 5, [Free, Free]);
         // Four more, or twice as many.
         check(json!(null), &none, 0, (3, 20), 7, [Free, UpLimit]);

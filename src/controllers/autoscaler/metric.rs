@@ -287,6 +287,7 @@ fn status(subject: &Subject<'_>, current: MetricValueStatus) -> MetricStatus {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use crate::registry::usage::Amounts;

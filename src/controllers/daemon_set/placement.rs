@@ -136,6 +136,7 @@ fn hold(spec: &mut PodSpec, node: &str) {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

@@ -51,7 +51,7 @@ pub(super) fn status(
         Some(Err(why)) => {
             status.disruptions_allowed = 0;
             let words = ("SyncFailed", why.as_str());
-            status.conditions = condition(&old, budget, false, words, now);
+            status.conditions = Some(condition(&old, budget, false, words, now));
             return (status, look_again);
         }
     };
@@ -73,7 +73,7 @@ pub(super) fn status(
     } else {
         "InsufficientPods"
     };
-    status.conditions = condition(&old, budget, allowed > 0, (reason, ""), now);
+    status.conditions = Some(condition(&old, budget, allowed > 0, (reason, ""), now));
     (status, look_again)
 }
 
@@ -107,7 +107,7 @@ fn condition(
     is_allowed: bool,
     (reason, message): (&str, &str),
     now: Timestamp,
-) -> Option<Vec<Condition>> {
+) -> Vec<Condition> {
     let mut conditions = old.conditions.clone().unwrap_or_default();
     let status = if is_allowed { "True" } else { "False" };
     let before = conditions.iter().position(|one| one.type_ == ALLOWED);
@@ -123,10 +123,11 @@ fn condition(
         observed_generation: budget.metadata.generation,
         last_transition_time: Time(since),
     });
-    Some(conditions)
+    conditions
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

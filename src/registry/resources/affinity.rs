@@ -68,7 +68,7 @@ fn validate_requirement(
     let at = path.field("values");
     match operator {
         "In" | "NotIn" if values.is_empty() => {
-            errors.required(&at, "must be specified when `operator` is 'In' or 'NotIn'")
+            errors.required(&at, "must be specified when `operator` is 'In' or 'NotIn'");
         }
         "Exists" | "DoesNotExist" if !values.is_empty() => errors.forbidden(
             &at,

@@ -290,18 +290,15 @@ fn validate_rules(path: &Path<'_>, rules: &HPAScalingRules, errors: &mut Errors)
 fn targets(spec: &HorizontalPodAutoscalerSpec, status: &HorizontalPodAutoscalerStatus) -> String {
     let shown = |value: Option<&MetricValueStatus>, target: &MetricTarget| {
         let unknown = || "<unknown>".to_owned();
-        match target.average_utilization {
-            Some(percent) => {
-                let now = value.and_then(|value| value.average_utilization);
-                let now = now.map_or_else(unknown, |now| format!("{now}%"));
-                format!("{now}/{percent}%")
-            }
-            None => {
-                let now = value.and_then(|value| value.average_value.as_ref());
-                let now = now.map_or_else(unknown, |now| now.0.clone());
-                let wanted = target.average_value.as_ref().map_or("", |it| &it.0);
-                format!("{now}/{wanted}")
-            }
+        if let Some(percent) = target.average_utilization {
+            let now = value.and_then(|value| value.average_utilization);
+            let now = now.map_or_else(unknown, |now| format!("{now}%"));
+            format!("{now}/{percent}%")
+        } else {
+            let now = value.and_then(|value| value.average_value.as_ref());
+            let now = now.map_or_else(unknown, |now| now.0.clone());
+            let wanted = target.average_value.as_ref().map_or("", |it| &it.0);
+            format!("{now}/{wanted}")
         }
     };
     let currents = status.current_metrics.as_deref().unwrap_or_default();

@@ -329,4 +329,5 @@ fn validate_completions(path: &Path<'_>, new: &JobSpec, old: &JobSpec, errors: &
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests;

@@ -13,10 +13,10 @@ use wasmorch::registry::{Caller, DeleteOptions, Error, Patch, Propagation};
 
 use super::{Cluster, NS};
 
-fn template(labels: Value, spec: Value) -> Value {
+fn template(labels: &Value, spec: &Value) -> Value {
     let mut template = json!({"metadata": {"labels": labels},
         "spec": {"containers": [{"name": "main", "image": "hello"}]}});
-    json_patch::merge(&mut template["spec"], &spec);
+    json_patch::merge(&mut template["spec"], spec);
     template
 }
 
@@ -54,7 +54,7 @@ impl Cluster {
 async fn a_job_runs_to_its_end() {
     let cluster = Cluster::new().await;
     let spec = json!({"completions": 3, "parallelism": 2,
-        "template": template(json!({}), json!({"restartPolicy": "Never"}))});
+        "template": template(&json!({}), &json!({"restartPolicy": "Never"}))});
     let object = json!({"metadata": {"name": "sum"}, "spec": spec});
     cluster.create::<Job>(NS, object).await;
     cluster.running(2).await;
@@ -93,7 +93,7 @@ async fn a_job_runs_to_its_end() {
 async fn a_job_that_fails_and_one_that_goes_leave_no_pod_held() {
     let cluster = Cluster::new().await;
     let spec = json!({"backoffLimit": 0, "parallelism": 2, "completions": 2,
-        "template": template(json!({}), json!({"restartPolicy": "Never"}))});
+        "template": template(&json!({}), &json!({"restartPolicy": "Never"}))});
     let object = json!({"metadata": {"name": "bad"}, "spec": spec});
     cluster.create::<Job>(NS, object.clone()).await;
     cluster.running(2).await;
@@ -128,7 +128,8 @@ async fn a_job_that_fails_and_one_that_goes_leave_no_pod_held() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cron_job_makes_up_for_the_last_time_only() {
     let cluster = Cluster::new().await;
-    let job = json!({"spec": {"template": template(json!({}), json!({"restartPolicy": "Never"}))}});
+    let job =
+        json!({"spec": {"template": template(&json!({}), &json!({"restartPolicy": "Never"}))}});
     let object = json!({"metadata": {"name": "tick"},
         "spec": {"schedule": "* * * * *", "suspend": true, "jobTemplate": job}});
     let made = cluster.create::<CronJob>(NS, object).await;
@@ -163,13 +164,13 @@ async fn a_cron_job_makes_up_for_the_last_time_only() {
     assert!(status.last_schedule_time.as_ref().unwrap().0 > last);
 }
 
-fn stateful_set(change: Value) -> Value {
+fn stateful_set(change: &Value) -> Value {
     let mut object = json!({"metadata": {"name": "db"}, "spec": {
         "serviceName": "db", "replicas": 3, "selector": {"matchLabels": {"app": "db"}},
-        "template": template(json!({"app": "db"}), json!({})),
+        "template": template(&json!({"app": "db"}), &json!({})),
         "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}]}});
-    json_patch::merge(&mut object, &change);
+    json_patch::merge(&mut object, change);
     object
 }
 
@@ -179,7 +180,7 @@ async fn a_stateful_set_keeps_names_and_storage() {
     let retention =
         json!({"spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete"}}});
     cluster
-        .create::<StatefulSet>(NS, stateful_set(retention))
+        .create::<StatefulSet>(NS, stateful_set(&retention))
         .await;
     let ready = |count: i32| {
         move |sets: &[Arc<StatefulSet>]| {
@@ -218,7 +219,7 @@ async fn a_stateful_set_rolls_and_rolls_back() {
     cluster
         .create::<StatefulSet>(
             NS,
-            stateful_set(json!({"spec": {"volumeClaimTemplates": null}})),
+            stateful_set(&json!({"spec": {"volumeClaimTemplates": null}})),
         )
         .await;
     let rolled = |sets: &[Arc<StatefulSet>]| {
@@ -267,7 +268,7 @@ async fn a_stateful_set_rolls_and_rolls_back() {
 async fn a_daemon_set_serves_each_node() {
     let cluster = Cluster::new().await;
     let object = json!({"metadata": {"name": "agent"}, "spec": {
-        "selector": {"matchLabels": {"app": "agent"}}, "template": template(json!({"app": "agent"}), json!({}))}});
+        "selector": {"matchLabels": {"app": "agent"}}, "template": template(&json!({"app": "agent"}), &json!({}))}});
     cluster.create::<DaemonSet>(NS, object).await;
     let served = |count: i32| {
         move |sets: &[Arc<DaemonSet>]| {
@@ -310,7 +311,7 @@ async fn a_budget_lets_one_pod_go_at_a_time() {
         .create::<StatefulSet>(
             NS,
             stateful_set(
-                json!({"spec": {"volumeClaimTemplates": null, "podManagementPolicy": "Parallel"}}),
+                &json!({"spec": {"volumeClaimTemplates": null, "podManagementPolicy": "Parallel"}}),
             ),
         )
         .await;

@@ -239,6 +239,8 @@ async fn autoscale(cluster: &Cluster) {
         "{shown}"
     );
     let path = "-o jsonpath={.spec.targetCPUUtilizationPercentage}";
-    let old = cluster.told(&format!("get hpa.v1.autoscaling hello {path}"));
+    let old = cluster.told(&format!(
+        "get horizontalpodautoscalers.v1.autoscaling hello {path}"
+    ));
     assert_eq!(old, "50");
 }
