@@ -24,8 +24,11 @@ mod table;
 
 pub mod auth;
 mod authorize;
+mod identify;
+mod impersonate;
 pub mod pki;
 mod reviews;
+mod tokens;
 
 mod discovery;
 mod openapi;
@@ -114,6 +117,7 @@ pub struct Server {
     further_metrics: OnceLock<MetricsPage>,
     openapi: openapi::Documents,
     worker_api: worker_api::Client,
+    signer: Arc<tokens::Signer>,
     requests: Semaphore,
     streams: Arc<Semaphore>,
 }
@@ -132,6 +136,7 @@ impl Server {
             openapi: openapi::Documents::new(registry.resources()),
             worker_api: worker_api::Client::new(pki.ca_der(), tasks.child()),
             ca_certificate: pki.ca_pem().to_owned(),
+            signer: Arc::clone(pki.signer()),
             metrics: metrics::Metrics::default(),
             further_metrics: OnceLock::new(),
             requests: Semaphore::new(limits.requests),

@@ -8,7 +8,7 @@
 mod mirror;
 mod watch;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,8 +89,21 @@ pub fn token_in(path: &Path) -> Result<Option<String>, Error> {
     Ok(token.map(|token| token.expose_secret().to_owned()))
 }
 
+/// The server that a login leads to, for those who lead others there.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its TLS socket, if it has one and its name is known.
+    pub address: Option<SocketAddr>,
+    pub authorities: Vec<CertificateDer<'static>>,
+}
+
 /// Builds a client.
 pub async fn connect(login: &Login) -> Result<Client, Error> {
+    Ok(open(login).await?.0)
+}
+
+/// Builds a client, and says whose.
+pub async fn open(login: &Login) -> Result<(Client, Server), Error> {
     let config = match login {
         Login::Kubeconfig(path) => {
             let failed = |source| Error::ReadKubeconfig {
@@ -108,7 +121,26 @@ pub async fn connect(login: &Login) -> Result<Client, Error> {
             node,
         } => join(server, token, node.as_deref()).await?,
     };
-    build(config)
+    let server = Server {
+        address: address(&config.cluster_url).await,
+        authorities: config
+            .root_cert
+            .iter()
+            .flatten()
+            .map(|der| CertificateDer::from(der.clone()))
+            .collect(),
+    };
+    Ok((build(config)?, server))
+}
+
+async fn address(url: &Uri) -> Option<SocketAddr> {
+    if url.scheme_str() != Some("https") {
+        return None;
+    }
+    let host = url.host()?.trim_matches(['[', ']']);
+    let port = url.port_u16().unwrap_or(443);
+    let found = tokio::net::lookup_host((host, port)).await;
+    found.ok()?.next()
 }
 
 async fn join(server: &str, token: &str, node: Option<&str>) -> Result<Config, Error> {

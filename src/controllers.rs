@@ -15,6 +15,7 @@ pub mod events;
 
 mod autoscaler;
 mod claim;
+mod cluster_role_aggregation;
 mod cron_job;
 mod daemon_set;
 mod deployment;
@@ -31,6 +32,7 @@ mod persistent_volume;
 mod pod_control;
 mod pod_gc;
 mod replica_set;
+mod resource_quota;
 mod revision;
 pub mod runtime;
 mod service_account;
@@ -238,6 +240,8 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         node_ipam::start(&ctx, &mut sources)?,
         pod_gc::start(&ctx, &mut sources),
         persistent_volume::start(&ctx, &mut sources),
+        cluster_role_aggregation::start(&ctx, &mut sources),
+        resource_quota::start(&ctx, &mut sources),
         event_ttl::start(&ctx),
         garbage_collector::start(&ctx),
     ];

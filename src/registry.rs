@@ -33,6 +33,8 @@ mod options;
 mod patch;
 mod patch_verb;
 mod path;
+mod quota;
+pub(crate) mod rbac;
 mod resources;
 mod scale;
 pub mod strategy;
@@ -90,6 +92,8 @@ struct Shared {
     config: Config,
     addresses: Arc<admission::service_addresses::Addresses>,
     usage: usage::Usage,
+    rbac: rbac::Rbac,
+    quotas: Arc<quota::Quotas>,
 }
 
 impl Registry {
@@ -101,6 +105,8 @@ impl Registry {
         ));
         Self {
             shared: Arc::new(Shared {
+                rbac: rbac::Rbac::new(store.clone()),
+                quotas: Arc::new(quota::Quotas::new(store.clone(), clock.clone())),
                 store,
                 clock,
                 config,

@@ -46,6 +46,7 @@ pub mod specs;
 pub mod stats;
 pub mod status;
 pub mod status_sender;
+pub mod tokens;
 mod volume_ends;
 pub mod volumes;
 pub mod wire;
@@ -102,6 +103,8 @@ pub struct Config {
     pub allowed_host_paths: Vec<PathBuf>,
     /// Trusted for guests' `https`, besides the machine's own.
     pub extra_authorities: Vec<CertificateDer<'static>>,
+    /// Where service `kubernetes` leads: the API server's TLS socket.
+    pub api_server: Option<SocketAddr>,
 }
 
 /// Why a worker cannot start.
@@ -173,7 +176,7 @@ impl Worker {
         let api = SocketAddr::new(config.address, config.api_port);
         let (listener, server_address) = server::bind(api).await.map_err(listen(api))?;
         let server = Server::new(listener, server_address)?;
-        let network = Network::new(config.node.clone());
+        let network = Network::new(config.node.clone(), config.api_server);
         let organs = TaskGroup::new();
         let tuning = runtime::Tuning {
             extra_authorities: config.extra_authorities.clone(),
@@ -329,6 +332,7 @@ impl Worker {
                 self.organs.child(),
             ),
             objects,
+            tokens: tokens::TokenCache::new(client.clone(), clock.clone()),
             network: Arc::clone(&self.network),
             addresses: AddressPool::new(remembered.collect()),
             logs: Logs::new(

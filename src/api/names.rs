@@ -36,6 +36,17 @@ pub fn is_dns_1035_label(text: &str) -> bool {
     is_dns_label(text) && text.as_bytes()[0].is_ascii_lowercase()
 }
 
+/// Why a name cannot be one segment of a URL's path, if it cannot.
+pub fn path_segment_complaint(text: &str) -> Option<&'static str> {
+    match text {
+        "." => Some("may not be '.'"),
+        ".." => Some("may not be '..'"),
+        _ if text.contains('/') => Some("may not contain '/'"),
+        _ if text.contains('%') => Some("may not contain '%'"),
+        _ => None,
+    }
+}
+
 /// IANA service name: named ports. Lower case, a letter at least, no `--`, at most 15 characters.
 pub fn is_port_name(text: &str) -> bool {
     (1..=15).contains(&text.len())

@@ -91,6 +91,28 @@ pub fn from_millis(millis: u64) -> Quantity {
     }
 }
 
+/// Billionths in Kubernetes' canonical spelling: the largest unit that leaves no fraction, of powers
+/// of 1024 where `is_binary`, else of 1000: `128Mi`, `1500m`, `2`.
+pub fn canonical(nano: i128, is_binary: bool) -> Quantity {
+    if is_binary && nano % NANO == 0 {
+        let (mut value, mut unit) = (nano / NANO, 0);
+        let units = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+        while value != 0 && value % 1024 == 0 && unit + 1 < units.len() {
+            value /= 1024;
+            unit += 1;
+        }
+        return Quantity(format!("{value}{}", units[unit]));
+    }
+    let units = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
+    let (mut value, mut unit) = (nano, 0);
+    while value != 0 && value % 1000 == 0 && unit + 1 < units.len() {
+        value /= 1000;
+        unit += 1;
+    }
+    let unit = if value == 0 { "" } else { units[unit] };
+    Quantity(format!("{value}{unit}"))
+}
+
 fn split(text: &str) -> Result<(&str, &str), Error> {
     let end = text
         .char_indices()
@@ -180,6 +202,24 @@ mod tests {
         }
         assert_eq!(units(&Quantity("64Mi".into())), Ok(64 << 20));
         assert_eq!(units(&Quantity("1Ei".into())), Ok(1 << 60));
+    }
+
+    #[test]
+    fn the_canonical_spelling_has_the_largest_unit() {
+        let cases = [
+            ("0", false, "0"),
+            ("1.5", false, "1500m"),
+            ("2", false, "2"),
+            ("3000", false, "3k"),
+            ("131072Ki", true, "128Mi"),
+            ("1000", true, "1000"),
+            ("1m", true, "1m"),
+            ("-1", false, "-1"),
+        ];
+        for (text, is_binary, expected) in cases {
+            let nano = parse_nano(text).unwrap();
+            assert_eq!(canonical(nano, is_binary).0, expected, "{text}");
+        }
     }
 
     #[test]

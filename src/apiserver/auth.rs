@@ -1,10 +1,11 @@
-//! Who is asking: bearer tokens, and nothing else yet.
+//! The tokens that the server keeps itself: users, and the join secret of workers.
 //!
 //! `tokens.json` is made at the first start and readable by its owner alone. Each entry is a token
 //! with its user and groups; the **join secret** stands for no fixed user: a worker sends it with
 //! `X-Wasmorch-Node: <name>` and is `system:node:<name>` in `system:nodes`. What operators hand out
 //! is the join token `wo1.<sha256 of the CA certificate>.<secret>`: the hash lets a worker check,
-//! before it sends the secret anywhere, that it talks to the cluster it was invited to.
+//! before it sends the secret anywhere, that it talks to the cluster it was invited to. Whoever edits
+//! the file adds and removes users at once.
 //!
 //! A browser cannot set headers on a WebSocket, so there a token may come as the subprotocol
 //! `base64url.bearer.authorization.k8s.io.<token>`. Tokens are compared as SHA-256 hashes, all of
@@ -13,7 +14,10 @@
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use http::HeaderMap;
@@ -23,6 +27,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::api::image::Digest;
 use crate::api::names;
+use crate::errors::chain;
 use crate::ids;
 use crate::registry::Caller;
 
@@ -64,9 +69,16 @@ struct Entry {
 
 /// Everyone whom the server knows.
 pub struct Identities {
+    path: PathBuf,
+    known: ArcSwap<Known>,
+}
+
+/// `tokens.json` as it was read last.
+struct Known {
     file: File,
     hashes: Vec<[u8; 32]>,
     join_hash: [u8; 32],
+    changed: Option<SystemTime>,
 }
 
 /// The tokens that the first start made.
@@ -77,62 +89,59 @@ impl Identities {
     /// Reads `tokens.json` in `directory`, or makes it.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let path = directory.join("tokens.json");
-        match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Self::new)
-                .map_err(|source| Error::Decode { path, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let file = File::generate();
-                write_private(&path, &encode(&file))?;
-                Ok(Self::new(file))
-            }
-            Err(source) => Err(Error::Io {
-                operation: "read",
-                path,
-                source,
-            }),
+        if !path.exists() {
+            write_private(&path, &encode(&File::generate()))?;
         }
+        let known = ArcSwap::from_pointee(Known::read(&path)?);
+        Ok(Self { path, known })
     }
 
-    fn new(file: File) -> Self {
-        Self {
-            hashes: file.tokens.iter().map(|entry| hash(&entry.token)).collect(),
-            join_hash: hash(&file.join_secret),
-            file,
+    /// Reads the file again if it is another one now: whoever adds a user need not restart the
+    /// server. A file that cannot be read changes nothing.
+    fn look_again(&self) -> bool {
+        if changed(&self.path) == self.known.load().changed {
+            return false;
+        }
+        match Known::read(&self.path) {
+            Ok(known) => {
+                tracing::info!(path = %self.path.display(), "the tokens have changed");
+                self.known.store(Arc::new(known));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the tokens stay as they were");
+                false
+            }
         }
     }
 
     /// The token of a user that the first start made.
-    pub fn token_of(&self, user: &str) -> Option<&str> {
-        self.file
-            .tokens
-            .iter()
-            .find(|entry| entry.user == user)
-            .map(|entry| entry.token.as_str())
+    pub fn token_of(&self, user: &str) -> Option<String> {
+        let known = self.known.load();
+        let mut tokens = known.file.tokens.iter();
+        let entry = tokens.find(|entry| entry.user == user)?;
+        Some(entry.token.clone())
     }
 
     /// What a machine needs to join, beside the server's URL.
     pub fn join_token(&self, ca_certificate: &[u8]) -> String {
         let ca = Digest::of(ca_certificate);
-        format!("wo1.{}.{}", ca.hex(), self.file.join_secret)
+        format!("wo1.{}.{}", ca.hex(), self.known.load().file.join_secret)
     }
 
-    /// The caller; `None` is anonymous, `Err` a token that nobody has.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Caller>, Unknown> {
-        let Some(token) = presented(headers) else {
-            return Ok(None);
-        };
-        let presented = hash(&token);
-        let mut found = None;
-        for (entry, known) in self.file.tokens.iter().zip(&self.hashes) {
-            if is_equal(known, &presented) {
-                found = Some(entry);
-            }
+    /// The user whose token this is.
+    pub(crate) fn owner(&self, token: &str) -> Option<Caller> {
+        // Asked each time, so that a token that was taken out is worth nothing any more.
+        self.look_again();
+        self.known.load().owner(token)
+    }
+
+    /// The user whose token this is, or the node that has the join secret and names itself.
+    pub(crate) fn authenticate(&self, token: &str, headers: &HeaderMap) -> Result<Caller, Unknown> {
+        if let Some(owner) = self.owner(token) {
+            return Ok(owner);
         }
-        if let Some(entry) = found {
-            return Ok(Some(caller(&entry.user, entry.groups.clone())));
-        }
-        if !is_equal(&self.join_hash, &presented) {
+        if !is_equal(&self.known.load().join_hash, &hash(token)) {
             return Err(Unknown);
         }
         let node = headers
@@ -140,16 +149,55 @@ impl Identities {
             .and_then(|value| value.to_str().ok())
             .filter(|node| names::is_dns_subdomain(node))
             .ok_or(Unknown)?;
-        Ok(Some(caller(
+        Ok(caller(
             &format!("system:node:{node}"),
             vec!["system:nodes".to_owned()],
-        )))
+        ))
     }
 }
 
 /// A token was presented, and nobody has it.
 #[derive(Debug)]
 pub(crate) struct Unknown;
+
+impl Known {
+    fn read(path: &Path) -> Result<Self, Error> {
+        let changed = changed(path);
+        let bytes = std::fs::read(path).map_err(|source| Error::Io {
+            operation: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        let file: File = serde_json::from_slice(&bytes).map_err(|source| Error::Decode {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            hashes: file.tokens.iter().map(|entry| hash(&entry.token)).collect(),
+            join_hash: hash(&file.join_secret),
+            file,
+            changed,
+        })
+    }
+
+    fn owner(&self, token: &str) -> Option<Caller> {
+        let presented = hash(token);
+        let mut found = None;
+        for (entry, known) in self.file.tokens.iter().zip(&self.hashes) {
+            if is_equal(known, &presented) {
+                found = Some(entry);
+            }
+        }
+        found.map(|entry| caller(&entry.user, entry.groups.clone()))
+    }
+}
+
+/// When the file was last written, as far as the disk knows.
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path)
+        .and_then(|meta| meta.modified())
+        .ok()
+}
 
 impl File {
     fn generate() -> Self {
@@ -194,16 +242,17 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     })
 }
 
-fn caller(user: &str, mut groups: Vec<String>) -> Caller {
+pub(super) fn caller(user: &str, mut groups: Vec<String>) -> Caller {
     groups.push("system:authenticated".to_owned());
     Caller {
         user: user.to_owned(),
         groups,
+        ..Caller::default()
     }
 }
 
 /// The token in the headers, wherever it may stand.
-fn presented(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn presented(headers: &HeaderMap) -> Option<String> {
     if let Some(value) = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -254,19 +303,32 @@ mod tests {
         let token = identities.token_of(ADMIN).unwrap().to_owned();
         let again = Identities::open(directory.path()).unwrap();
         let sent = headers(&[("authorization", format!("Bearer {token}"))]);
-        let caller = again.authenticate(&sent).unwrap().unwrap();
+        let caller = again.owner(&presented(&sent).unwrap()).unwrap();
         assert_eq!(caller.user, "admin");
         assert!(caller.groups.contains(&"system:masters".to_owned()));
-        assert!(again.authenticate(&HeaderMap::new()).unwrap().is_none());
-        let wrong = headers(&[("authorization", "Bearer nobody".to_owned())]);
-        assert!(again.authenticate(&wrong).is_err());
+        assert!(presented(&HeaderMap::new()).is_none());
+        assert!(again.authenticate("nobody", &HeaderMap::new()).is_err());
+
+        // A user is added, and the administrator's token changed, while the server runs.
+        let path = directory.path().join("tokens.json");
+        let mut file: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let jane = serde_json::json!({"token": "t", "user": "jane", "groups": ["dev"]});
+        file["tokens"].as_array_mut().unwrap().push(jane);
+        std::fs::write(&path, file.to_string()).unwrap();
+        let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(4_000_000_000);
+        let opened = std::fs::File::options().write(true).open(&path).unwrap();
+        opened.set_modified(later).unwrap();
+        let jane = again.owner("t").unwrap();
+        assert_eq!(jane.groups, ["dev", "system:authenticated"]);
 
         let protocol = format!(
             "{WEBSOCKET_TOKEN}{}, base64.binary.k8s.io",
             URL_SAFE_NO_PAD.encode(&token)
         );
         let sent = headers(&[("sec-websocket-protocol", protocol)]);
-        assert_eq!(again.authenticate(&sent).unwrap().unwrap().user, "admin");
+        let token = presented(&sent).unwrap();
+        assert_eq!(again.authenticate(&token, &sent).unwrap().user, "admin");
     }
 
     #[test]
@@ -275,17 +337,12 @@ mod tests {
         let identities = Identities::open(directory.path()).unwrap();
         let token = identities.join_token(b"certificate");
         let secret = token.rsplit('.').next().unwrap();
-        let bearer = format!("Bearer {secret}");
         let with_node = |node: &str| {
-            headers(&[
-                ("authorization", bearer.clone()),
-                (NODE_HEADER, node.to_owned()),
-            ])
+            identities.authenticate(secret, &headers(&[(NODE_HEADER, node.to_owned())]))
         };
-        let caller = identities.authenticate(&with_node("dev-1")).unwrap();
-        assert_eq!(caller.unwrap().user, "system:node:dev-1");
-        assert!(identities.authenticate(&with_node("Dev 1")).is_err());
-        let unnamed = headers(&[("authorization", bearer.clone())]);
-        assert!(identities.authenticate(&unnamed).is_err());
+        assert_eq!(with_node("dev-1").unwrap().user, "system:node:dev-1");
+        assert!(with_node("Dev 1").is_err());
+        assert!(identities.authenticate(secret, &HeaderMap::new()).is_err());
+        assert!(identities.owner(secret).is_none());
     }
 }

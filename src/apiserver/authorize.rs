@@ -1,194 +1,43 @@
-//! Who may do what: one table, asked by the dispatcher and shown by the access reviews.
+//! Who may do what: asked by the dispatcher and shown by the access reviews.
 //!
-//! Three groups have rights: `system:masters` everything, `system:nodes` and `system:routers` what a
-//! worker and a router need and no more; whoever is authenticated may look around (discovery,
-//! reviews about oneself). Roles that users define come later and extend the table; nothing else
-//! may decide about rights.
+//! Three sources, and the first that says yes wins: `system:masters` may everything, the cluster's
+//! own machines what [`components`] says, and everyone what the cluster's roles allow
+//! (`registry/rbac.rs`). Nothing else may decide about rights.
+
+mod components;
 
 use serde_json::{Value, json};
 
 use crate::registry::Caller;
+pub(crate) use crate::registry::rbac::Attributes;
+use crate::registry::rbac::{Decision, Rbac, Wanted};
 
-/// What somebody wants to do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Attributes<'a> {
-    pub(crate) verb: &'a str,
-    pub(crate) group: &'a str,
-    pub(crate) resource: &'a str,
-    pub(crate) subresource: Option<&'a str>,
-    pub(crate) namespace: Option<&'a str>,
-    pub(crate) name: Option<&'a str>,
-}
-
-const READ: &[&str] = &["get", "list", "watch"];
-const READ_AND_WRITE: &[&str] = &["get", "list", "watch", "create", "update", "patch"];
-const WRITE: &[&str] = &["create", "update", "patch"];
-
-/// Which objects of its resources a rule covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    All,
-    /// The object named like the caller's own node; a creation names nothing yet and is checked by
-    /// admission.
-    OwnNode,
-    /// One object.
-    One(&'static str, &'static str),
-}
-
-struct Rule {
-    of: &'static str,
-    verbs: &'static [&'static str],
-    group: &'static str,
-    /// `pods` or `pods/status`.
-    resources: &'static [&'static str],
-    which: Which,
-}
-
-const NODES: &str = "system:nodes";
-const ROUTERS: &str = "system:routers";
-const EVERYONE: &str = "system:authenticated";
-
-const fn rule(
-    of: &'static str,
-    verbs: &'static [&'static str],
-    group: &'static str,
-    resources: &'static [&'static str],
-    which: Which,
-) -> Rule {
-    Rule {
-        of,
-        verbs,
-        group,
-        resources,
-        which,
+/// Whether the caller may, and why.
+pub(crate) fn decide(rbac: &Rbac, caller: &Caller, wanted: Wanted<'_>) -> Decision {
+    if caller.is_master() {
+        return Ok(String::new());
     }
-}
-
-const RULES: &[Rule] = &[
-    rule(
-        NODES,
-        READ,
-        "",
-        &[
-            "pods",
-            "nodes",
-            "services",
-            "endpoints",
-            "configmaps",
-            "secrets",
-            "namespaces",
-            "persistentvolumeclaims",
-            "persistentvolumes",
-        ],
-        Which::All,
-    ),
-    // Admission narrows it to the end of a volume whose directory is the node's.
-    rule(
-        NODES,
-        &["update", "patch"],
-        "",
-        &["persistentvolumes"],
-        Which::All,
-    ),
-    rule(
-        NODES,
-        READ,
-        "discovery.k8s.io",
-        &["endpointslices"],
-        Which::All,
-    ),
-    rule(NODES, READ, "networking.k8s.io", &["ingresses"], Which::All),
-    rule(
-        NODES,
-        READ,
-        "wasmorch.dev",
-        &["modules", "modules/content"],
-        Which::All,
-    ),
-    rule(NODES, READ, "coordination.k8s.io", &["leases"], Which::All),
-    rule(
-        NODES,
-        WRITE,
-        "coordination.k8s.io",
-        &["leases"],
-        Which::OwnNode,
-    ),
-    rule(NODES, WRITE, "", &["nodes", "nodes/status"], Which::OwnNode),
-    rule(
-        NODES,
-        &["get", "update", "patch"],
-        "",
-        &["pods/status"],
-        Which::All,
-    ),
-    rule(NODES, &["delete"], "", &["pods"], Which::All),
-    rule(NODES, WRITE, "", &["events"], Which::All),
-    rule(NODES, WRITE, "events.k8s.io", &["events"], Which::All),
-    rule(
-        ROUTERS,
-        READ,
-        "",
-        &["services", "nodes", "pods", "namespaces", "endpoints"],
-        Which::All,
-    ),
-    rule(
-        ROUTERS,
-        READ,
-        "discovery.k8s.io",
-        &["endpointslices"],
-        Which::All,
-    ),
-    rule(
-        ROUTERS,
-        READ,
-        "networking.k8s.io",
-        &["ingresses", "ingressclasses"],
-        Which::All,
-    ),
-    rule(
-        ROUTERS,
-        READ,
-        "",
-        &["secrets"],
-        Which::One("kube-system", "wasmorch-wire"),
-    ),
-    rule(
-        ROUTERS,
-        READ_AND_WRITE,
-        "coordination.k8s.io",
-        &["leases"],
-        Which::One("kube-system", "wasmorch-router"),
-    ),
-    rule(ROUTERS, WRITE, "", &["events"], Which::All),
-    rule(
-        EVERYONE,
-        &["create"],
-        "authorization.k8s.io",
-        &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-        Which::All,
-    ),
-    rule(
-        EVERYONE,
-        &["create"],
-        "authentication.k8s.io",
-        &["selfsubjectreviews"],
-        Which::All,
-    ),
-];
-
-fn is_member(caller: &Caller, group: &str) -> bool {
-    caller.groups.iter().any(|one| one == group)
-}
-
-fn is_master(caller: &Caller) -> bool {
-    is_member(caller, "system:masters")
+    match wanted {
+        Wanted::Resource(wanted) if components::allows(caller, wanted) => return Ok(String::new()),
+        Wanted::Path { path, .. } if is_public(path) => return Ok(String::new()),
+        Wanted::Resource(_) | Wanted::Path { .. } => {}
+    }
+    rbac.decide(caller, wanted)
 }
 
 /// Whether the caller may; `Err` is Kubernetes' sentence about it.
-pub(crate) fn authorize(caller: &Caller, wanted: Attributes<'_>) -> Result<(), String> {
-    if is_master(caller) || RULES.iter().any(|rule| rule.allows(caller, wanted)) {
-        return Ok(());
+pub(crate) fn authorize(
+    rbac: &Rbac,
+    caller: &Caller,
+    wanted: Attributes<'_>,
+) -> Result<(), String> {
+    match decide(rbac, caller, Wanted::Resource(wanted)) {
+        Ok(_) => Ok(()),
+        Err(amiss) => Err(refusal(caller, wanted, amiss.as_deref())),
     }
+}
+
+fn refusal(caller: &Caller, wanted: Attributes<'_>, amiss: Option<&str>) -> String {
     let qualified = if wanted.group.is_empty() {
         wanted.resource.to_owned()
     } else {
@@ -206,17 +55,18 @@ pub(crate) fn authorize(caller: &Caller, wanted: Attributes<'_>) -> Result<(), S
         || "at the cluster scope".to_owned(),
         |namespace| format!("in the namespace \"{namespace}\""),
     );
-    Err(format!(
-        "{named} is forbidden: User \"{}\" cannot {} resource \"{resource}\" in API group \"{}\" {scope}",
+    let amiss = amiss.map_or(String::new(), |amiss| format!(": {amiss}"));
+    format!(
+        "{named} is forbidden: User \"{}\" cannot {} resource \"{resource}\" in API group \"{}\" {scope}{amiss}",
         caller.user, wanted.verb, wanted.group
-    ))
+    )
 }
 
 /// Whether the caller may ask for a path that is no resource; `None` is anonymous.
-pub(crate) fn authorize_path(caller: Option<&Caller>, path: &str) -> bool {
+pub(crate) fn authorize_path(rbac: &Rbac, caller: Option<&Caller>, verb: &str, path: &str) -> bool {
     match caller {
         None => is_public(path),
-        Some(caller) => path != "/metrics" || is_master(caller),
+        Some(caller) => decide(rbac, caller, Wanted::Path { verb, path }).is_ok(),
     }
 }
 
@@ -230,65 +80,32 @@ pub(crate) fn is_public(path: &str) -> bool {
         .any(|prefix| path.starts_with(prefix))
 }
 
-impl Rule {
-    fn allows(&self, caller: &Caller, wanted: Attributes<'_>) -> bool {
-        is_member(caller, self.of)
-            && self.group == wanted.group
-            && self.verbs.contains(&wanted.verb)
-            && self.resources.iter().any(|resource| {
-                let (resource, sub) = match resource.split_once('/') {
-                    Some((resource, sub)) => (resource, Some(sub)),
-                    None => (*resource, None),
-                };
-                resource == wanted.resource && sub == wanted.subresource
-            })
-            && self.covers(caller, wanted)
-    }
-
-    fn covers(&self, caller: &Caller, wanted: Attributes<'_>) -> bool {
-        match self.which {
-            Which::All => true,
-            Which::OwnNode => match wanted.name {
-                Some(name) => caller.user.strip_prefix("system:node:") == Some(name),
-                None => wanted.verb == "create",
-            },
-            Which::One(namespace, name) => {
-                wanted.namespace == Some(namespace) && wanted.name == Some(name)
-            }
-        }
-    }
-}
-
-/// The caller's rules, as a `SelfSubjectRulesReview` shows them.
-pub(crate) fn rules_of(caller: &Caller) -> (Vec<Value>, Vec<Value>) {
+/// The caller's rules in a namespace, as a `SelfSubjectRulesReview` shows them: those about
+/// resources, and those about paths.
+pub(crate) fn rules_of(
+    rbac: &Rbac,
+    caller: &Caller,
+    namespace: Option<&str>,
+) -> (Vec<Value>, Vec<Value>) {
     let mut resources = Vec::new();
-    if is_master(caller) {
+    let mut urls = Vec::new();
+    if caller.is_master() {
         resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+        urls.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
     }
-    for rule in RULES.iter().filter(|rule| is_member(caller, rule.of)) {
-        let mut shown = json!({
-            "verbs": rule.verbs,
-            "apiGroups": [rule.group],
-            "resources": rule.resources,
-        });
-        match rule.which {
-            Which::All => {}
-            Which::OwnNode => {
-                let node = caller.user.strip_prefix("system:node:").unwrap_or_default();
-                shown["resourceNames"] = json!([node]);
-            }
-            Which::One(_, name) => shown["resourceNames"] = json!([name]),
+    resources.extend(components::rules_of(caller));
+    for rule in rbac.rules_for(caller, namespace) {
+        let shown = json!(rule);
+        let to = if rule.non_resource_urls.is_some() {
+            &mut urls
+        } else {
+            &mut resources
+        };
+        if !to.contains(&shown) {
+            to.push(shown);
         }
-        resources.push(shown);
     }
-    let urls = if is_master(caller) {
-        json!({"verbs": ["*"], "nonResourceURLs": ["*"]})
-    } else {
-        json!({"verbs": ["get"], "nonResourceURLs": [
-            "/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version"
-        ]})
-    };
-    (resources, vec![urls])
+    (resources, urls)
 }
 
 #[cfg(test)]

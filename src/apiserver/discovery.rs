@@ -66,7 +66,7 @@ fn entries(resources: &'static [ResourceInfo]) -> Vec<Entry> {
         plural: review.plural,
         singular: "",
         kind: review.kind,
-        namespaced: false,
+        namespaced: review.namespaced,
         verbs: &["create"],
         short_names: &[],
         categories: &[],

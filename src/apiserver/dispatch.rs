@@ -21,7 +21,8 @@ use super::handlers::{self, Context};
 use super::query::Query;
 use super::request::{RequestInfo, Target, Verb};
 use super::{
-    Server, dashboard, discovery, gzip, health, respond, reviews, subresources, uploads, usage_api,
+    Server, dashboard, discovery, gzip, health, impersonate, respond, reviews, subresources,
+    tokens, uploads, usage_api,
 };
 
 /// Answers any request.
@@ -107,11 +108,14 @@ async fn answer(
     target: Target,
 ) -> Result<Response, Error> {
     let path = parts.uri.path().to_owned();
-    let caller = match server.identities.authenticate(&parts.headers) {
+    let caller = match server.identify(&parts.headers, parts.extensions.get()) {
         Ok(caller) => caller,
         Err(_) if authorize::is_public(&path) => None,
         Err(_) => return Err(Error::Unauthorized),
     };
+    let caller = caller
+        .map(|caller| impersonate::resolve(server.registry.rbac(), caller, &parts.headers))
+        .transpose()?;
     let info = match target {
         Target::Unknown => return Err(Error::UnknownPath),
         Target::NonResource => {
@@ -120,7 +124,7 @@ async fn answer(
         Target::Resource(info) => info,
     };
     let caller = caller.ok_or(Error::Unauthorized)?;
-    authorize(&info, &query, &caller)?;
+    authorize(server, &info, &query, &caller)?;
     let is_stream = matches!(info.subresource.as_deref(), Some("log" | "proxy"));
     if info.verb == Verb::Watch || is_stream {
         return resource(server, parts, body, query, (info, caller)).await;
@@ -143,13 +147,19 @@ fn is_transfer(info: &RequestInfo) -> bool {
     uploads::is_meant(info) || info.subresource.as_deref() == Some("content")
 }
 
-fn authorize(info: &RequestInfo, query: &Query, caller: &Caller) -> Result<(), Error> {
+fn authorize(
+    server: &Server,
+    info: &RequestInfo,
+    query: &Query,
+    caller: &Caller,
+) -> Result<(), Error> {
     // A list of one name is a request for that object, also for rights.
     let selected = query
         .get("fieldSelector")
         .and_then(|selector| selector.strip_prefix("metadata.name="))
         .filter(|name| !name.contains([',', '!', '=']));
     authorize::authorize(
+        server.registry.rbac(),
         caller,
         Attributes {
             verb: info.verb.as_str(),
@@ -179,7 +189,7 @@ async fn resource(
     (info, caller): (RequestInfo, Caller),
 ) -> Result<Response, Error> {
     if let Some(review) = reviews::find(&info) {
-        return reviews::create(review, &info, &caller, (&parts.headers, body)).await;
+        return reviews::create(server, review, &info, &caller, (&parts.headers, body)).await;
     }
     if usage_api::is_meant(&info) {
         return usage_api::serve(&server.registry, &info, &query);
@@ -234,11 +244,15 @@ fn non_resource(
     query: &Query,
     (caller, path): (Option<&Caller>, &str),
 ) -> Result<Response, Error> {
-    if !authorize::authorize_path(caller, path) {
+    let verb = match parts.method {
+        http::Method::HEAD => "get".to_owned(),
+        _ => parts.method.as_str().to_lowercase(),
+    };
+    if !authorize::authorize_path(server.registry.rbac(), caller, &verb, path) {
         return Err(match caller {
             None => Error::Unauthorized,
             Some(caller) => Error::Forbidden(format!(
-                "forbidden: User \"{}\" cannot get path \"{path}\"",
+                "forbidden: User \"{}\" cannot {verb} path \"{path}\"",
                 caller.user
             )),
         });
@@ -256,6 +270,19 @@ fn non_resource(
     }
     if let Some(result) = server.openapi.serve(path, &parts.headers) {
         return result;
+    }
+    match path {
+        "/.well-known/openid-configuration" => {
+            let about = tokens::openid_configuration();
+            return Ok(respond::json(StatusCode::OK, &about));
+        }
+        "/openid/v1/jwks" => {
+            let mut keys = respond::json(StatusCode::OK, &server.signer.key_set());
+            let kind = HeaderValue::from_static("application/jwk-set+json");
+            keys.headers_mut().insert(header::CONTENT_TYPE, kind);
+            return Ok(keys);
+        }
+        _ => {}
     }
     if path == "/" {
         return Ok(respond::json(

@@ -34,6 +34,7 @@ use crate::tasks::TaskGroup;
 
 use super::Server;
 use super::dispatch::dispatch;
+use super::identify::Peer;
 use stall::StallGuard;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -134,15 +135,17 @@ async fn connection(server: Arc<Server>, stream: TcpStream, face: Face, tasks: T
     }
     let stream = StallGuard::new(stream, server.limits.stall_timeout);
     match face {
-        Face::Plain => serve(server, stream, Protocol::PlainHttp1, tasks).await,
+        Face::Plain => serve(server, stream, (Protocol::PlainHttp1, None), tasks).await,
         Face::Tls(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await
         {
             Ok(Ok(stream)) => {
-                let protocol = match stream.get_ref().1.alpn_protocol() {
+                let session = stream.get_ref().1;
+                let protocol = match session.alpn_protocol() {
                     Some(b"h2") => Protocol::Http2,
                     Some(_) | None => Protocol::Http1,
                 };
-                serve(server, stream, protocol, tasks).await;
+                let peer = session.peer_certificates().and_then(Peer::of);
+                serve(server, stream, (protocol, peer), tasks).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -158,8 +161,12 @@ enum Protocol {
     Http2,
 }
 
-async fn serve<S>(server: Arc<Server>, stream: S, protocol: Protocol, tasks: TaskGroup)
-where
+async fn serve<S>(
+    server: Arc<Server>,
+    stream: S,
+    (protocol, peer): (Protocol, Option<Peer>),
+    tasks: TaskGroup,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = Builder::new(tasks.executor("http/2 stream"));
@@ -178,8 +185,11 @@ where
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
     let drain = server.limits.drain;
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let server = Arc::clone(&server);
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
         let is_plain = protocol == Protocol::PlainHttp1;
         async move { Ok::<_, Infallible>(respond(server, request, is_plain).await) }
     });

@@ -3,7 +3,8 @@
 //! CA and leaf are two certificates, because rustls clients reject one that is both. The CA is kept
 //! for its whole life: its hash is in every join token and its text in every kubeconfig. The leaf is
 //! made anew when it nears its end or when a name is asked for that it does not carry; what was
-//! asked and until when stands beside it in `server.json`, so no certificate needs parsing.
+//! asked and until when stands beside it in `server.json`, so no certificate needs parsing. `sa.key`
+//! signs the tokens of service accounts.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,12 +16,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
 
 use super::auth;
+use super::tokens::{BadKey, Signer};
 
 const CA_LIFE: Duration = Duration::from_hours(24 * 3650);
 const LEAF_LIFE: Duration = Duration::from_hours(24 * 365);
@@ -57,6 +60,10 @@ pub enum Error {
     Pem(PathBuf, #[source] rustls::pki_types::pem::Error),
     #[error("keep a private key")]
     Private(#[source] auth::Error),
+    #[error("read `{0}`")]
+    TokenKey(PathBuf, #[source] BadKey),
+    #[error("set up the check of client certificates")]
+    Verifier(#[source] VerifierBuilderError),
     #[error("set up TLS")]
     Tls(#[source] rustls::Error),
 }
@@ -74,6 +81,7 @@ pub struct Pki {
     ca_der: CertificateDer<'static>,
     leaf_pem: String,
     leaf_key: String,
+    signer: Arc<Signer>,
 }
 
 impl Pki {
@@ -127,7 +135,13 @@ impl Pki {
             leaf_key: read(&leaf_key_path)?,
             ca_pem,
             ca_der,
+            signer: Arc::new(open_signer(directory)?),
         })
+    }
+
+    /// Signs the tokens of service accounts.
+    pub(super) fn signer(&self) -> &Arc<Signer> {
+        &self.signer
     }
 
     /// The CA's certificate, for kubeconfigs and `/cacerts`.
@@ -148,15 +162,35 @@ impl Pki {
             .map_err(in_memory)?;
         let key = PrivateKeyDer::from_pem_slice(self.leaf_key.as_bytes()).map_err(in_memory)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut authorities = RootCertStore::empty();
+        authorities.add(self.ca_der.clone()).map_err(Error::Tls)?;
+        // A certificate is one way to say who one is; most clients have none and send a token.
+        let verifier = WebPkiClientVerifier::builder_with_provider(
+            Arc::new(authorities),
+            Arc::clone(&provider),
+        )
+        .allow_unauthenticated()
+        .build()
+        .map_err(Error::Verifier)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(Error::Tls)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .map_err(Error::Tls)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+/// The key of service account tokens; made once, since with it every token would go.
+fn open_signer(directory: &Path) -> Result<Signer, Error> {
+    let path = directory.join("sa.key");
+    if !path.is_file() {
+        let key = KeyPair::generate().map_err(|source| Error::Make("token", source))?;
+        auth::write_private(&path, key.serialize_pem().as_bytes()).map_err(Error::Private)?;
+    }
+    Signer::from_pem(&read(&path)?).map_err(|source| Error::TokenKey(path, source))
 }
 
 fn read(path: &Path) -> Result<String, Error> {

@@ -1,4 +1,4 @@
-//! Questions about rights: reviews are created, answered at once and never kept.
+//! Questions about rights and identities: reviews are created, answered at once and never kept.
 //!
 //! `kubectl auth can-i`, k9s and Headlamp ask these before they show a button. They are resources
 //! that no registry row backs, so the dispatcher sends them here; [`REVIEWS`] is what discovery and
@@ -10,41 +10,91 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::object;
-use crate::registry::Caller;
+use crate::registry::rbac::{Rbac, Wanted};
+use crate::registry::{self, Caller, FieldError};
 
 use super::authorize::{self, Attributes};
 use super::error::Error;
 use super::request::{RequestInfo, Verb};
-use super::{body, respond};
+use super::{Server, body, respond};
 
 /// A resource that answers and keeps nothing.
 pub(crate) struct Review {
     pub(crate) group: &'static str,
     pub(crate) plural: &'static str,
     pub(crate) kind: &'static str,
+    pub(crate) namespaced: bool,
+    answers: Answers,
+}
+
+/// What a review is about.
+#[derive(Clone, Copy)]
+enum Answers {
+    Who,
+    Token,
+    OwnAccess,
+    Access,
+    OwnRules,
+}
+
+const AUTHENTICATION: &str = "authentication.k8s.io";
+const AUTHORIZATION: &str = "authorization.k8s.io";
+
+const fn review(
+    group: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+    answers: Answers,
+) -> Review {
+    Review {
+        group,
+        plural,
+        kind,
+        namespaced: false,
+        answers,
+    }
 }
 
 pub(crate) const REVIEWS: &[Review] = &[
+    review(
+        AUTHENTICATION,
+        "selfsubjectreviews",
+        "SelfSubjectReview",
+        Answers::Who,
+    ),
+    review(
+        AUTHENTICATION,
+        "tokenreviews",
+        "TokenReview",
+        Answers::Token,
+    ),
     Review {
-        group: "authentication.k8s.io",
-        plural: "selfsubjectreviews",
-        kind: "SelfSubjectReview",
+        namespaced: true,
+        ..review(
+            AUTHORIZATION,
+            "localsubjectaccessreviews",
+            "LocalSubjectAccessReview",
+            Answers::Access,
+        )
     },
-    Review {
-        group: "authorization.k8s.io",
-        plural: "selfsubjectaccessreviews",
-        kind: "SelfSubjectAccessReview",
-    },
-    Review {
-        group: "authorization.k8s.io",
-        plural: "selfsubjectrulesreviews",
-        kind: "SelfSubjectRulesReview",
-    },
-    Review {
-        group: "authorization.k8s.io",
-        plural: "subjectaccessreviews",
-        kind: "SubjectAccessReview",
-    },
+    review(
+        AUTHORIZATION,
+        "selfsubjectaccessreviews",
+        "SelfSubjectAccessReview",
+        Answers::OwnAccess,
+    ),
+    review(
+        AUTHORIZATION,
+        "selfsubjectrulesreviews",
+        "SelfSubjectRulesReview",
+        Answers::OwnRules,
+    ),
+    review(
+        AUTHORIZATION,
+        "subjectaccessreviews",
+        "SubjectAccessReview",
+        Answers::Access,
+    ),
 ];
 
 /// The review that a request is for.
@@ -56,81 +106,198 @@ pub(crate) fn find(info: &RequestInfo) -> Option<&'static Review> {
 
 /// Answers a review.
 pub(crate) async fn create(
+    server: &Server,
     review: &Review,
     info: &RequestInfo,
     caller: &Caller,
     (headers, body): (&HeaderMap, Body),
 ) -> Result<Response, Error> {
+    if review.namespaced != info.namespace.is_some() {
+        return Err(Error::UnknownPath);
+    }
     if info.verb != Verb::Create || info.name.is_some() {
         return Err(Error::MethodNotAllowed);
     }
     let mut object = body::object(headers, body).await?;
     object::prune_nulls(&mut object);
     let spec = object.get("spec").cloned().unwrap_or_else(|| json!({}));
-    let status = match review.kind {
-        "SelfSubjectReview" => json!({
-            "userInfo": {"username": caller.user, "groups": caller.groups},
-        }),
-        "SelfSubjectAccessReview" => access(caller, &spec),
-        "SubjectAccessReview" => access(&subject(&spec), &spec),
-        _ => rules(caller),
+    let rbac = server.registry.rbac();
+    let status = match review.answers {
+        Answers::Who => json!({"userInfo": user_info(caller)}),
+        Answers::Token => token(server, &spec)?,
+        Answers::OwnAccess => {
+            check_access(review, &spec, false)?;
+            access(rbac, caller, &spec)
+        }
+        Answers::Access => {
+            check_access(review, &spec, true)?;
+            check_namespace(info, &spec)?;
+            access(rbac, &subject(&spec), &spec)
+        }
+        Answers::OwnRules => {
+            let namespace = object::str_at(&spec, &["namespace"]).unwrap_or_default();
+            if namespace.is_empty() {
+                return Err(Error::BadRequest("no namespace on request".to_owned()));
+            }
+            rules(rbac, caller, namespace)
+        }
     };
+    let mut metadata = json!({"creationTimestamp": null});
+    if let Some(namespace) = &info.namespace {
+        metadata["namespace"] = json!(namespace);
+    }
     let answer = json!({
         "kind": review.kind,
         "apiVersion": format!("{}/v1", review.group),
-        "metadata": {"creationTimestamp": null},
+        "metadata": metadata,
         "spec": spec,
         "status": status,
     });
     Ok(respond::json(StatusCode::CREATED, &answer))
 }
 
+fn user_info(caller: &Caller) -> Value {
+    let mut info = json!({"username": caller.user, "groups": caller.groups});
+    if let Some(uid) = &caller.uid {
+        info["uid"] = json!(uid);
+    }
+    if !caller.extra.is_empty() {
+        info["extra"] = json!(caller.extra);
+    }
+    info
+}
+
+/// Whose token it is, if anybody's.
+fn token(server: &Server, spec: &Value) -> Result<Value, Error> {
+    let token = object::str_at(spec, &["token"]).unwrap_or_default();
+    if token.is_empty() {
+        return Err(invalid(
+            "TokenReview",
+            ("spec.token", "FieldValueRequired", "Required value"),
+        ));
+    }
+    let audiences = strings(spec.get("audiences"));
+    Ok(match server.token_owner(token, &audiences) {
+        Ok((caller, audiences)) => json!({
+            "authenticated": true,
+            "user": user_info(&caller),
+            "audiences": audiences,
+        }),
+        Err(reason) => json!({"user": {}, "error": reason}),
+    })
+}
+
+fn strings(list: Option<&Value>) -> Vec<String> {
+    let items = list.and_then(Value::as_array).into_iter().flatten();
+    items
+        .filter_map(|item| item.as_str().map(str::to_owned))
+        .collect()
+}
+
 fn subject(spec: &Value) -> Caller {
+    let extra = spec.get("extra").and_then(Value::as_object);
     Caller {
         user: object::str_at(spec, &["user"])
             .unwrap_or_default()
             .to_owned(),
-        groups: spec
-            .get("groups")
-            .and_then(Value::as_array)
+        groups: strings(spec.get("groups")),
+        uid: object::str_at(spec, &["uid"]).map(str::to_owned),
+        extra: extra
             .into_iter()
             .flatten()
-            .filter_map(|group| group.as_str().map(str::to_owned))
+            .map(|(key, values)| (key.clone(), strings(Some(values))))
             .collect(),
     }
 }
 
-fn access(caller: &Caller, spec: &Value) -> Value {
-    let answer = if let Some(wanted) = spec.get("resourceAttributes") {
-        let text = |field: &str| object::str_at(wanted, &[field]).filter(|text| !text.is_empty());
-        authorize::authorize(
-            caller,
-            Attributes {
-                verb: text("verb").unwrap_or_default(),
-                group: text("group").unwrap_or_default(),
-                resource: text("resource").unwrap_or_default(),
-                subresource: text("subresource"),
-                namespace: text("namespace"),
-                name: text("name"),
-            },
-        )
-    } else if let Some(path) = object::str_at(spec, &["nonResourceAttributes", "path"]) {
-        if authorize::authorize_path(Some(caller), path) {
-            Ok(())
-        } else {
-            Err(String::new())
-        }
-    } else {
-        Err("neither resourceAttributes nor nonResourceAttributes are given".to_owned())
+fn invalid(kind: &str, (field, reason, message): (&str, &'static str, &str)) -> Error {
+    Error::Registry(registry::Error::Invalid {
+        group: String::new(),
+        kind: kind.to_owned(),
+        name: String::new(),
+        errors: vec![FieldError {
+            reason,
+            field: field.to_owned(),
+            message: message.to_owned(),
+        }],
+    })
+}
+
+fn check_access(review: &Review, spec: &Value, names_somebody: bool) -> Result<(), Error> {
+    let (resource, path) = ("resourceAttributes", "nonResourceAttributes");
+    let refused = |field: &str, message: &str| {
+        let message = format!("Invalid value: {message}");
+        let error = (field, "FieldValueInvalid", message.as_str());
+        Err(invalid(review.kind, error))
     };
-    match answer {
-        Ok(()) => json!({"allowed": true}),
-        Err(reason) => json!({"allowed": false, "reason": reason}),
+    match (spec.get(resource).is_some(), spec.get(path).is_some()) {
+        (true, true) => refused(
+            "spec.nonResourceAttributes",
+            "cannot be specified in combination with resourceAttributes",
+        ),
+        (false, false) => refused(
+            "spec.resourceAttributes",
+            "null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ),
+        _ if names_somebody && is_nobody(&subject(spec)) => refused(
+            "spec.user",
+            "\"\": at least one of user or group must be specified",
+        ),
+        _ => Ok(()),
     }
 }
 
-fn rules(caller: &Caller) -> Value {
-    let (resource_rules, non_resource_rules) = authorize::rules_of(caller);
+fn is_nobody(caller: &Caller) -> bool {
+    caller.user.is_empty() && caller.groups.is_empty()
+}
+
+/// A local review asks about its own namespace.
+fn check_namespace(info: &RequestInfo, spec: &Value) -> Result<(), Error> {
+    let Some(namespace) = &info.namespace else {
+        return Ok(());
+    };
+    let asked = object::str_at(spec, &["resourceAttributes", "namespace"]);
+    if asked == Some(namespace) {
+        return Ok(());
+    }
+    Err(Error::BadRequest(format!(
+        "spec.resourceAttributes.namespace must match namespace: {namespace}"
+    )))
+}
+
+fn access(rbac: &Rbac, caller: &Caller, spec: &Value) -> Value {
+    let at = |place: &str, field: &str| {
+        object::str_at(spec, &[place, field]).filter(|text| !text.is_empty())
+    };
+    let wanted = if spec.get("resourceAttributes").is_some() {
+        let text = |field| at("resourceAttributes", field);
+        Wanted::Resource(Attributes {
+            verb: text("verb").unwrap_or_default(),
+            group: text("group").unwrap_or_default(),
+            resource: text("resource").unwrap_or_default(),
+            subresource: text("subresource"),
+            namespace: text("namespace"),
+            name: text("name"),
+        })
+    } else {
+        Wanted::Path {
+            verb: at("nonResourceAttributes", "verb").unwrap_or_default(),
+            path: at("nonResourceAttributes", "path").unwrap_or_default(),
+        }
+    };
+    let (allowed, reason) = match authorize::decide(rbac, caller, wanted) {
+        Ok(reason) => (true, reason),
+        Err(amiss) => (false, amiss.unwrap_or_default()),
+    };
+    let mut status = json!({"allowed": allowed});
+    if !reason.is_empty() {
+        status["reason"] = json!(reason);
+    }
+    status
+}
+
+fn rules(rbac: &Rbac, caller: &Caller, namespace: &str) -> Value {
+    let (resource_rules, non_resource_rules) = authorize::rules_of(rbac, caller, Some(namespace));
     json!({
         "resourceRules": resource_rules,
         "nonResourceRules": non_resource_rules,

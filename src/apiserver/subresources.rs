@@ -10,6 +10,7 @@ pub(crate) mod log;
 pub(crate) mod proxy;
 pub(crate) mod scale;
 pub(crate) mod stream;
+pub(crate) mod token;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -43,6 +44,7 @@ pub(crate) async fn serve(
         ("scale", Verb::Patch) => scale::patch(ctx, body).await,
         ("binding", Verb::Create) => binding::create(ctx, body).await,
         ("eviction", Verb::Create) => eviction::create(ctx, body).await,
+        ("token", Verb::Create) => token::create(ctx, body).await,
         ("log", Verb::Get) => log::get(ctx).await,
         ("exec", Verb::Get | Verb::Create) => stream::connect(ctx, Purpose::Exec, parts).await,
         ("attach", Verb::Get | Verb::Create) => stream::connect(ctx, Purpose::Attach, parts).await,
@@ -61,6 +63,7 @@ pub(crate) async fn serve(
             | "binding"
             | "eviction"
             | "log"
+            | "token"
             | "content"
             | "exec"
             | "attach"

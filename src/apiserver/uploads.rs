@@ -21,6 +21,7 @@ use crate::modules::blobs::Inspected;
 use crate::modules::{Lease, Refusal};
 use crate::registry::{Caller, Registry};
 
+use super::authorize::{self, Attributes};
 use super::error::Error;
 use super::modules::{CHUNK_TIMEOUT, check_name, receive, refuse};
 use super::query::Query;
@@ -85,6 +86,18 @@ pub(crate) async fn create(
         form.manifest.as_deref(),
         &form.wishes,
     )?;
+    // The right to upload is not the right to create whatever a manifest says.
+    for (resource, ns, _) in &objects {
+        let wanted = Attributes {
+            verb: "create",
+            group: resource.group,
+            resource: resource.plural,
+            subresource: None,
+            namespace: ns.as_deref(),
+            name: None,
+        };
+        authorize::authorize(server.registry.rbac(), caller, wanted).map_err(Error::Forbidden)?;
+    }
     let written = server
         .registry
         .create_all(objects, &options, caller)

@@ -148,7 +148,7 @@ impl ControlPlane {
     }
 
     /// The administrator's token.
-    pub fn admin_token(&self) -> &str {
+    pub fn admin_token(&self) -> String {
         self.server
             .identities
             .token_of(auth::ADMIN)
@@ -286,7 +286,7 @@ fn write_kubeconfigs(
     let url = format!("https://{address}");
     let write = |path: &Path, user: &str| {
         let token = identities.token_of(user).unwrap_or_default();
-        let text = kubeconfig(&url, pki.ca_pem(), (user, token));
+        let text = kubeconfig(&url, pki.ca_pem(), (user, &token));
         auth::write_private(path, text.as_bytes()).map_err(Error::Kubeconfig)
     };
     write(&args.data_dir.join("admin.kubeconfig"), auth::ADMIN)?;

@@ -102,9 +102,12 @@ pub enum Error {
 
 /// Builds the worker and runs it until `tasks` is cancelled.
 pub async fn run(args: WorkerArgs, tasks: TaskGroup) -> Result<(), Error> {
-    let config = config(&args)?;
+    let mut config = config(&args)?;
     let login = args.login.login(Some(&config.node))?;
-    let client = client::connect(&login).await?;
+    let (client, server) = client::open(&login).await?;
+    // Guests reach the API by `https://kubernetes.default.svc`, whose certificate is the cluster's.
+    config.extra_authorities.extend(server.authorities);
+    config.api_server = server.address;
     let worker = Worker::new(config, client, Clock::system(), tasks).await?;
     tracing::info!(
         wire = %worker.wire_address(),
@@ -146,6 +149,7 @@ pub fn config(args: &WorkerArgs) -> Result<Config, Error> {
         log_limits: logs::Limits::default(),
         allowed_host_paths: args.allow_host_path.clone(),
         extra_authorities: authorities(&args.extra_ca)?,
+        api_server: None,
     })
 }
 

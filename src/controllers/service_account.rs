@@ -59,6 +59,7 @@ impl ServiceAccounts {
         {
             let account = ServiceAccount {
                 metadata: named("default", namespace),
+                automount_service_account_token: Some(false),
                 ..ServiceAccount::default()
             };
             let created = self.api.create(namespace, &account).await;

@@ -15,15 +15,16 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 
 impl Registry {
     /// Creates what every cluster has: namespaces default, kube-system, kube-public, kube-node-lease;
-    /// service kubernetes; default service accounts; storage class local; the
-    /// system's priority classes.
+    /// service kubernetes; default service accounts; storage class local; the system's priority
+    /// classes; the first roles.
     pub async fn bootstrap(&self) -> Result<(), Error> {
         for name in NAMESPACES {
             self.ensure("", "namespaces", None, json!({"metadata": {"name": name}}))
                 .await?;
         }
         for ns in NAMESPACES {
-            let account = json!({"metadata": {"name": "default"}});
+            let account =
+                json!({"metadata": {"name": "default"}, "automountServiceAccountToken": false});
             self.ensure("", "serviceaccounts", Some(ns), account)
                 .await?;
         }
@@ -48,7 +49,7 @@ impl Registry {
             self.ensure("scheduling.k8s.io", "priorityclasses", None, class)
                 .await?;
         }
-        Ok(())
+        self.bootstrap_roles().await
     }
 
     async fn ensure(

@@ -111,7 +111,7 @@ impl Registry {
         draft.set_defaults();
         let managed = self.owned_at_birth(res, draft.as_ref(), caller, owner)?;
         draft.prepare_create();
-        let reservation = admission::mutate_create(self, res, draft.as_mut())?;
+        let mut reservation = admission::mutate_create(self, res, draft.as_mut())?;
         let now = self.clock().now();
         meta::prepare_create(draft.meta_mut(), now, false);
         draft.prepare_identified();
@@ -123,7 +123,9 @@ impl Registry {
             reservation.settle(false);
             return Err(Error::invalid(res, &name, errors.0));
         }
-        if let Err(error) = admission::node_restriction::admit_create(caller, res, draft.as_ref()) {
+        let admitted =
+            admission::validate_create(self, caller, res, draft.as_ref(), &mut reservation);
+        if let Err(error) = admitted {
             reservation.settle(false);
             return Err(error);
         }

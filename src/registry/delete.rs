@@ -46,8 +46,7 @@ impl Registry {
             let current = self.stored(res, ns, name)?;
             check_preconditions(res, &current, options)?;
             let old = typed(res, &current)?;
-            admission::namespace_lifecycle::admit_delete(res, name)?;
-            admission::node_restriction::admit_delete(caller, res, old.as_ref())?;
+            admission::validate_delete(caller, res, name, old.as_ref())?;
             let plan = plan(old.as_ref(), options, self.clock().now());
             if let Some(deleted) = self.carry_out(res, &current, plan, options.dry_run).await? {
                 return Ok(deleted);

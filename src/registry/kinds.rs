@@ -11,12 +11,13 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    PodTemplate, Secret, Service, ServiceAccount,
+    ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume,
+    PersistentVolumeClaim, Pod, PodTemplate, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
@@ -246,6 +247,13 @@ pub(super) static TABLE: &[ResourceInfo] = &[
     },
     ResourceInfo {
         short_names: &["sa"],
+        subresources: &[SubresourceInfo {
+            name: "token",
+            kind: "TokenRequest",
+            group: "authentication.k8s.io",
+            version: "v1",
+            verbs: &["create"],
+        }],
         columns: resources::service_account::COLUMNS,
         ..row::<ServiceAccount>("serviceaccounts", "serviceaccount")
     },
@@ -314,6 +322,38 @@ pub(super) static TABLE: &[ResourceInfo] = &[
     ResourceInfo {
         columns: resources::pod_template_object::COLUMNS,
         ..row::<PodTemplate>("podtemplates", "podtemplate")
+    },
+    ResourceInfo {
+        short_names: &["limits"],
+        columns: resources::limit_range::COLUMNS,
+        ..row::<LimitRange>("limitranges", "limitrange")
+    },
+    ResourceInfo {
+        short_names: &["quota"],
+        subresources: &[status::<ResourceQuota>()],
+        columns: resources::resource_quota::COLUMNS,
+        ..row::<ResourceQuota>("resourcequotas", "resourcequota")
+    },
+    ResourceInfo {
+        columns: resources::role::COLUMNS,
+        ..row::<Role>("roles.rbac.authorization.k8s.io", "role")
+    },
+    ResourceInfo {
+        namespaced: false,
+        columns: resources::role::COLUMNS,
+        ..row::<ClusterRole>("clusterroles.rbac.authorization.k8s.io", "clusterrole")
+    },
+    ResourceInfo {
+        columns: resources::role_binding::COLUMNS,
+        ..row::<RoleBinding>("rolebindings.rbac.authorization.k8s.io", "rolebinding")
+    },
+    ResourceInfo {
+        namespaced: false,
+        columns: resources::role_binding::COLUMNS,
+        ..row::<ClusterRoleBinding>(
+            "clusterrolebindings.rbac.authorization.k8s.io",
+            "clusterrolebinding",
+        )
     },
     ResourceInfo {
         short_names: &["mod"],

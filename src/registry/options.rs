@@ -1,14 +1,19 @@
 //! What a caller may ask for, and what a verb answers: the nouns of the registry's interface.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::store::Stored;
 
 /// Who asks and how; handed to admission. In-process controllers use `Caller::system("deployment-controller")`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     pub user: String,
     pub groups: Vec<String>,
+    /// Tells two users of one name apart, where somebody knows it (service accounts).
+    pub uid: Option<String>,
+    /// What else is known, as a token's pod.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Caller {
@@ -17,7 +22,17 @@ impl Caller {
         Self {
             user: format!("system:{component}"),
             groups: vec!["system:masters".to_owned()],
+            ..Self::default()
         }
+    }
+
+    pub fn is_member(&self, group: &str) -> bool {
+        self.groups.iter().any(|one| one == group)
+    }
+
+    /// Whoever may do everything, whatever roles say.
+    pub fn is_master(&self) -> bool {
+        self.is_member("system:masters")
     }
 }
 

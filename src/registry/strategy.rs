@@ -28,6 +28,8 @@ pub enum NameRule {
     Label,
     /// RFC 1035 label: services, whose names are host names.
     Label1035,
+    /// Whatever can stand in a URL: roles and their bindings, `system:basic-user`.
+    PathSegment,
 }
 
 impl NameRule {
@@ -37,6 +39,7 @@ impl NameRule {
             Self::Subdomain => (names::is_dns_subdomain, names::DNS_SUBDOMAIN_RULE),
             Self::Label => (names::is_dns_label, names::DNS_LABEL_RULE),
             Self::Label1035 => (names::is_dns_1035_label, names::DNS_1035_RULE),
+            Self::PathSegment => return names::path_segment_complaint(name),
         };
         (!is_good(name)).then_some(rule)
     }
@@ -46,6 +49,7 @@ impl NameRule {
         match self {
             Self::Subdomain => 253,
             Self::Label | Self::Label1035 => 63,
+            Self::PathSegment => 1024,
         }
     }
 }

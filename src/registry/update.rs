@@ -224,7 +224,10 @@ impl Registry {
             draft.prepare_update(old.as_ref());
             reservation = admission::mutate_update(self, res, draft.as_mut(), old.as_ref())?;
         }
-        if let Err(error) = judge(write, draft.as_ref(), old.as_ref()) {
+        let judged = judge(write, draft.as_ref(), old.as_ref()).and_then(|()| {
+            admission::validate_update(self, write, draft.as_ref(), old.as_ref(), &mut reservation)
+        });
+        if let Err(error) = judged {
             reservation.settle(false);
             return Err(error);
         }
@@ -251,7 +254,7 @@ impl Registry {
     }
 }
 
-/// Validation and validating admission; a status is its writer's own business.
+/// Validation; a status is its writer's own business.
 fn judge(write: Write<'_>, new: &dyn Draft, old: &dyn Draft) -> Result<(), Error> {
     let mut errors = Errors::default();
     if write.part == Part::Main {
@@ -268,7 +271,7 @@ fn judge(write: Write<'_>, new: &dyn Draft, old: &dyn Draft) -> Result<(), Error
         let name = old.meta().name.as_deref().unwrap_or_default();
         return Err(Error::invalid(write.res, name, errors.0));
     }
-    admission::node_restriction::admit_update(write.caller, write.res, write.part, old)
+    Ok(())
 }
 
 /// The revision that the writer says it has seen.

@@ -22,6 +22,7 @@ use super::network::Network;
 use super::object_changes::ObjectChanges;
 use super::objects::ObjectCache;
 use super::status_sender::StatusSender;
+use super::tokens::TokenCache;
 use crate::clock::Clock;
 use crate::runtime::{PodSandbox, Runtime};
 
@@ -32,6 +33,7 @@ pub struct Context {
     pub runtime: Runtime,
     pub images: Images,
     pub objects: ObjectCache,
+    pub tokens: TokenCache,
     pub object_changes: ObjectChanges,
     pub network: Arc<Network>,
     pub addresses: AddressPool,

@@ -42,6 +42,8 @@ pub struct Network {
     resting: Arc<Resting>,
     own_node: watch::Sender<OwnNode>,
     synced: watch::Sender<bool>,
+    /// Where service `kubernetes` leads, which no pod stands behind.
+    api_server: Option<SocketAddr>,
 }
 
 /// This worker's own Node object.
@@ -54,7 +56,7 @@ pub enum OwnNode {
 }
 
 impl Network {
-    pub fn new(node: String) -> Arc<Self> {
+    pub fn new(node: String, api_server: Option<SocketAddr>) -> Arc<Self> {
         Arc::new(Self {
             node,
             table: ArcSwap::default(),
@@ -62,6 +64,7 @@ impl Network {
             resting: Arc::default(),
             own_node: watch::Sender::new(OwnNode::Unknown),
             synced: watch::Sender::new(false),
+            api_server,
         })
     }
 
@@ -263,6 +266,8 @@ impl ClusterNetwork for Network {
         match table.route_where(from, to, protocol, is_well) {
             Decision::Endpoint(endpoint) => Route::Pod(endpoint.addr),
             Decision::Pod(address) => Route::Pod(address),
+            // The API server listens where the service says; only then is it dialled.
+            Decision::Nobody if self.is_api_server(&table, to) => Route::Pod(to),
             Decision::Nobody => Route::Refused,
             Decision::Outside => Route::External(to),
         }
@@ -273,7 +278,15 @@ impl ClusterNetwork for Network {
         _from: SocketAddr,
         to: SocketAddr,
     ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
-        self.dial(to.ip(), move |dialer, wire| dialer.open(wire, to).boxed())
+        match self.api_server {
+            Some(server) if self.is_api_server(&self.table.load(), to) => async move {
+                let stream = tokio::net::TcpStream::connect(server).await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream) as Box<dyn Duplex>)
+            }
+            .boxed(),
+            Some(_) | None => self.dial(to.ip(), move |dialer, wire| dialer.open(wire, to).boxed()),
+        }
     }
 
     fn dial_datagrams(
@@ -288,6 +301,15 @@ impl ClusterNetwork for Network {
 }
 
 impl Network {
+    /// Whether it is the address of service `kubernetes`.
+    fn is_api_server(&self, table: &RoutingTable, to: SocketAddr) -> bool {
+        self.api_server.is_some()
+            && table.service("default", "kubernetes").is_some_and(|it| {
+                it.cluster_ips.contains(&to.ip())
+                    && it.ports.iter().any(|port| port.number == to.port())
+            })
+    }
+
     /// Opens a stream to the worker of a pod, and remembers whether that worker is well.
     fn dial<O>(&self, pod: IpAddr, open: O) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>>
     where

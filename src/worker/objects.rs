@@ -15,6 +15,7 @@ use futures::future::{BoxFuture, Shared};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 
+use super::tokens::Tokens;
 use crate::clock::Clock;
 use crate::errors::chain;
 
@@ -40,12 +41,16 @@ pub type Data = BTreeMap<String, Bytes>;
 
 /// What a pod needs of its namespace; `None` is an object that does not exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Objects(BTreeMap<(Kind, String), Option<Arc<Data>>>);
+pub struct Objects {
+    found: BTreeMap<(Kind, String), Option<Arc<Data>>>,
+    /// Of the pod that asks, which no other pod has.
+    pub tokens: Tokens,
+}
 
 impl Objects {
     /// The object, if it exists.
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Data> {
-        self.0.get(&(kind, name.to_owned()))?.as_deref()
+        self.found.get(&(kind, name.to_owned()))?.as_deref()
     }
 
     #[cfg(test)]
@@ -54,7 +59,8 @@ impl Objects {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), Bytes::copy_from_slice(value.as_bytes())))
             .collect();
-        self.0.insert((kind, name.to_owned()), Some(Arc::new(data)));
+        self.found
+            .insert((kind, name.to_owned()), Some(Arc::new(data)));
         self
     }
 }
@@ -107,7 +113,10 @@ impl ObjectCache {
             async move { answer.await.map(|data| ((*kind, name.clone()), data)) }
         });
         let objects = futures::future::try_join_all(answers).await?;
-        Ok(Objects(objects.into_iter().collect()))
+        Ok(Objects {
+            found: objects.into_iter().collect(),
+            tokens: Tokens::new(),
+        })
     }
 
     /// The object has changed: who asks from now on is not served what was known.

@@ -65,7 +65,7 @@ enum Done {
         incarnation: u32,
         objects: Result<Objects, objects::Error>,
     },
-    Refreshed(Result<Objects, objects::Error>),
+    Refreshed(Result<Objects, volumes::FetchError>),
     Finalized,
 }
 
@@ -369,6 +369,7 @@ impl PodWorker {
         context.checkpoints.remove(&self.id.uid);
         context.addresses.release(&self.id.uid);
         context.taps.remove_pod(&self.id.uid);
+        context.tokens.forget(&self.id.uid);
         let PodId {
             namespace,
             name,

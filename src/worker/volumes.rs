@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{
 use super::claims::Claims;
 use super::fields::{self, Subject};
 use super::objects::{Data, Kind, Objects, References};
+use super::tokens::TokenReference;
 use crate::api::quantity;
 use crate::runtime::spec::{
     HostDirectory, HostDirectoryType, ProjectedFile, VolumeSource, VolumeSpec,
@@ -40,6 +41,8 @@ pub enum Error {
     Path { volume: String, path: String },
     #[error("volume `{volume}`: persistentvolumeclaim {claim:?} was not found out about")]
     Claim { volume: String, claim: String },
+    #[error("volume `{0}`: its token was not asked for")]
+    Token(String),
     #[error("volume `{volume}`: {what} is not implemented by wasmorch workers")]
     Unsupported { volume: String, what: &'static str },
     #[error(
@@ -260,10 +263,18 @@ impl Files<'_> {
                 self.add_object(object, it.items.as_deref(), mode)?;
             } else if let Some(it) = &source.downward_api {
                 self.add_downward(it.items.as_deref().unwrap_or_default(), mode)?;
+            } else if let Some(it) = &source.service_account_token {
+                let reference = TokenReference {
+                    audience: it.audience.clone().unwrap_or_default(),
+                    seconds: it.expiration_seconds.unwrap_or(3600),
+                };
+                let token = self.objects.tokens.get(&reference);
+                let token = token.ok_or_else(|| Error::Token(self.volume.to_owned()))?;
+                self.push(&it.path, token.clone(), mode)?;
             } else {
                 return Err(Error::Unsupported {
                     volume: self.volume.to_owned(),
-                    what: "a projection other than configMap, secret and downwardAPI",
+                    what: "a projection other than configMap, secret, downwardAPI and serviceAccountToken",
                 });
             }
         }

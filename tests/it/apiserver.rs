@@ -5,6 +5,8 @@ mod kube_client;
 mod large;
 mod logs;
 mod requests;
+mod rights;
+mod tokens;
 mod uploads;
 mod watches;
 mod workloads;

@@ -1,5 +1,6 @@
 //! Whole journeys on the built binary: what a user does, and what a machine does to a cluster.
 
+mod access;
 mod apply;
 mod bodies;
 mod commands;

@@ -10,6 +10,7 @@ mod addresses;
 mod apply;
 mod conformance;
 mod deletion;
+mod quota;
 mod reading;
 mod typed;
 mod workloads;

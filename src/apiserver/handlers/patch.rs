@@ -74,5 +74,5 @@ fn may_create(ctx: &Context) -> bool {
         namespace: ctx.namespace(),
         name: ctx.info.name.as_deref(),
     };
-    authorize::authorize(&ctx.caller, wanted).is_ok()
+    authorize::authorize(ctx.registry().rbac(), &ctx.caller, wanted).is_ok()
 }

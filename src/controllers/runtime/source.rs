@@ -19,11 +19,12 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
-    ServiceAccount,
+    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
+    Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::Key;
@@ -154,6 +155,8 @@ pub(crate) struct Sources {
     pub(crate) persistent_volume_claims: Source<PersistentVolumeClaim>,
     pub(crate) persistent_volumes: Source<PersistentVolume>,
     pub(crate) storage_classes: Source<StorageClass>,
+    pub(crate) cluster_roles: Source<ClusterRole>,
+    pub(crate) resource_quotas: Source<ResourceQuota>,
 }
 
 impl Sources {
@@ -179,5 +182,7 @@ impl Sources {
         self.persistent_volume_claims.start(ctx);
         self.persistent_volumes.start(ctx);
         self.storage_classes.start(ctx);
+        self.cluster_roles.start(ctx);
+        self.resource_quotas.start(ctx);
     }
 }

@@ -120,6 +120,7 @@ mod tests {
         let node = |name: &str| Caller {
             user: format!("system:node:{name}"),
             groups: vec![GROUP.to_owned()],
+            ..Caller::default()
         };
         let row = |storage: &str| TABLE.iter().find(|row| row.storage == storage).unwrap();
         let draft = |storage: &str, name: &str| {

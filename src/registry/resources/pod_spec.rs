@@ -296,11 +296,6 @@ fn refuse_rest(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
             spec.readiness_gates.as_ref().is_some_and(|g| !g.is_empty()),
             "use a readinessProbe",
         ),
-        (
-            "automountServiceAccountToken",
-            spec.automount_service_account_token == Some(true),
-            "no tokens are mounted yet; remove it, or set it to false",
-        ),
     ] {
         errors.not_honoured(&path.field(field), present, hint);
     }

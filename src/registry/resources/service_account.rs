@@ -5,7 +5,6 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use serde_json::{Value, json};
 
 use super::super::field_error::Errors;
-use super::super::path::Path;
 use super::super::strategy::Strategy;
 use super::cell;
 use crate::api::table::Column;
@@ -17,13 +16,7 @@ pub(crate) const COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for ServiceAccount {
-    fn validate(&self, errors: &mut Errors) {
-        errors.not_honoured(
-            &Path::Root.field("automountServiceAccountToken"),
-            self.automount_service_account_token == Some(true),
-            "no tokens are mounted yet; remove it, or set it to false",
-        );
-    }
+    fn validate(&self, _errors: &mut Errors) {}
 
     fn cells(&self, now: Timestamp) -> Vec<Value> {
         vec![

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    DownwardAPIVolumeFile, KeyToPath, Volume, VolumeMount, VolumeProjection,
+    DownwardAPIVolumeFile, KeyToPath, ServiceAccountTokenProjection, Volume, VolumeMount,
+    VolumeProjection,
 };
 
 use super::super::field_error::Errors;
@@ -41,6 +42,11 @@ pub(super) fn set_defaults(volume: &mut Volume) {
     }
     if let Some(source) = &mut volume.projected {
         source.default_mode.get_or_insert(DEFAULT_MODE);
+        for projection in source.sources.iter_mut().flatten() {
+            if let Some(token) = &mut projection.service_account_token {
+                token.expiration_seconds.get_or_insert(3600);
+            }
+        }
         let projections = source.sources.iter_mut().flatten();
         projections
             .filter_map(|projection| projection.downward_api.as_mut()?.items.as_mut())
@@ -194,10 +200,6 @@ pub(super) fn validate_host_path_type(path: &Path<'_>, text: Option<&str>, error
 fn validate_projection(path: &Path<'_>, projection: &VolumeProjection, errors: &mut Errors) {
     for (field, present) in [
         (
-            "serviceAccountToken",
-            projection.service_account_token.is_some(),
-        ),
-        (
             "clusterTrustBundle",
             projection.cluster_trust_bundle.is_some(),
         ),
@@ -206,7 +208,7 @@ fn validate_projection(path: &Path<'_>, projection: &VolumeProjection, errors: &
         errors.not_honoured(
             &path.field(field),
             present,
-            "project configMap, secret or downwardAPI",
+            "project configMap, secret, downwardAPI or serviceAccountToken",
         );
     }
     if let Some(source) = &projection.config_map {
@@ -227,6 +229,28 @@ fn validate_projection(path: &Path<'_>, projection: &VolumeProjection, errors: &
         let at = path.field("downwardAPI");
         validate_files(&at.field("items"), source.items.as_deref(), errors);
     }
+    if let Some(source) = &projection.service_account_token {
+        let at = path.field("serviceAccountToken");
+        validate_token(&at, source, errors);
+    }
+}
+
+fn validate_token(path: &Path<'_>, source: &ServiceAccountTokenProjection, errors: &mut Errors) {
+    let at = path.field("expirationSeconds");
+    match source.expiration_seconds {
+        Some(seconds) if seconds < 600 => errors.invalid(
+            &at,
+            seconds,
+            "may not specify a duration less than 10 minutes",
+        ),
+        Some(seconds) if seconds > 1 << 32 => errors.invalid(
+            &at,
+            seconds,
+            "may not specify a duration larger than 2^32 seconds",
+        ),
+        Some(_) | None => {}
+    }
+    validate_relative(&path.field("path"), &source.path, errors);
 }
 
 fn validate_items(path: &Path<'_>, items: Option<&[KeyToPath]>, errors: &mut Errors) {

@@ -11,21 +11,46 @@ use crate::api::storage;
 use crate::errors::chain;
 use crate::runtime::PodSandbox;
 use crate::worker::claims::{self, Claims};
+use crate::worker::context::Context;
 use crate::worker::fields::Subject;
 use crate::worker::lifecycle::{Event, Stage};
 use crate::worker::object_changes::Following;
-use crate::worker::objects::{self, Objects};
+use crate::worker::objects::{self, Objects, References};
 use crate::worker::specs;
+use crate::worker::tokens;
 
 /// Between two words about the same pod's limits.
 const WORD: Duration = Duration::from_secs(30);
+
+/// Why a pod's volumes cannot be filled now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error(transparent)]
+    Object(#[from] objects::Error),
+    #[error(transparent)]
+    Token(#[from] tokens::Error),
+}
+
+/// What the pod's volumes show: objects of its namespace, and tokens of its own.
+async fn fetch(
+    context: &Context,
+    pod: &Pod,
+    namespace: &str,
+    references: &References,
+) -> Result<Objects, FetchError> {
+    let mut objects = context.objects.get(namespace, references).await?;
+    objects.tokens = context.tokens.get(pod).await?;
+    Ok(objects)
+}
 
 impl PodWorker {
     /// Makes the sandbox at once if nothing has to be waited for.
     pub(super) fn prepare(&mut self) {
         let references = volume_specs::references(&self.pod);
         let has_claims = storage::claims_of(&self.pod).next().is_some();
-        if references.is_empty() && !has_claims && self.context.addresses.is_ready() {
+        let has_tokens = !tokens::references(&self.pod).is_empty();
+        let needs_nothing = references.is_empty() && !has_claims && !has_tokens;
+        if needs_nothing && self.context.addresses.is_ready() {
             return self.create_sandbox(Ok((Objects::default(), Claims::new())));
         }
         let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));
@@ -39,8 +64,7 @@ impl PodWorker {
         }
         let preparing = async move {
             context.addresses.ready().await;
-            let objects = context.objects.get(&namespace, &references).await;
-            let objects = match objects {
+            let objects = match fetch(&context, &pod, &namespace, &references).await {
                 Ok(objects) => objects,
                 Err(error) => return Done::Prepared(Err(chain(&error).to_string())),
             };
@@ -121,18 +145,18 @@ impl PodWorker {
             return;
         }
         let references = volume_specs::references(&self.pod);
-        if references.is_empty() {
+        if references.is_empty() && tokens::references(&self.pod).is_empty() {
             return self.replace_files(Ok(Objects::default()));
         }
         self.is_refreshing = true;
-        let context = Arc::clone(&self.context);
+        let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));
         let namespace = self.id.namespace.clone();
         let fetching =
-            async move { Done::Refreshed(context.objects.get(&namespace, &references).await) };
+            async move { Done::Refreshed(fetch(&context, &pod, &namespace, &references).await) };
         self.work.push(fetching.boxed());
     }
 
-    pub(super) fn refreshed(&mut self, objects: Result<Objects, objects::Error>) {
+    pub(super) fn refreshed(&mut self, objects: Result<Objects, FetchError>) {
         self.is_refreshing = false;
         self.replace_files(objects);
         if std::mem::take(&mut self.is_stale) {
@@ -142,7 +166,7 @@ impl PodWorker {
 
     /// Replaces the files of volumes whose objects changed; an object that went away changes
     /// nothing, as in Kubernetes.
-    fn replace_files(&mut self, objects: Result<Objects, objects::Error>) {
+    fn replace_files(&mut self, objects: Result<Objects, FetchError>) {
         let (Some(sandbox), Some(ip), Ok(objects)) = (self.sandbox(), self.ip, objects) else {
             return;
         };

@@ -108,7 +108,9 @@ impl Replies {
     pub(super) fn empty(&mut self) -> Vec<u8> {
         // A stored block, not the last, of four bytes: the count of headers.
         const BLOCK: [u8; 9] = [0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0];
-        let mut bytes = Vec::with_capacity(15);
+        // An empty one, before which Go's decompressor hands nothing on.
+        const FLUSH: [u8; 5] = [0, 0, 0, 0xff, 0xff];
+        let mut bytes = Vec::with_capacity(20);
         if !self.is_begun {
             self.is_begun = true;
             // Deflate with a window of 32 KiB and a dictionary, which its checksum names.
@@ -116,6 +118,7 @@ impl Replies {
             bytes.extend_from_slice(&CHECKSUM.to_be_bytes());
         }
         bytes.extend_from_slice(&BLOCK);
+        bytes.extend_from_slice(&FLUSH);
         bytes
     }
 }

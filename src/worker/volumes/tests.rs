@@ -138,7 +138,7 @@ fn what_is_wrong_is_said() {
         ),
         (
             json!({"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}),
-            "other than",
+            "its token was not asked for",
         ),
     ];
     for (volume, expected) in cases {

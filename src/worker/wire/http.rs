@@ -45,7 +45,8 @@ pub(super) async fn serve(stream: TcpStream, sandbox: Arc<PodSandbox>, port: u16
         // Head and small body in one write. Not by `pipeline_flush`, which lifts the bound of what
         // may wait to be sent as long as there is something to read: a large upload that is echoed.
         .writev(false)
-        .half_close(true)
+        // A client that ends its half has left: what it asked for is stopped.
+        .half_close(false)
         .serve_connection(TokioIo::new(stream), service);
     let ended = tokio::select! {
         ended = connection => ended,

@@ -7,11 +7,13 @@ use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use wasmorch::tasks::TaskGroup;
 
 use crate::cluster::{Cluster, PATIENCE, until};
 use crate::runtime_pods::echoes::{echo2, echo3};
+use crate::runtime_pods::guests::{SPIN, handler};
 
 const CHUNK: usize = 64 << 10;
 const LARGE: usize = 256 << 20;
@@ -112,5 +114,50 @@ async fn hundreds_of_megabytes_pass_in_bounded_memory() {
             let growth = memory(pid, "VmHWM:").saturating_sub(before);
             assert!(growth < GROWTH, "{name}: {pid} grew by {growth} bytes");
         }
+    }
+}
+
+/// Requests in progress in the pod's container, as its worker counts them.
+async fn in_flight(cluster: &Cluster, pod: &str) -> Option<u64> {
+    let path = "/api/v1/nodes/dev-1/proxy/stats/summary";
+    let request = http::Request::get(path).body(Vec::new()).unwrap();
+    let text = cluster.client.request_text(request).await.unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let pods = summary["pods"].as_array()?;
+    let pod = pods.iter().find(|each| each["podRef"]["name"] == pod)?;
+    pod["containers"][0]["requests"]["inFlight"].as_u64()
+}
+
+async fn ask(cluster: &Cluster, request: &str) -> TcpStream {
+    let mut client = TcpStream::connect(cluster.ingress()).await.unwrap();
+    client.write_all(request.as_bytes()).await.unwrap();
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_stops_a_guest_that_computes() {
+    let cluster = Cluster::start(&["--nodes", "1"]).await;
+    let spin2 = handler(&format!("{SPIN} drop"));
+    let spin3 = echo3(&format!("{SPIN} drop"));
+    for (name, text) in [("spin2", spin2), ("spin3", spin3)] {
+        run(&cluster, name, &text).await;
+        let request = format!("GET / HTTP/1.1\r\nhost: {name}.default.localhost\r\n\r\n");
+        // Until the router knows the service it answers by itself, and the request is made anew.
+        let mut client = ask(&cluster, &request).await;
+        until("the guest to compute", async || {
+            if in_flight(&cluster, name).await == Some(1) {
+                return Some(());
+            }
+            if client.try_read(&mut [0]).is_ok() {
+                client = ask(&cluster, &request).await;
+            }
+            None
+        })
+        .await;
+        drop(client);
+        until("the guest to be stopped", async || {
+            (in_flight(&cluster, name).await == Some(0)).then_some(())
+        })
+        .await;
     }
 }

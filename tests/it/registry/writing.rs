@@ -156,6 +156,7 @@ async fn a_worker_cannot_write_about_another() {
     let worker = Caller {
         user: "system:node:dev-1".to_owned(),
         groups: vec!["system:nodes".to_owned()],
+        ..Caller::default()
     };
     let options = WriteOptions::default();
     let create = async |plural: &str, name: &str| {

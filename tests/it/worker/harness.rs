@@ -142,6 +142,7 @@ impl World {
             log_limits: logs::Limits::default(),
             allowed_host_paths: Vec::<PathBuf>::new(),
             extra_authorities: Vec::new(),
+            api_server: None,
         }
     }
 

@@ -55,11 +55,14 @@ async fn upgrade(
     Ok(TokioIo::new(upgraded))
 }
 
-async fn channels(
-    world: &World,
-    query: &str,
-    protocol: &str,
-) -> Result<WebSocketStream<TokioIo<Upgraded>>, (u16, String)> {
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+async fn channels(world: &World, query: &str, protocol: &str) -> Result<Socket, (u16, String)> {
+    let path = format!("{PORT_FORWARD}{query}");
+    websocket(world, &path, protocol).await
+}
+
+async fn websocket(world: &World, path: &str, protocol: &str) -> Result<Socket, (u16, String)> {
     let key = generate_key();
     let headers = [
         ("upgrade", "websocket"),
@@ -67,8 +70,7 @@ async fn channels(
         ("sec-websocket-key", key.as_str()),
         ("sec-websocket-protocol", protocol),
     ];
-    let path = format!("{PORT_FORWARD}{query}");
-    let io = upgrade(world, "GET", &path, &headers).await?;
+    let io = upgrade(world, "GET", path, &headers).await?;
     Ok(WebSocketStream::from_raw_socket(io, Role::Client, None).await)
 }
 
@@ -180,7 +182,7 @@ async fn the_proxy_passes_requests_on() {
     assert_eq!(status, 301);
     assert_eq!(location.unwrap(), format!("{base}/"));
     let (status, _, body) = send("GET", &format!("{base}/trap"), Vec::new()).await;
-    assert_eq!(status, 500, "{body:?}");
+    assert_eq!(status, 502, "{body:?}");
     for (path, expected) in [
         ("/api/v1/namespaces/default/pods/none/proxy/", 404),
         ("/api/v1/namespaces/default/pods/https:p:8080/proxy/", 400),
@@ -196,5 +198,15 @@ async fn the_proxy_passes_requests_on() {
         let (status, _, body) = send("GET", path, Vec::new()).await;
         assert_eq!(status, expected, "{path}: {body:?}");
     }
+    // An upgrade goes on, too: a worker's own stream through the node's proxy.
+    let path = "/api/v1/nodes/w/proxy/exec/default/p/main?command=echo&command=hi&stdout=true";
+    let mut socket = websocket(&world, path, "v4.channel.k8s.io").await.unwrap();
+    let first = within(socket.next()).await.unwrap().unwrap();
+    assert_eq!(first, Message::Binary(b"\x01hi\n".to_vec().into()));
+    let (status, _) = upgrade(&world, "GET", &format!("{base}/"), &[("upgrade", "chat")])
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(status, 200, "who does not switch answers");
     worker.stop().await;
 }

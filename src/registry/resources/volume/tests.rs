@@ -28,9 +28,10 @@ fn sources_are_checked() {
     );
     check(
         at,
-        &json!([{"name": "a", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]),
+        &json!([{"name": "a", "projected": {"sources": [{"serviceAccountToken": {"path": "../t", "expirationSeconds": 5}}]}}]),
         &[
-            "spec.volumes[0].projected.sources[0].serviceAccountToken: Forbidden: wasmorch does not honour this field: project configMap, secret or downwardAPI",
+            "spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 5: may not specify a duration less than 10 minutes",
+            "spec.volumes[0].projected.sources[0].serviceAccountToken.path: Invalid value: \"../t\": must not contain '..'",
         ],
     );
     check(

@@ -299,3 +299,59 @@ async fn halves_of_frames_end_the_session() {
         assert!(within(peer.outcome).await.unwrap().is_err(), "{end}");
     }
 }
+
+/// Everything that a client may say, in one run of bytes.
+fn conversation() -> Vec<u8> {
+    let mut folding = Deflater::new();
+    let mut bytes = Vec::new();
+    for stream in [1_u32, 3] {
+        let block = folding.block(&[("streamtype", "data"), ("port", "80")]);
+        bytes.extend_from_slice(&frame::control(
+            1,
+            &[&stream.to_be_bytes(), &[0; 6], &block],
+        ));
+        bytes.extend_from_slice(&data(stream, b"some bytes", false));
+    }
+    bytes.extend_from_slice(&ping(&[0, 0, 0, 1]));
+    bytes.extend_from_slice(&reset(1, Reason::Cancel));
+    bytes.extend_from_slice(&data(3, b"and the end", true));
+    bytes.extend_from_slice(&go_away(3));
+    bytes
+}
+
+/// Says it all and hangs up; the session must end, whatever was said.
+fn say(bytes: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(async {
+        let (mut near, far) = tokio::io::duplex(64 << 10);
+        let (accept, mut streams) = mpsc::channel(MAX_STREAMS);
+        let saying = async {
+            // A session that has ended takes no more.
+            let _ = near.write_all(bytes).await;
+            let _ = near.shutdown().await;
+            drop(near);
+        };
+        let reading = async { while streams.recv().await.is_some() {} };
+        let session = run(far, accept, Some(Duration::from_millis(50)));
+        let _ = within(async { tokio::join!(session, saying, reading) }).await;
+    });
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_session_ends_with_its_client_whatever_it_says(
+        at in 0_usize..200,
+        with in proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+        drops in 0_usize..20,
+    ) {
+        let mut bytes = conversation();
+        let at = at.min(bytes.len());
+        let end = (at + drops).min(bytes.len());
+        bytes.splice(at..end, with);
+        say(&bytes);
+    }
+}
