@@ -6,18 +6,23 @@
 
 pub mod annotations;
 pub mod condition;
+pub mod cron;
 pub mod custom_resource;
 pub mod duration;
 pub mod image;
 pub mod image_files;
 pub mod interfaces;
+pub mod job;
 pub mod module;
 pub mod names;
+pub mod node_affinity;
 pub mod object;
 pub mod owner;
 pub mod pod;
+pub mod priority;
 pub mod quantity;
 pub mod selector;
+pub mod share;
 pub mod storage;
 pub mod table;
 pub mod unseen;

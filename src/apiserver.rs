@@ -44,6 +44,8 @@ mod watch;
 mod dashboard;
 mod health;
 mod metrics;
+mod usage_api;
+mod usage_reader;
 mod worker_api;
 
 mod dispatch;
@@ -60,6 +62,7 @@ use crate::tasks::TaskGroup;
 
 pub use blob_collector::collect_blobs;
 pub use listen::{Addresses, Bound};
+pub use usage_reader::read_usage;
 pub use worker_api::WIRE_SECRET;
 
 /// The version that `/version` and the command line name.

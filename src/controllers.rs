@@ -13,14 +13,19 @@
 
 pub mod events;
 
+mod autoscaler;
 mod claim;
 mod cluster_role_aggregation;
+mod cron_job;
 mod custom_resources;
+mod daemon_set;
 mod deployment;
+mod disruption;
 mod endpoint_slice;
 mod endpoints;
 mod event_ttl;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -29,8 +34,11 @@ mod pod_control;
 mod pod_gc;
 mod replica_set;
 mod resource_quota;
+mod revision;
 pub mod runtime;
 mod service_account;
+mod stable_hash;
+mod stateful_set;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +69,8 @@ pub struct Config {
     /// How long after its deletion deadline a pod on an unreachable node is removed by force.
     /// `None` never does: the node may still run it, and only its return or removal tells.
     pub force_delete_after: Option<Duration>,
+    /// How often an autoscaler looks at its target.
+    pub autoscaler_period: Duration,
     /// How long events are kept.
     pub event_ttl: Duration,
     /// How many events are kept at most; the oldest go first.
@@ -83,6 +93,7 @@ impl Default for Config {
             pod_gc_period: Duration::from_secs(20),
             terminated_pod_threshold: 12_500,
             force_delete_after: None,
+            autoscaler_period: Duration::from_secs(15),
             event_ttl: Duration::from_hours(1),
             max_events: 20_000,
             pod_cidr: "10.64.0.0/10".to_owned(),
@@ -102,6 +113,7 @@ impl Config {
             pod_gc_quarantine: Duration::from_secs(2),
             pod_gc_period: Duration::from_secs(2),
             force_delete_after: Some(Duration::from_secs(10)),
+            autoscaler_period: Duration::from_secs(3),
             ..Self::default()
         }
     }
@@ -215,6 +227,12 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
     let counters = vec![
         deployment::start(&ctx, &mut sources),
         replica_set::start(&ctx, &mut sources),
+        stateful_set::start(&ctx, &mut sources),
+        daemon_set::start(&ctx, &mut sources),
+        disruption::start(&ctx, &mut sources),
+        autoscaler::start(&ctx, &mut sources),
+        job::start(&ctx, &mut sources),
+        cron_job::start(&ctx, &mut sources),
         endpoint_slice::start(&ctx, &mut sources),
         endpoints::start(&ctx, &mut sources),
         namespace::start(&ctx, &mut sources),

@@ -22,6 +22,7 @@ mod custom;
 pub mod decode;
 mod delete;
 mod error;
+mod evict;
 mod field_error;
 mod filter;
 mod kinds;
@@ -40,6 +41,7 @@ mod scale;
 pub mod schemas;
 pub mod strategy;
 mod update;
+pub mod usage;
 mod watch;
 
 use std::sync::Arc;
@@ -93,6 +95,7 @@ struct Shared {
     config: Config,
     addresses: Arc<admission::service_addresses::Addresses>,
     custom: custom::rows::Rows,
+    usage: usage::Usage,
     rbac: rbac::Rbac,
     quotas: Arc<quota::Quotas>,
 }
@@ -113,6 +116,7 @@ impl Registry {
                 config,
                 addresses,
                 custom: custom::rows::Rows::default(),
+                usage: usage::Usage::default(),
             }),
         }
     }
@@ -123,6 +127,11 @@ impl Registry {
 
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// What nodes and pods use, as far as their workers have said.
+    pub fn usage(&self) -> &usage::Usage {
+        &self.shared.usage
     }
 
     fn config(&self) -> &Config {

@@ -13,8 +13,9 @@
 //! batches grow with the load by themselves.
 //!
 //! Deciding is pure and deterministic (`decide.rs`): no clock, no randomness, no I/O.
-//! Deliberately absent: preemption, inter-pod affinity and hard topology spreading; pods that
-//! require one of the latter two are refused in words.
+//! A pod without room may make some (`preempt.rs`).
+//! Deliberately absent: inter-pod affinity and hard topology spreading; pods that require one of
+//! them are refused in words.
 
 mod cache;
 mod claims;
@@ -25,6 +26,7 @@ mod filter;
 mod node_info;
 mod order;
 mod pod_info;
+mod preempt;
 mod queue;
 mod score;
 
@@ -204,6 +206,7 @@ impl Scheduler {
             return false;
         }
         let (mut placed, mut selected, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let mut homeless = Vec::new();
         for waiting in batch {
             let (decision, unbound) = self.decide(&waiting.info);
             match decision {
@@ -217,6 +220,7 @@ impl Scheduler {
                     });
                 }
                 Decision::Unschedulable(message) => {
+                    homeless.push(Arc::clone(&waiting.info.pod));
                     refused.push(refusal(&waiting, "Unschedulable", message));
                     self.queue.unschedulable(waiting, self.clock.monotonic());
                 }
@@ -228,6 +232,7 @@ impl Scheduler {
         }
         self.select(selected).await;
         self.bind(placed).await;
+        self.make_room(&homeless).await;
         join_all(refused.into_iter().map(|refused| self.refuse(refused))).await;
         true
     }

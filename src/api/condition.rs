@@ -5,6 +5,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DeploymentCondition, ReplicaSetCondition};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition;
+use k8s_openapi::api::batch::v1::JobCondition;
 use k8s_openapi::api::core::v1::{NamespaceCondition, NodeCondition, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -73,6 +75,8 @@ condition! {
     DeploymentCondition { last_update_time }
     ReplicaSetCondition {}
     NamespaceCondition {}
+    HorizontalPodAutoscalerCondition {}
+    JobCondition { last_probe_time }
 }
 
 /// Finds a condition by type.

@@ -2,6 +2,9 @@
 
 mod ephemeral;
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodCondition};
 
 pub use ephemeral::as_container;
@@ -65,6 +68,17 @@ pub fn conditions(pod: &Pod) -> &[PodCondition] {
 /// Whether the pod's `Ready` condition is true.
 pub fn is_ready(pod: &Pod) -> bool {
     condition::is_true(conditions(pod), "Ready")
+}
+
+/// How long a ready pod must stay so until it is available; `None` if it is.
+pub fn until_available(pod: &Pod, min_ready: Duration, now: Timestamp) -> Option<Duration> {
+    if min_ready.is_zero() {
+        return None;
+    }
+    let ready = condition::find(conditions(pod), "Ready");
+    let since = ready.and_then(condition::Condition::since).unwrap_or(now);
+    let been = Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO);
+    min_ready.checked_sub(been).filter(|wait| !wait.is_zero())
 }
 
 /// Whether a deletion has been asked for.

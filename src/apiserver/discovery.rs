@@ -19,6 +19,7 @@ use super::error::Error;
 use super::media;
 use super::respond;
 use super::reviews::REVIEWS;
+use super::usage_api;
 
 const VERBS: [&str; 8] = [
     "create",
@@ -76,7 +77,19 @@ fn entries(resources: &[&'static ResourceInfo]) -> Vec<Entry> {
         categories: &[],
         row: None,
     });
-    rows.chain(reviews).collect()
+    let usage = usage_api::RESOURCES.map(|(plural, kind, namespaced)| Entry {
+        group: usage_api::GROUP,
+        version: usage_api::VERSION,
+        plural,
+        singular: "",
+        kind,
+        namespaced,
+        verbs: usage_api::VERBS,
+        short_names: &[],
+        categories: &[],
+        row: None,
+    });
+    rows.chain(reviews).chain(usage).collect()
 }
 
 fn groups(entries: &[Entry]) -> Vec<Group> {

@@ -22,7 +22,7 @@ use super::query::Query;
 use super::request::{RequestInfo, Target, Verb};
 use super::{
     Server, dashboard, discovery, gzip, health, impersonate, respond, reviews, subresources,
-    tokens, uploads,
+    tokens, uploads, usage_api,
 };
 
 /// Answers any request.
@@ -190,6 +190,9 @@ async fn resource(
 ) -> Result<Response, Error> {
     if let Some(review) = reviews::find(&info) {
         return reviews::create(server, review, &info, &caller, (&parts.headers, body)).await;
+    }
+    if usage_api::is_meant(&info) {
+        return usage_api::serve(&server.registry, &info, &query);
     }
     if uploads::is_meant(&info) {
         let request = (&parts.headers, &query, body);

@@ -100,8 +100,8 @@ impl IntoResponse for Error {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        if failure.details.get("retryAfterSeconds").is_some() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = failure.details["retryAfterSeconds"].as_u64() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -230,6 +230,15 @@ fn describe_registry(error: &registry::Error) -> Failure {
             }
             Failure::new(S::FORBIDDEN, "Forbidden", text()).details(details)
         }
+        E::DisruptionBudget { cause, retry_after } => {
+            let mut details =
+                json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
+            if let Some(seconds) = retry_after {
+                details["retryAfterSeconds"] = (*seconds).into();
+            }
+            Failure::new(S::TOO_MANY_REQUESTS, "TooManyRequests", text()).details(details)
+        }
+        E::SeveralBudgets => Failure::new(S::INTERNAL_SERVER_ERROR, "InternalError", text()),
         E::Expired => Failure::new(S::GONE, "Expired", text()),
         E::FutureRevision { requested, current } => Failure::new(
             S::GATEWAY_TIMEOUT,

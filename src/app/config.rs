@@ -104,6 +104,12 @@ impl ServerArgs {
         }
     }
 
+    /// How often the workers are asked what their pods use; metrics-server's period, or what a
+    /// person at the screen has patience for.
+    pub(crate) fn usage_period(&self) -> Duration {
+        Duration::from_secs(if self.local { 2 } else { 15 })
+    }
+
     /// What the controllers are told.
     pub(crate) fn controllers(&self, ca_pem: &str) -> controllers::Config {
         let usual = if self.local {

@@ -186,6 +186,12 @@ impl ControlPlane {
         };
         cloud::run(self.registry.clone(), config, loops);
         let cancelled = loops.cancelled();
+        let period = self.args.usage_period();
+        let read = apiserver::read_usage(Arc::clone(&self.server), period);
+        let until = loops.cancelled();
+        loops.spawn("usage reader", async move {
+            until.run_until_cancelled(read).await;
+        });
         let collect = apiserver::collect_blobs(
             self.registry.clone(),
             self.blobs.clone(),

@@ -8,7 +8,7 @@
 //! lets a workload come back elsewhere while its node cannot answer.
 
 mod plan;
-mod rank;
+pub(super) mod rank;
 mod status;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ pub(super) mod limit_range;
 pub(super) mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
+mod priority;
 mod service_account;
 pub(super) mod service_addresses;
 mod storage_class;
@@ -46,6 +47,7 @@ pub(super) fn mutate_create(
     service_account::mutate(registry, res, draft)?;
     image_digest::mutate(registry.store(), draft, None)?;
     storage_class::mutate(registry, draft)?;
+    priority::mutate_create(registry, draft)?;
     limit_range::mutate(registry, draft)?;
     reserve(registry, res, draft)
 }

@@ -8,13 +8,15 @@ use super::error::Error;
 use super::kinds::ResourceInfo;
 use super::options::{Caller, WriteOptions};
 use super::{Registry, admission};
+use crate::api::priority::SYSTEM_CLASSES;
 use crate::api::storage;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 impl Registry {
     /// Creates what every cluster has: namespaces default, kube-system, kube-public, kube-node-lease;
-    /// service kubernetes; default service accounts; storage class local; the first roles.
+    /// service kubernetes; default service accounts; storage class local; the system's priority
+    /// classes; the first roles.
     pub async fn bootstrap(&self) -> Result<(), Error> {
         for name in NAMESPACES {
             self.ensure("", "namespaces", None, json!({"metadata": {"name": name}}))
@@ -41,6 +43,12 @@ impl Registry {
         });
         self.ensure("storage.k8s.io", "storageclasses", None, class)
             .await?;
+        for (name, value, description) in SYSTEM_CLASSES {
+            let class =
+                json!({"metadata": {"name": name}, "value": value, "description": description});
+            self.ensure("scheduling.k8s.io", "priorityclasses", None, class)
+                .await?;
+        }
         self.bootstrap_roles().await
     }
 

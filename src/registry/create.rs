@@ -132,6 +132,7 @@ impl Registry {
         let mut reservation = admission::mutate_create(self, res, draft.as_mut())?;
         let now = self.clock().now();
         meta::prepare_create(draft.meta_mut(), now, false);
+        draft.prepare_identified();
         let mut errors = Errors::default();
         meta::validate(draft.meta(), res.hooks.names, &mut errors);
         draft.validate(&mut errors);

@@ -40,6 +40,16 @@ pub enum Error {
         message: String,
         cause: Option<&'static str>,
     },
+    /// An eviction that the pod's disruption budget does not allow now.
+    #[error("Cannot evict pod as it would violate the pod's disruption budget.")]
+    DisruptionBudget {
+        cause: String,
+        retry_after: Option<u32>,
+    },
+    #[error(
+        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    )]
+    SeveralBudgets,
     #[error("The resourceVersion for the provided watch is too old.")]
     Expired,
     #[error("Too large resource version")]

@@ -4,15 +4,21 @@
 //! reached through `hooks`. Two rows may share one `storage`: Events are served in two groups from
 //! the same objects.
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume,
-    PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service, ServiceAccount,
+    PersistentVolumeClaim, Pod, PodTemplate, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
@@ -175,6 +181,38 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         ..row::<Deployment>("deployments.apps", "deployment")
     },
     ResourceInfo {
+        short_names: &["sts"],
+        categories: &["all"],
+        subresources: &[status::<StatefulSet>(), SCALE],
+        columns: resources::stateful_set::COLUMNS,
+        ..row::<StatefulSet>("statefulsets.apps", "statefulset")
+    },
+    ResourceInfo {
+        short_names: &["ds"],
+        categories: &["all"],
+        subresources: &[status::<DaemonSet>()],
+        columns: resources::daemon_set::COLUMNS,
+        ..row::<DaemonSet>("daemonsets.apps", "daemonset")
+    },
+    ResourceInfo {
+        columns: resources::controller_revision::COLUMNS,
+        ..row::<ControllerRevision>("controllerrevisions.apps", "controllerrevision")
+    },
+    ResourceInfo {
+        categories: &["all"],
+        subresources: &[status::<Job>()],
+        columns: resources::job::COLUMNS,
+        fields: resources::job::FIELDS,
+        ..row::<Job>("jobs.batch", "job")
+    },
+    ResourceInfo {
+        short_names: &["cj"],
+        categories: &["all"],
+        subresources: &[status::<CronJob>()],
+        columns: resources::cron_job::COLUMNS,
+        ..row::<CronJob>("cronjobs.batch", "cronjob")
+    },
+    ResourceInfo {
         short_names: &["svc"],
         categories: &["all"],
         subresources: &[status::<Service>(), proxy::<Service>("ServiceProxyOptions")],
@@ -272,6 +310,42 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         ..row::<CustomResourceDefinition>(custom::DEFINITIONS, "customresourcedefinition")
     },
     ResourceInfo {
+        short_names: &["hpa"],
+        categories: &["all"],
+        subresources: &[status::<HorizontalPodAutoscaler>()],
+        columns: resources::horizontal_pod_autoscaler::COLUMNS,
+        ..row::<HorizontalPodAutoscaler>(AUTOSCALERS, "horizontalpodautoscaler")
+    },
+    ResourceInfo {
+        version: "v1",
+        short_names: &["hpa"],
+        categories: &["all"],
+        subresources: &[SubresourceInfo {
+            version: "v1",
+            ..status::<HorizontalPodAutoscaler>()
+        }],
+        columns: resources::horizontal_pod_autoscaler::COLUMNS,
+        sample: resources::horizontal_pod_autoscaler::sample_v1,
+        hooks: resources::horizontal_pod_autoscaler::HOOKS_V1,
+        ..row::<HorizontalPodAutoscaler>(AUTOSCALERS, "horizontalpodautoscaler")
+    },
+    ResourceInfo {
+        short_names: &["pdb"],
+        subresources: &[status::<PodDisruptionBudget>()],
+        columns: resources::pod_disruption_budget::COLUMNS,
+        ..row::<PodDisruptionBudget>("poddisruptionbudgets.policy", "poddisruptionbudget")
+    },
+    ResourceInfo {
+        short_names: &["pc"],
+        namespaced: false,
+        columns: resources::priority_class::COLUMNS,
+        ..row::<PriorityClass>("priorityclasses.scheduling.k8s.io", "priorityclass")
+    },
+    ResourceInfo {
+        columns: resources::pod_template_object::COLUMNS,
+        ..row::<PodTemplate>("podtemplates", "podtemplate")
+    },
+    ResourceInfo {
         short_names: &["limits"],
         columns: resources::limit_range::COLUMNS,
         ..row::<LimitRange>("limitranges", "limitrange")
@@ -314,6 +388,8 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         ..row::<Module>("modules.wasmorch.dev", "module")
     },
 ];
+
+const AUTOSCALERS: &str = "horizontalpodautoscalers.autoscaling";
 
 /// The autoscaling/v1 Scale of a workload with `spec.replicas` and `spec.selector`.
 const SCALE: SubresourceInfo = SubresourceInfo {

@@ -1,14 +1,19 @@
 //! The strategies, one file per kind; what several kinds share has a file named for what it is.
 
 pub(crate) mod config_map;
+pub(crate) mod controller_revision;
+pub(crate) mod cron_job;
 pub(crate) mod custom_resource_definition;
+pub(crate) mod daemon_set;
 pub(crate) mod deployment;
 pub(crate) mod endpoint_slice;
 pub(crate) mod endpoints;
 pub(crate) mod ephemeral;
 pub(crate) mod event;
+pub(crate) mod horizontal_pod_autoscaler;
 pub(crate) mod ingress;
 pub(crate) mod ingress_class;
+pub(crate) mod job;
 pub(crate) mod lease;
 pub(crate) mod limit_range;
 pub(crate) mod module;
@@ -17,6 +22,9 @@ pub(crate) mod node;
 pub(crate) mod persistent_volume;
 pub(crate) mod persistent_volume_claim;
 pub(crate) mod pod;
+pub(crate) mod pod_disruption_budget;
+pub(crate) mod pod_template_object;
+pub(crate) mod priority_class;
 pub(crate) mod replica_set;
 pub(crate) mod resource_quota;
 pub(crate) mod role;
@@ -24,9 +32,11 @@ pub(crate) mod role_binding;
 pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod service_account;
+pub(crate) mod stateful_set;
 pub(crate) mod storage_class;
 
 mod access_mode;
+mod affinity;
 mod cell;
 mod config_data;
 mod container;

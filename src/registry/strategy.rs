@@ -79,6 +79,8 @@ pub trait Strategy:
     fn set_defaults(&mut self) {}
     /// Drops what a user may not set on create (status), and sets what a new object starts with.
     fn prepare_create(&mut self) {}
+    /// Sets what depends on the uid that a new object has been given.
+    fn prepare_identified(&mut self) {}
     /// Carries over what an update may leave out (allocated addresses).
     fn prepare_update(&mut self, old: &Self) {
         let _ = old;
@@ -116,6 +118,7 @@ pub(crate) trait Draft: Any + Send + Sync {
     fn meta_mut(&mut self) -> &mut ObjectMeta;
     fn set_defaults(&mut self);
     fn prepare_create(&mut self);
+    fn prepare_identified(&mut self);
     fn prepare_update(&mut self, old: &dyn Draft);
     fn validate(&self, errors: &mut Errors);
     fn validate_create(&self, errors: &mut Errors);
@@ -140,6 +143,9 @@ impl<K: Strategy> Draft for K {
     }
     fn prepare_create(&mut self) {
         Strategy::prepare_create(self);
+    }
+    fn prepare_identified(&mut self) {
+        Strategy::prepare_identified(self);
     }
     fn prepare_update(&mut self, old: &dyn Draft) {
         if let Some(old) = get(old) {

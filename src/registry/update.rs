@@ -4,6 +4,7 @@
 //! other. Server-owned metadata is copied from the stored object. A write that changes nothing is
 //! answered with what is there, and nobody hears of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -220,7 +221,8 @@ impl Registry {
             None => managed_fields::sent(&wanted),
             Some(_) => Sent::Nothing,
         };
-        let merged = merge_parts(write.part, current, wanted);
+        let shown = shown(res, current)?;
+        let merged = merge_parts(write.part, &shown, wanted);
         let (mut draft, warnings) = decode(res, &merged, write.options)?;
         meta::prepare_update(draft.meta_mut(), old.meta());
         let mut reservation = Reservation::default();
@@ -324,20 +326,30 @@ fn check_identity(res: &ResourceInfo, current: &Stored, wanted: &Value) -> Resul
     Ok(())
 }
 
+/// The stored object in the form in which this row is written.
+fn shown<'a>(res: &ResourceInfo, current: &'a Stored) -> Result<Cow<'a, Value>, Error> {
+    let Some(present) = res.hooks.present else {
+        return Ok(Cow::Borrowed(&current.object));
+    };
+    present(&current.object)
+        .map(Cow::Owned)
+        .map_err(|source| Error::corrupt(res, &current.key.name, source))
+}
+
 /// The object as it shall be: the part that is written from `wanted`, the rest from `current`.
-fn merge_parts(part: Part, current: &Stored, mut wanted: Value) -> Value {
+fn merge_parts(part: Part, current: &Value, mut wanted: Value) -> Value {
     let take = |value: &mut Value, field: &str| value.as_object_mut()?.remove(field);
     match part {
         Part::Main => {
             take(&mut wanted, "status");
-            if let Some(status) = current.object.get("status") {
+            if let Some(status) = current.get("status") {
                 wanted["status"] = status.clone();
             }
             wanted
         }
         Part::Whole => wanted,
         Part::Status => {
-            let mut merged = current.object.clone();
+            let mut merged = current.clone();
             take(&mut merged, "status");
             if let Some(status) = take(&mut wanted, "status") {
                 merged["status"] = status;
@@ -345,13 +357,13 @@ fn merge_parts(part: Part, current: &Stored, mut wanted: Value) -> Value {
             merged
         }
         Part::Finalize => {
-            let mut merged = current.object.clone();
+            let mut merged = current.clone();
             let finalizers = wanted.pointer_mut("/spec/finalizers").map(Value::take);
             merged["spec"]["finalizers"] = finalizers.unwrap_or_else(|| Value::Array(Vec::new()));
             merged
         }
         Part::EphemeralContainers => {
-            let mut merged = current.object.clone();
+            let mut merged = current.clone();
             let containers = wanted.pointer_mut("/spec/ephemeralContainers");
             let containers = containers.map(Value::take).filter(|it| !it.is_null());
             if let (Some(spec), Some(containers)) = (merged["spec"].as_object_mut(), containers) {

@@ -9,7 +9,7 @@
 //! Every change of a node is appended to a log, so that a judgement of all nodes can be brought up
 //! to date by looking at those that changed (`classes.rs`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -26,6 +26,8 @@ pub(super) struct Cache {
     slots: HashMap<String, Slot>,
     free: Vec<Slot>,
     pods: HashMap<String, Placed>,
+    /// How many pods have each priority.
+    priorities: BTreeMap<i32, usize>,
     /// On how many nodes a group has pods.
     spread: HashMap<Group, usize>,
     log: Vec<Slot>,
@@ -35,6 +37,7 @@ pub(super) struct Cache {
 
 struct Placed {
     slot: Slot,
+    priority: i32,
     shape: Arc<Shape>,
     is_assumed: bool,
 }
@@ -107,8 +110,10 @@ impl Cache {
         self.nodes[slot].add(&info.shape);
         self.count_spread(slot, &info.shape, true);
         self.changed(slot);
+        *self.priorities.entry(info.priority).or_default() += 1;
         let placed = Placed {
             slot,
+            priority: info.priority,
             shape: Arc::clone(&info.shape),
             is_assumed,
         };
@@ -120,11 +125,22 @@ impl Cache {
         let Some(placed) = self.pods.remove(uid) else {
             return false;
         };
+        if let Some(count) = self.priorities.get_mut(&placed.priority) {
+            *count -= 1;
+            if *count == 0 {
+                self.priorities.remove(&placed.priority);
+            }
+        }
         self.nodes[placed.slot].remove(&placed.shape);
         self.count_spread(placed.slot, &placed.shape, false);
         self.changed(placed.slot);
         self.release(placed.slot);
         true
+    }
+
+    /// The lowest priority of any pod that has a node.
+    pub(super) fn lowest_priority(&self) -> Option<i32> {
+        self.priorities.keys().next().copied()
     }
 
     /// Forgets every pod that is not among `pods`; assumed ones may be too new for the list.

@@ -11,3 +11,4 @@ mod rights;
 mod tokens;
 mod uploads;
 mod watches;
+mod workloads;

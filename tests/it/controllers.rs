@@ -12,6 +12,7 @@ mod kubelet;
 mod nodes;
 mod rollout;
 mod services;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

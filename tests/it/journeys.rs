@@ -10,6 +10,7 @@ mod dev;
 mod guests;
 mod programs;
 mod streams;
+mod workloads;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;

@@ -1,7 +1,6 @@
 //! `pods/{name}/eviction`: a deletion that a disruption budget may refuse.
 //!
-//! There are no disruption budgets yet, so every eviction is a deletion; the body may be of any
-//! version of the policy group.
+//! The body may be of any version of the policy group: `kubectl` of all ages sends one.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -20,8 +19,9 @@ pub(crate) async fn create(ctx: &Context, body: Body) -> Result<Response, Error>
         .filter(|options| !options.is_null());
     let mut options = ctx.query.delete_options(in_body)?;
     options.dry_run |= ctx.write_options()?.dry_run;
+    let namespace = ctx.namespace().ok_or(Error::UnknownPath)?;
     ctx.registry()
-        .delete(ctx.resource, ctx.namespace(), name, &options, &ctx.caller)
+        .evict(namespace, name, &options, &ctx.caller)
         .await?;
     Ok(respond::json(
         StatusCode::CREATED,

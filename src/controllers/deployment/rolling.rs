@@ -7,6 +7,8 @@
 use k8s_openapi::api::apps::v1::DeploymentSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::api::share::scaled;
+
 /// The fences as numbers of pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fences {
@@ -55,21 +57,6 @@ pub(super) fn fences(spec: &DeploymentSpec, desired: i32) -> Fences {
     Fences {
         surge,
         unavailable: unavailable.min(desired),
-    }
-}
-
-/// A number, or a percentage of `total`. Text that is no percentage has not passed validation.
-fn scaled(value: &IntOrString, total: i32, up: bool) -> i32 {
-    match value {
-        IntOrString::Int(number) => (*number).max(0),
-        IntOrString::String(text) => {
-            let percent: i64 = text
-                .strip_suffix('%')
-                .and_then(|number| number.parse().ok())
-                .unwrap_or(0);
-            let hundredfold = percent.max(0) * i64::from(total);
-            ((hundredfold + if up { 99 } else { 0 }) / 100) as i32
-        }
     }
 }
 

@@ -10,11 +10,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::Value;
 
 use crate::api::annotations::{DESIRED_REPLICAS, MAX_REPLICAS, POD_TEMPLATE_HASH, REVISION};
 use crate::api::{object, owner};
-use crate::controllers::{Error, path};
+use crate::controllers::{Error, path, stable_hash};
 
 /// Revisions that a ReplicaSet had before it was rolled back to.
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -27,60 +26,14 @@ const OWN: [&str; 5] = [
     MAX_REPLICAS,
 ];
 
-/// FNV-1a over the canonical template, written in the alphabet of generated names.
+/// The stable hash of the template.
 pub(super) fn hash(
     template: &PodTemplateSpec,
     collisions: i32,
 ) -> Result<String, serde_json::Error> {
     let mut value = serde_json::to_value(template)?;
     object::prune_nulls(&mut value);
-    let mut text = String::new();
-    canonical(&value, &mut text);
-    if collisions > 0 {
-        text.push_str(&collisions.to_string());
-    }
-    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
-    Ok(encode(hash))
-}
-
-/// `k8s.io/apimachinery/pkg/util/rand.SafeEncodeString` of the decimal digits.
-fn encode(hash: u32) -> String {
-    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let digits = hash.to_string();
-    digits
-        .bytes()
-        .map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]))
-        .collect()
-}
-
-/// JSON with sorted keys, whatever map serde_json was built with.
-fn canonical(value: &Value, text: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let sorted: BTreeMap<_, _> = map.iter().collect();
-            text.push('{');
-            for (key, field) in sorted {
-                text.push_str(&Value::from(key.as_str()).to_string());
-                text.push(':');
-                canonical(field, text);
-                text.push(',');
-            }
-            text.push('}');
-        }
-        Value::Array(items) => {
-            text.push('[');
-            for item in items {
-                canonical(item, text);
-                text.push(',');
-            }
-            text.push(']');
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            text.push_str(&value.to_string());
-        }
-    }
+    Ok(stable_hash::of(&value, collisions))
 }
 
 /// Whether a ReplicaSet's template is the Deployment's, the hash label aside.
@@ -200,7 +153,7 @@ fn annotation<'a>(replica_set: &'a ReplicaSet, key: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn template(value: Value) -> PodTemplateSpec {
         serde_json::from_value(value).unwrap()
@@ -222,14 +175,8 @@ mod tests {
         // Fixed for ever: it names objects in people's clusters.
         assert_eq!(
             hash(&PodTemplateSpec::default(), 0).unwrap(),
-            encode(hash_of("{}"))
+            stable_hash::of(&json!({}), 0)
         );
-    }
-
-    fn hash_of(text: &str) -> u32 {
-        text.bytes().fold(0x811c_9dc5, |hash: u32, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        })
     }
 
     #[test]

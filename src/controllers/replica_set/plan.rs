@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::rank;
-use crate::api::{condition, pod};
+use crate::api::pod;
 use crate::controllers::{Error, path};
 
 /// Pods made or removed in one pass; the next pass follows at once.
@@ -116,24 +116,13 @@ fn count(
         counts.fully_labeled += i32::from(carries_all);
         if pod::is_ready(pod) {
             counts.ready += 1;
-            match until_available(pod, min_ready, now) {
+            match pod::until_available(pod, min_ready, now) {
                 None => counts.available += 1,
                 Some(wait) => look_again = Some(look_again.map_or(wait, |other| other.min(wait))),
             }
         }
     }
     (counts, look_again)
-}
-
-/// How long a ready pod must stay so until it is available; `None` if it is.
-fn until_available(pod: &Pod, min_ready: Duration, now: Timestamp) -> Option<Duration> {
-    if min_ready.is_zero() {
-        return None;
-    }
-    let ready = condition::find(pod::conditions(pod), "Ready");
-    let since = ready.and_then(condition::Condition::since).unwrap_or(now);
-    let been = Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO);
-    min_ready.checked_sub(been).filter(|wait| !wait.is_zero())
 }
 
 #[cfg(test)]

@@ -31,7 +31,10 @@ type Age = (
 );
 
 /// Sorts pods so that those to be deleted first come first.
-pub(super) fn sort(pods: &mut [Arc<Pod>], siblings_by_node: &BTreeMap<String, usize>) {
+pub(in crate::controllers) fn sort(
+    pods: &mut [Arc<Pod>],
+    siblings_by_node: &BTreeMap<String, usize>,
+) {
     pods.sort_by_cached_key(|pod| (worth(pod), age(pod)));
     let mut siblings = siblings_by_node.clone();
     let mut crowds: BTreeMap<Option<String>, usize> = BTreeMap::new();

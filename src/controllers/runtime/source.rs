@@ -12,13 +12,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
     Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::StorageClass;
 
@@ -138,6 +143,13 @@ pub(crate) struct Sources {
     pub(crate) endpoints: Source<Endpoints>,
     pub(crate) deployments: Source<Deployment>,
     pub(crate) replica_sets: Source<ReplicaSet>,
+    pub(crate) stateful_sets: Source<StatefulSet>,
+    pub(crate) daemon_sets: Source<DaemonSet>,
+    pub(crate) controller_revisions: Source<ControllerRevision>,
+    pub(crate) jobs: Source<Job>,
+    pub(crate) cron_jobs: Source<CronJob>,
+    pub(crate) pod_disruption_budgets: Source<PodDisruptionBudget>,
+    pub(crate) autoscalers: Source<HorizontalPodAutoscaler>,
     pub(crate) namespaces: Source<Namespace>,
     pub(crate) service_accounts: Source<ServiceAccount>,
     pub(crate) persistent_volume_claims: Source<PersistentVolumeClaim>,
@@ -158,6 +170,13 @@ impl Sources {
         self.endpoints.start(ctx);
         self.deployments.start(ctx);
         self.replica_sets.start(ctx);
+        self.stateful_sets.start(ctx);
+        self.daemon_sets.start(ctx);
+        self.controller_revisions.start(ctx);
+        self.jobs.start(ctx);
+        self.cron_jobs.start(ctx);
+        self.pod_disruption_budgets.start(ctx);
+        self.autoscalers.start(ctx);
         self.namespaces.start(ctx);
         self.service_accounts.start(ctx);
         self.persistent_volume_claims.start(ctx);

@@ -102,6 +102,8 @@ impl Draft for Object {
         }
     }
 
+    fn prepare_identified(&mut self) {}
+
     fn prepare_update(&mut self, _old: &dyn Draft) {}
 
     fn validate(&self, errors: &mut Errors) {

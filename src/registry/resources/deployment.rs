@@ -147,7 +147,7 @@ fn validate_strategy(spec_path: &Path<'_>, spec: &DeploymentSpec, errors: &mut E
 }
 
 /// A number of pods or a percentage of them; the number, if it can be read.
-fn validate_share(
+pub(super) fn validate_share(
     path: &Path<'_>,
     share: Option<&IntOrString>,
     errors: &mut Errors,

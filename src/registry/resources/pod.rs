@@ -42,9 +42,6 @@ impl Strategy for Pod {
         let spec = self.spec.get_or_insert_default();
         pod_spec::set_defaults(spec);
         spec.enable_service_links.get_or_insert(true);
-        spec.priority.get_or_insert(0);
-        spec.preemption_policy
-            .get_or_insert_with(|| "PreemptLowerPriority".to_owned());
     }
 
     fn prepare_create(&mut self) {
@@ -53,6 +50,19 @@ impl Strategy for Pod {
             qos_class: Some(qos_class(self.spec.as_ref()).to_owned()),
             ..Default::default()
         });
+    }
+
+    fn prepare_update(&mut self, old: &Self) {
+        // Admission has given these at birth; a manifest does not name them.
+        if let (Some(new), Some(old)) = (&mut self.spec, &old.spec) {
+            new.priority = new.priority.or(old.priority);
+            if new.preemption_policy.is_none() {
+                new.preemption_policy.clone_from(&old.preemption_policy);
+            }
+            if new.priority_class_name.is_none() {
+                new.priority_class_name.clone_from(&old.priority_class_name);
+            }
+        }
     }
 
     fn validate(&self, errors: &mut Errors) {

@@ -12,8 +12,9 @@ use super::super::field_error::Errors;
 use super::super::meta;
 use super::super::path::Path;
 use super::container::{self, Role};
-use super::{ephemeral, volume};
+use super::{affinity, ephemeral, volume};
 use crate::api::names;
+use crate::api::priority::PREEMPTION_POLICIES;
 
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
@@ -64,6 +65,11 @@ pub(super) fn validate(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
         spec.dns_policy.as_deref(),
         &["ClusterFirst"],
     );
+    errors.one_of(
+        &path.field("preemptionPolicy"),
+        spec.preemption_policy.as_deref(),
+        PREEMPTION_POLICIES,
+    );
     errors.non_negative(
         &path.field("terminationGracePeriodSeconds"),
         spec.termination_grace_period_seconds,
@@ -87,6 +93,7 @@ pub(super) fn validate(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     for (field, name) in [
         ("nodeName", &spec.node_name),
         ("serviceAccountName", &spec.service_account_name),
+        ("priorityClassName", &spec.priority_class_name),
     ] {
         if let Some(name) = name.as_deref().filter(|name| !name.is_empty())
             && !names::is_dns_subdomain(name)
@@ -101,6 +108,9 @@ pub(super) fn validate(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     validate_tolerations(&path.field("tolerations"), tolerations, errors);
     if let Some(context) = &spec.security_context {
         validate_security(&path.field("securityContext"), context, errors);
+    }
+    if let Some(affinity) = &spec.affinity {
+        affinity::validate(&path.field("affinity"), affinity, errors);
     }
     refuse_host(path, spec, errors);
     refuse_placement(path, spec, errors);
@@ -211,41 +221,14 @@ fn refuse_host(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
 
 /// Fields that would steer where and when a pod runs.
 fn refuse_placement(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
-    let affinity = spec.affinity.as_ref().is_some_and(|affinity| {
-        affinity.node_affinity.is_some()
-            || affinity.pod_affinity.is_some()
-            || affinity.pod_anti_affinity.is_some()
-    });
     let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
     for (field, present, hint) in [
-        (
-            "affinity",
-            affinity,
-            "use nodeSelector, taints and tolerations",
-        ),
         (
             "topologySpreadConstraints",
             spec.topology_spread_constraints
                 .as_ref()
                 .is_some_and(|c| !c.is_empty()),
             "replicas are spread over the nodes already; remove it",
-        ),
-        (
-            "priority",
-            spec.priority.is_some_and(|priority| priority != 0),
-            "all pods have the same priority; remove it",
-        ),
-        (
-            "priorityClassName",
-            named(&spec.priority_class_name),
-            "all pods have the same priority; remove it",
-        ),
-        (
-            "preemptionPolicy",
-            spec.preemption_policy
-                .as_deref()
-                .is_some_and(|p| p != "PreemptLowerPriority"),
-            "all pods have the same priority; remove it",
         ),
         (
             "schedulingGates",

@@ -15,8 +15,8 @@ pub(super) fn set_defaults(template: &mut PodTemplateSpec) {
     pod_spec::set_defaults(template.spec.get_or_insert_default());
 }
 
-/// A template whose pods are restarted for ever, as replicas are.
-pub(super) fn validate(path: &Path<'_>, template: &PodTemplateSpec, errors: &mut Errors) {
+/// Any template; how its pods end is up to the workload.
+pub(super) fn validate_pods(path: &Path<'_>, template: &PodTemplateSpec, errors: &mut Errors) {
     let metadata = path.field("metadata");
     if let Some(found) = &template.metadata {
         if let Some(labels) = &found.labels {
@@ -35,6 +35,13 @@ pub(super) fn validate(path: &Path<'_>, template: &PodTemplateSpec, errors: &mut
     };
     pod_spec::validate(&at, spec, errors);
     ephemeral::validate_create(&at, spec, errors);
+}
+
+/// A template whose pods are restarted for ever, as replicas are.
+pub(super) fn validate(path: &Path<'_>, template: &PodTemplateSpec, errors: &mut Errors) {
+    validate_pods(path, template, errors);
+    let Some(spec) = &template.spec else { return };
+    let at = path.field("spec");
     errors.one_of(
         &at.field("restartPolicy"),
         spec.restart_policy.as_deref(),

@@ -68,9 +68,6 @@ async fn what_a_pod_is_not_given_is_refused_in_words() {
         ("hostNetwork", json!(true)),
         ("hostPID", json!(true)),
         ("dnsPolicy", json!("None")),
-        ("priorityClassName", json!("high")),
-        ("priority", json!(5)),
-        ("affinity", json!({"nodeAffinity": {}})),
         ("runtimeClassName", json!("kata")),
         ("hostAliases", json!([{"ip": "1.2.3.4"}])),
         ("schedulingGates", json!([{"name": "a"}])),
@@ -83,6 +80,14 @@ async fn what_a_pod_is_not_given_is_refused_in_words() {
         )
         .await;
     }
+    let affinity = json!({"podAffinity": {}});
+    refuses(
+        &fixture,
+        "/spec/affinity",
+        affinity,
+        "spec.affinity.podAffinity",
+    )
+    .await;
     for (source, value) in [
         ("nfs", json!({"server": "a", "path": "/"})),
         ("ephemeral", json!({})),

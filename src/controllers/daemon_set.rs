@@ -1,0 +1,224 @@
+//! DaemonSet: one pod on each node that fits.
+//!
+//! The pods are placed by the scheduler and stay on nodes that are cordoned or silent. An update
+//! takes away a node's old pod before its new one comes, as far as `maxUnavailable` lets it.
+
+mod placement;
+mod plan;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec};
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+use super::claim::claim;
+use super::events::{Notice, Recorder};
+use super::revision::{self, History};
+use super::runtime::{Controller, Counters, Key, Outcome, Sources};
+use super::{Context, Error, doing, path, pod_control};
+use crate::api::selector::Labels;
+use crate::errors;
+use crate::registry::Api;
+
+use plan::Plan;
+
+const COMPONENT: &str = "daemonset-controller";
+
+struct DaemonSets {
+    ctx: Context,
+    api: Api<DaemonSet>,
+    pods: Api<Pod>,
+    nodes: Api<Node>,
+    recorder: Recorder,
+}
+
+pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<Counters>) {
+    let this = Arc::new(DaemonSets {
+        ctx: ctx.clone(),
+        api: ctx.api(COMPONENT),
+        pods: ctx.api(COMPONENT),
+        nodes: ctx.api(COMPONENT),
+        recorder: ctx.recorder(COMPONENT),
+    });
+    let controller = Controller::new("daemonset", ctx);
+    controller.root(&mut sources.daemon_sets, this.api.clone());
+    controller.on(&mut sources.pods, |pod: &Pod| {
+        Key::of_controller(&pod.metadata, "DaemonSet")
+            .into_iter()
+            .collect()
+    });
+    let (queue, api) = (Arc::clone(&controller.queue), this.api.clone());
+    sources.nodes.subscribe(move |before, after| {
+        if !concerns_placement(before, after) {
+            return;
+        }
+        // A failed list loses a wake-up; the periodic resync will see the node.
+        for set in api.list(None).unwrap_or_default() {
+            queue.add(Key::of(&set.metadata));
+        }
+    });
+    controller.start(move |key| {
+        let this = Arc::clone(&this);
+        async move { this.reconcile(&key).await }
+    })
+}
+
+/// Nodes report every few seconds; only labels and taints decide who goes there.
+fn concerns_placement(before: Option<&Node>, after: Option<&Node>) -> bool {
+    let (Some(before), Some(after)) = (before, after) else {
+        return true;
+    };
+    let taints = |node: &Node| node.spec.as_ref().and_then(|spec| spec.taints.clone());
+    before.metadata.labels != after.metadata.labels || taints(before) != taints(after)
+}
+
+impl DaemonSets {
+    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+        let found = self.api.try_get(&key.namespace, &key.name);
+        let Some(set) = found.map_err(doing("get", key.to_string()))? else {
+            return Ok(Outcome::Done);
+        };
+        let meta = &set.metadata;
+        let spec = set
+            .spec
+            .as_ref()
+            .ok_or_else(|| Error::NoSpec { object: path(meta) })?;
+        let wanted = (&spec.selector, &spec.template);
+        let history = revision::settle(&self.ctx, COMPONENT, set.as_ref(), wanted).await?;
+        let hash = revision::hash(&history.update);
+        let pods = self.observe(&set, spec).await?;
+        let nodes = self
+            .nodes
+            .list(None)
+            .map_err(doing("list nodes for", path(meta)))?;
+        let plan = plan::plan(&set, spec, (&nodes, &pods), hash, self.ctx.clock.now());
+        self.apply(&set, spec, &plan, hash).await?;
+        self.forget(spec, &history, &pods).await?;
+        Ok(Outcome::after(plan.look_again))
+    }
+
+    async fn observe(&self, set: &DaemonSet, spec: &DaemonSetSpec) -> Result<Vec<Arc<Pod>>, Error> {
+        let meta = &set.metadata;
+        let selector = Labels::from_selector(&spec.selector).map_err(|source| Error::Selector {
+            object: path(meta),
+            source,
+        })?;
+        let candidates = self
+            .pods
+            .list(meta.namespace.as_deref())
+            .map_err(doing("list the pods of", path(meta)))?;
+        claim(meta, &selector, candidates)
+            .settle(&self.ctx, COMPONENT, set)
+            .await
+    }
+
+    async fn apply(
+        &self,
+        set: &DaemonSet,
+        spec: &DaemonSetSpec,
+        plan: &Plan,
+        hash: &str,
+    ) -> Result<(), Error> {
+        let meta = &set.metadata;
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        for notice in &plan.notices {
+            self.recorder.event(set, notice.clone());
+        }
+        if set.status.as_ref() != Some(&plan.status) {
+            let mut updated = set.clone();
+            updated.status = Some(plan.status.clone());
+            self.api
+                .update_status(namespace, &updated)
+                .await
+                .map_err(doing("write the status of", path(meta)))?;
+        }
+        let victims: Vec<&Pod> = plan.delete.iter().map(AsRef::as_ref).collect();
+        let series = pod_control::delete_all(&self.pods, namespace, &victims).await;
+        for index in series.done {
+            let name = victims[index].metadata.name.as_deref().unwrap_or_default();
+            let message = format!("Deleted pod: {name}");
+            self.recorder
+                .event(set, Notice::normal("SuccessfulDelete", message));
+        }
+        if let Some(error) = series.failed {
+            return Err(doing("delete the pods of", path(meta))(error));
+        }
+        self.create(set, spec, &plan.create, hash).await
+    }
+
+    async fn create(
+        &self,
+        set: &DaemonSet,
+        spec: &DaemonSetSpec,
+        nodes: &[String],
+        hash: &str,
+    ) -> Result<(), Error> {
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let writes = nodes.iter().map(|node| async move {
+            let pod = placement::pod(set, &spec.template, hash, node);
+            self.pods.create(namespace, &pod).await
+        });
+        let mut failed = None;
+        for made in join_all(writes).await {
+            match made {
+                Ok(pod) => {
+                    let name = pod.metadata.name.as_deref().unwrap_or_default();
+                    let message = format!("Created pod: {name}");
+                    self.recorder
+                        .event(set, Notice::normal("SuccessfulCreate", message));
+                }
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        let Some(error) = failed else { return Ok(()) };
+        let message = format!("Error creating: {}", errors::chain(&error));
+        self.recorder
+            .event(set, Notice::warning("FailedCreate", message));
+        Err(doing("create the pods of", path(&set.metadata))(error))
+    }
+
+    async fn forget(
+        &self,
+        spec: &DaemonSetSpec,
+        history: &History,
+        pods: &[Arc<Pod>],
+    ) -> Result<(), Error> {
+        let hash = |pod: &Arc<Pod>| {
+            let labels = pod.metadata.labels.as_ref()?;
+            labels.get(revision::POD_LABEL).cloned()
+        };
+        let hashes: Vec<String> = pods.iter().filter_map(hash).collect();
+        let mut live: Vec<&str> = hashes.iter().map(String::as_str).collect();
+        live.push(revision::hash(&history.update));
+        let limit = spec.revision_history_limit.unwrap_or(10);
+        revision::truncate(&self.ctx, COMPONENT, history, (limit, &live)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_heartbeat_concerns_nobody() {
+        let node = |change: Value| -> Node {
+            let mut base = json!({"metadata": {"name": "a", "labels": {"x": "1"}}, "status": {}});
+            json_patch::merge(&mut base, &change);
+            serde_json::from_value(base).unwrap()
+        };
+        let base = node(json!({}));
+        let check = |change: Value| concerns_placement(Some(&base), Some(&node(change)));
+        assert!(!check(
+            json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+        ));
+        assert!(check(json!({"metadata": {"labels": {"x": "2"}}})));
+        assert!(check(
+            json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}})
+        ));
+        assert!(concerns_placement(None, Some(&base)) && concerns_placement(Some(&base), None));
+    }
+}
