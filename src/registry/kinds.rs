@@ -4,6 +4,8 @@
 //! reached through `hooks`. Two rows may share one `storage`: Events are served in two groups from
 //! the same objects.
 
+mod subresource;
+
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
@@ -29,6 +31,10 @@ use super::resources;
 use super::strategy::{Hooks, Strategy};
 use crate::api::module::Module;
 use crate::api::table::Column;
+
+pub use subresource::SubresourceInfo;
+
+use subresource::{SCALE, own, proxy, status};
 
 /// A row of the table: everything that is particular to one kind.
 pub struct ResourceInfo {
@@ -88,14 +94,6 @@ impl std::fmt::Debug for ResourceInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.qualified)
     }
-}
-
-pub struct SubresourceInfo {
-    pub name: &'static str,
-    pub kind: &'static str,
-    pub group: &'static str,
-    pub version: &'static str,
-    pub verbs: &'static [&'static str],
 }
 
 /// Every kind that is served.
@@ -391,15 +389,6 @@ pub(super) static TABLE: &[ResourceInfo] = &[
 
 const AUTOSCALERS: &str = "horizontalpodautoscalers.autoscaling";
 
-/// The autoscaling/v1 Scale of a workload with `spec.replicas` and `spec.selector`.
-const SCALE: SubresourceInfo = SubresourceInfo {
-    name: "scale",
-    kind: "Scale",
-    group: "autoscaling",
-    version: "v1",
-    verbs: &["get", "patch", "update"],
-};
-
 /// The row of a kind. Where two rows share their objects, the first: the one that shows them as
 /// they are stored.
 pub(super) fn row_of<K: Strategy>() -> &'static ResourceInfo {
@@ -431,28 +420,4 @@ const fn row<K: Strategy>(qualified: &'static str, singular: &'static str) -> Re
         list_kind: None,
         custom: None,
     }
-}
-
-/// A subresource that answers the kind itself.
-const fn own<K: Strategy>(name: &'static str) -> SubresourceInfo {
-    SubresourceInfo {
-        name,
-        kind: K::KIND,
-        group: K::GROUP,
-        version: K::VERSION,
-        verbs: &["get", "patch", "update"],
-    }
-}
-
-/// A subresource that passes any request on.
-const fn proxy<K: Strategy>(kind: &'static str) -> SubresourceInfo {
-    SubresourceInfo {
-        kind,
-        verbs: &["create", "delete", "get", "patch", "update"],
-        ..own::<K>("proxy")
-    }
-}
-
-const fn status<K: Strategy>() -> SubresourceInfo {
-    own::<K>("status")
 }

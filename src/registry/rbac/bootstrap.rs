@@ -144,6 +144,7 @@ fn view() -> Vec<Value> {
             READ,
         ),
         on("events.k8s.io", &["events"], READ),
+        on("metrics.k8s.io", &["nodes", "pods"], READ),
         on("wasmorch.dev", &["modules", "modules/content"], READ),
     ]
 }
