@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::client::Client;
 use super::output::{Chunks, Queue};
-use super::session::{Ended, Options, talk};
+use super::session::{Ended, Input, Options, talk};
 use crate::runtime::ContainerHandle;
 use crate::runtime::spec::{LogSink, LogStream};
 
@@ -108,10 +108,14 @@ pub async fn attach(
 ) {
     let chunks = tap.listen();
     let stdin = handle.stdin().filter(|_| options.stdin).cloned();
-    let ended = talk(client, &handle, chunks, stdin.as_ref(), options).await;
+    let input = stdin.as_ref().map(|stdin| Input {
+        stdin,
+        stays_open: !is_once,
+    });
+    let ended = talk(client, &handle, chunks, input, options).await;
     match (ended, stdin) {
         (Ended::Client, Some(stdin)) if is_once => stdin.close(),
-        (Ended::Client | Ended::Program | Ended::Interrupted, _) => {}
+        (Ended::Client | Ended::Said | Ended::Program | Ended::Interrupted, _) => {}
     }
 }
 

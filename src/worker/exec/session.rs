@@ -20,6 +20,8 @@ use crate::runtime::{ContainerHandle, PodSandbox, Stdin};
 use crate::worker::context::Context;
 
 const PING: Duration = Duration::from_secs(10);
+/// How long a session whose client will say nothing more listens for the answer.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long a client may take to answer the close.
 pub(super) const GOODBYE: Duration = Duration::from_secs(2);
 /// What a shell shows for a program that was interrupted: 128 + SIGINT.
@@ -34,6 +36,14 @@ pub struct Options {
     pub tty: bool,
 }
 
+/// A program's input, and what the end of a client's means for it.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    pub stdin: &'a Stdin,
+    /// Another client may go on typing: the end of this one's input ends the session, not the input.
+    pub stays_open: bool,
+}
+
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -43,6 +53,8 @@ pub(super) enum Ended {
     Client,
     /// The client pressed Ctrl-C.
     Interrupted,
+    /// The client has said all, and the program goes on without it.
+    Said,
 }
 
 /// Runs a command for a client; it ends with the connection.
@@ -59,7 +71,11 @@ pub async fn exec(
         Ok(guard) => {
             let handle = guard.handle();
             let stdin = handle.stdin().cloned();
-            talk(client, handle, chunks, stdin.as_ref(), options).await;
+            let input = stdin.as_ref().map(|stdin| Input {
+                stdin,
+                stays_open: false,
+            });
+            talk(client, handle, chunks, input, options).await;
         }
         Err(error) => {
             let text = chain(&error).to_string();
@@ -73,7 +89,7 @@ pub(super) async fn talk(
     client: Client,
     handle: &ContainerHandle,
     chunks: Chunks,
-    stdin: Option<&Stdin>,
+    input: Option<Input<'_>>,
     options: Options,
 ) -> Ended {
     let Client { mut ear, mut voice } = client;
@@ -86,11 +102,14 @@ pub(super) async fn talk(
         terminal: Terminal::default(),
     };
     let ended = tokio::select! {
-        ended = listen(&mut ear, stdin, options, echo) => ended,
+        ended = listen(&mut ear, input, options, echo) => ended,
         ended = speaker.speak() => ended,
     };
     match ended {
         Ended::Client => {}
+        Ended::Said => {
+            voice.finish(&channels::ended(0)).await;
+        }
         Ended::Interrupted => {
             handle.kill();
             voice.finish(&channels::ended(INTERRUPTED)).await;
@@ -107,14 +126,14 @@ pub(super) async fn talk(
 /// The client's half: ends when it goes away.
 async fn listen(
     ear: &mut Ear,
-    stdin: Option<&Stdin>,
+    input: Option<Input<'_>>,
     options: Options,
     echo: mpsc::Sender<Vec<u8>>,
 ) -> Ended {
     let mut terminal = Terminal::default();
     while let Some(heard) = ear.next().await {
-        match (heard, stdin) {
-            (Heard::Input(keys), Some(stdin)) if options.tty => {
+        match (heard, input) {
+            (Heard::Input(keys), Some(Input { stdin, .. })) if options.tty => {
                 let typed = terminal.keys(&keys);
                 // Nobody who reads echoes means that the session is over.
                 let _ = echo.send(typed.echo).await;
@@ -126,10 +145,15 @@ async fn listen(
                     stdin.close();
                 }
             }
-            (Heard::Input(bytes), Some(stdin)) => {
+            (Heard::Input(bytes), Some(Input { stdin, .. })) => {
                 stdin.send(&bytes).await;
             }
-            (Heard::EndOfInput, Some(stdin)) => stdin.close(),
+            (Heard::EndOfInput, Some(input)) if input.stays_open => {
+                // The speaker goes on meanwhile.
+                tokio::time::sleep(LAST_WORDS).await;
+                return Ended::Said;
+            }
+            (Heard::EndOfInput, Some(input)) => input.stdin.close(),
             (Heard::Input(_) | Heard::EndOfInput, None) | (Heard::Nothing, _) => {}
         }
     }

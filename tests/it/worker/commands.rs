@@ -269,3 +269,23 @@ async fn memory_of_commands_is_the_pods() {
     );
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn input_that_is_kept_open_outlives_its_clients() {
+    let (world, worker) = with_hello().await;
+    let cat = json!({"name": "main", "image": "toolbox", "command": ["cat"], "stdin": true});
+    let spec = json!({"restartPolicy": "Never", "containers": [cat]});
+    world.create("kept", spec).await;
+    world.until("kept", is_ready).await;
+    let query = [("stdin", "true"), ("stdout", "true")];
+    for said in ["one\n", "two\n"] {
+        let mut remote = Remote::open(&world, "kept", "attach", &query)
+            .await
+            .unwrap();
+        remote.send(said).await;
+        remote.until(said).await;
+        remote.end_input().await;
+        assert_eq!(remote.finish().await.code(), 0);
+    }
+    worker.stop().await;
+}
