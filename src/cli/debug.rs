@@ -58,6 +58,8 @@ impl Args {
             "name": name,
             "image": self.image,
             "stdin": self.stdin,
+            // What comes from a pipe ends; who types may leave and come back.
+            "stdinOnce": self.stdin && !self.tty,
             "tty": self.tty,
         });
         if let Some(target) = &self.target {

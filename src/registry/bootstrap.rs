@@ -15,8 +15,8 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 
 impl Registry {
     /// Creates what every cluster has: namespaces default, kube-system, kube-public, kube-node-lease;
-    /// service kubernetes; default service accounts; storage class local; the system's priority
-    /// classes; the first roles.
+    /// service kubernetes; default service accounts; storage class local; the router's ingress
+    /// class; the system's priority classes; the first roles.
     pub async fn bootstrap(&self) -> Result<(), Error> {
         for name in NAMESPACES {
             self.ensure("", "namespaces", None, json!({"metadata": {"name": name}}))
@@ -42,6 +42,12 @@ impl Registry {
             "volumeBindingMode": "WaitForFirstConsumer",
         });
         self.ensure("storage.k8s.io", "storageclasses", None, class)
+            .await?;
+        let front_door = json!({
+            "metadata": {"name": "wasmorch"},
+            "spec": {"controller": "wasmorch.dev/router"},
+        });
+        self.ensure("networking.k8s.io", "ingressclasses", None, front_door)
             .await?;
         for (name, value, description) in SYSTEM_CLASSES {
             let class =
