@@ -1,6 +1,6 @@
 //! Evictions, usage and both versions of an autoscaler, as a client sees them.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::harness::Cluster;
 
