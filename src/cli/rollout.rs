@@ -1,7 +1,10 @@
-//! `rollout`: the life of a Deployment's template: status, history, undo, restart, pause, resume.
+//! `rollout`: the life of a workload's template: status, history, undo, restart, pause, resume.
 //!
-//! As in kubectl, `undo` is computed here: the wanted revision's ReplicaSet still has the template,
-//! and putting that back into the Deployment is an update like any other.
+//! As in kubectl, `undo` is computed here: the wanted revision's ReplicaSet or ControllerRevision
+//! still has the template, and putting that back into the workload is an update like any other.
+
+mod progress;
+mod revision;
 
 use std::time::Duration;
 
@@ -13,21 +16,23 @@ use super::failure::{Failure, Result};
 use super::session::{Session, query};
 use super::table::Grid;
 use super::{logs, target, wait};
-use crate::api::annotations::{POD_TEMPLATE_HASH, RESTARTED_AT, REVISION};
+use crate::api::annotations::RESTARTED_AT;
 use crate::api::object::prune_nulls;
 use crate::clock::Clock;
 
-const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
+pub(super) use progress::{Progress, progress};
+
+use revision::{Keeper, Revision, find};
 
 const EXAMPLES: &str = "\
 Examples:
   wasmorch rollout status deploy/hello
   wasmorch rollout history deploy/hello
   wasmorch rollout undo deploy/hello --to-revision 2
-  wasmorch rollout restart deploy/hello
+  wasmorch rollout restart sts/db
 ";
 
-/// Follow and steer the rollout of a Deployment
+/// Follow and steer the rollout of a Deployment, StatefulSet or DaemonSet
 #[derive(clap::Subcommand, Debug)]
 #[command(before_help = EXAMPLES)]
 pub(super) enum Verb {
@@ -97,66 +102,67 @@ pub(super) async fn run(session: &Session, verb: Verb) -> Result {
 
 struct Rollout<'a> {
     session: &'a Session,
-    deployments: &'a Resource,
-    replica_sets: &'a Resource,
+    workloads: &'a Resource,
+    keeper: Keeper,
+    /// The kind that keeps the revisions.
+    kept: &'a Resource,
     name: String,
-}
-
-/// A kept revision of a Deployment.
-#[derive(Clone, Debug, PartialEq)]
-struct Revision {
-    number: u64,
-    template: Value,
-    cause: Option<String>,
 }
 
 impl<'a> Rollout<'a> {
     fn new(session: &'a Session, catalog: &'a Catalog, which: &Which) -> Result<Self> {
         let (kind, name) = target::one(&which.object)?;
         let resource = catalog.resolve(&kind)?;
-        if resource.full_name() != "deployments.apps" {
-            return Err(Failure::usage(format!(
-                "{} have no rollout here, only deployments",
-                resource.plural
-            )));
-        }
+        let keeper = match &*resource.full_name() {
+            "deployments.apps" => Keeper::ReplicaSets,
+            "statefulsets.apps" | "daemonsets.apps" => Keeper::ControllerRevisions,
+            _ => {
+                return Err(Failure::usage(format!(
+                    "{} have no rollout, only deployments, statefulsets and daemonsets",
+                    resource.plural
+                )));
+            }
+        };
         Ok(Self {
             session,
-            deployments: resource,
-            replica_sets: catalog.resolve("replicasets.apps")?,
+            workloads: resource,
+            keeper,
+            kept: catalog.resolve(keeper.resource())?,
             name,
         })
     }
 
     fn path(&self) -> String {
-        self.deployments.path(self.session.namespace(), &self.name)
+        self.workloads.path(self.session.namespace(), &self.name)
+    }
+
+    /// `statefulset/db`: what a message names and what the next command takes.
+    fn place(&self) -> String {
+        format!("{}/{}", self.workloads.singular, self.name)
     }
 
     fn tell(&self, word: &str) -> Result {
-        console::print(&format!(
-            "{} {word}\n",
-            self.deployments.display(&self.name)
-        ))
+        console::print(&format!("{} {word}\n", self.workloads.display(&self.name)))
     }
 
     async fn status(&self, args: &StatusArgs) -> Result {
         if !args.watch {
-            let deployment = self.session.get(&self.path()).await?;
-            return match progress(&deployment)? {
+            let workload = self.session.get(&self.path()).await?;
+            return match progress(&workload)? {
                 Progress::Waiting(text) | Progress::Done(text) => {
                     console::print(&format!("{text}\n"))
                 }
             };
         }
         let mut last = String::new();
-        let done = |deployment: Option<&Value>| {
-            let Some(deployment) = deployment else {
+        let done = |workload: Option<&Value>| {
+            let Some(workload) = workload else {
                 return Err(Failure::failed(
                     "NotFound",
-                    format!("deployment {:?} does not exist", self.name),
+                    format!("{} does not exist", self.place()),
                 ));
             };
-            match progress(deployment)? {
+            match progress(workload)? {
                 Progress::Done(text) => Ok(Some(text)),
                 Progress::Waiting(text) => {
                     if text != last {
@@ -169,19 +175,19 @@ impl<'a> Rollout<'a> {
         };
         let timeout = args.timeout.unwrap_or(Duration::MAX);
         let place = (self.session.namespace(), &*self.name);
-        match wait::until(self.session, self.deployments, place, timeout, done).await? {
+        match wait::until(self.session, self.workloads, place, timeout, done).await? {
             Some(text) => console::print(&format!("{text}\n")),
             None => Err(Failure::failed(
                 "Timeout",
-                format!("the rollout of {} is not done", self.name),
+                format!("the rollout of {} is not done", self.place()),
             )
-            .help(format!("wasmorch describe deploy/{}", self.name))),
+            .help(format!("wasmorch describe {}", self.place()))),
         }
     }
 
     async fn history(&self, revision: Option<u64>) -> Result {
-        let deployment = self.session.get(&self.path()).await?;
-        let revisions = self.revisions(&deployment).await?;
+        let workload = self.session.get(&self.path()).await?;
+        let revisions = self.revisions(&workload).await?;
         if let Some(number) = revision {
             let found = find(&revisions, Some(number))?;
             let yaml = serde_saphyr::to_string(&found.template).map_err(|error| {
@@ -201,21 +207,16 @@ impl<'a> Rollout<'a> {
                 .unwrap_or_else(|| "<none>".to_owned());
             grid.row(vec![revision.number.to_string(), cause]);
         }
-        console::print(&format!("{}\n", self.deployments.display_full(&self.name)))?;
+        console::print(&format!("{}\n", self.workloads.display_full(&self.name)))?;
         console::print(&grid.render(true))
     }
 
     async fn undo(&self, to: Option<u64>) -> Result {
-        let deployment = self.session.get(&self.path()).await?;
-        if is_paused(&deployment) {
-            return Err(
-                Failure::failed("Paused", format!("deployment {:?} is paused", self.name))
-                    .help(format!("wasmorch rollout resume deploy/{}", self.name)),
-            );
-        }
-        let revisions = self.revisions(&deployment).await?;
+        let workload = self.session.get(&self.path()).await?;
+        self.must_go_on(&workload)?;
+        let revisions = self.revisions(&workload).await?;
         let wanted = find(&revisions, to)?;
-        let mut current = deployment["spec"]["template"].clone();
+        let mut current = workload["spec"]["template"].clone();
         prune_nulls(&mut current);
         if current == wanted.template {
             return self.tell(&format!(
@@ -225,7 +226,7 @@ impl<'a> Rollout<'a> {
         }
         let question = format!(
             "Roll {} back to revision {}, in context {:?}?",
-            self.deployments.display(&self.name),
+            self.workloads.display(&self.name),
             wanted.number,
             self.session.place.context
         );
@@ -236,13 +237,8 @@ impl<'a> Rollout<'a> {
     }
 
     async fn restart(&self) -> Result {
-        let deployment = self.session.get(&self.path()).await?;
-        if is_paused(&deployment) {
-            return Err(
-                Failure::failed("Paused", format!("deployment {:?} is paused", self.name))
-                    .help(format!("wasmorch rollout resume deploy/{}", self.name)),
-            );
-        }
+        let workload = self.session.get(&self.path()).await?;
+        self.must_go_on(&workload)?;
         // Whole seconds, as kubectl writes them.
         let now = Clock::system().now();
         let now = format!("{}Z", &now.to_string()[..19]);
@@ -253,12 +249,18 @@ impl<'a> Rollout<'a> {
     }
 
     async fn set_paused(&self, paused: bool) -> Result {
-        let deployment = self.session.get(&self.path()).await?;
+        if self.keeper != Keeper::ReplicaSets {
+            return Err(Failure::usage(format!(
+                "{} cannot be paused, only deployments",
+                self.workloads.plural
+            )));
+        }
+        let workload = self.session.get(&self.path()).await?;
         let word = if paused { "paused" } else { "resumed" };
-        if is_paused(&deployment) == paused {
+        if is_paused(&workload) == paused {
             return Err(Failure::failed(
                 "Unchanged",
-                format!("deployment {:?} is {word} already", self.name),
+                format!("{} is {word} already", self.place()),
             ));
         }
         let value = if paused { json!(true) } else { Value::Null };
@@ -268,132 +270,29 @@ impl<'a> Rollout<'a> {
         self.tell(word)
     }
 
-    async fn revisions(&self, deployment: &Value) -> Result<Vec<Revision>> {
-        let selector = logs::selector(&deployment["spec"]["selector"]).unwrap_or_default();
-        let collection = self.replica_sets.collection(Some(self.session.namespace()));
+    /// A paused rollout takes no new template: nothing would come of it until it goes on.
+    fn must_go_on(&self, workload: &Value) -> Result {
+        if !is_paused(workload) {
+            return Ok(());
+        }
+        Err(
+            Failure::failed("Paused", format!("{} is paused", self.place()))
+                .help(format!("wasmorch rollout resume {}", self.place())),
+        )
+    }
+
+    async fn revisions(&self, workload: &Value) -> Result<Vec<Revision>> {
+        let selector = logs::selector(&workload["spec"]["selector"]).unwrap_or_default();
+        let collection = self.kept.collection(Some(self.session.namespace()));
         let path = format!("{collection}{}", query(&[("labelSelector", &selector)]));
         let list = self.session.get(&path).await?;
         let items = list["items"].as_array().map_or(&[][..], Vec::as_slice);
-        Ok(revisions(items, &deployment["metadata"]["uid"]))
+        Ok(self.keeper.revisions(items, &workload["metadata"]["uid"]))
     }
 }
 
-fn is_paused(deployment: &Value) -> bool {
-    deployment["spec"]["paused"].as_bool().unwrap_or(false)
-}
-
-/// The revisions of the ReplicaSets that a Deployment controls, oldest first.
-fn revisions(replica_sets: &[Value], owner: &Value) -> Vec<Revision> {
-    let mut revisions: Vec<Revision> = Vec::new();
-    for replica_set in replica_sets {
-        let metadata = &replica_set["metadata"];
-        let mut owners = metadata["ownerReferences"].as_array().into_iter().flatten();
-        let owned =
-            owners.any(|reference| &reference["uid"] == owner && reference["controller"] == true);
-        let annotation = |key: &str| metadata["annotations"][key].as_str();
-        let number = annotation(REVISION).and_then(|text| text.parse().ok());
-        if let Some(number) = number.filter(|_| owned) {
-            revisions.push(Revision {
-                number,
-                template: template(&replica_set["spec"]["template"]),
-                cause: annotation(CHANGE_CAUSE).map(str::to_owned),
-            });
-        }
-    }
-    revisions.sort_by_key(|revision| revision.number);
-    revisions
-}
-
-/// A ReplicaSet's template as the Deployment had it.
-fn template(template: &Value) -> Value {
-    let mut template = template.clone();
-    if let Some(labels) = template
-        .pointer_mut("/metadata/labels")
-        .and_then(Value::as_object_mut)
-    {
-        labels.remove(POD_TEMPLATE_HASH);
-    }
-    prune_nulls(&mut template);
-    template
-}
-
-fn find(revisions: &[Revision], number: Option<u64>) -> Result<&Revision> {
-    let found = match number.filter(|number| *number != 0) {
-        Some(number) => revisions.iter().find(|revision| revision.number == number),
-        None => revisions.iter().rev().nth(1),
-    };
-    found.ok_or_else(|| match number {
-        Some(number) => {
-            let known: Vec<String> = revisions
-                .iter()
-                .map(|known| known.number.to_string())
-                .collect();
-            let failure = Failure::failed("NotFound", format!("revision {number} is not kept"));
-            if known.is_empty() {
-                failure
-            } else {
-                failure.help(format!("kept: {}", known.join(", ")))
-            }
-        }
-        None => Failure::failed("NotFound", "there is no revision before this one"),
-    })
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    Waiting(String),
-    Done(String),
-}
-
-/// How far a Deployment's rollout is, in kubectl's words; an error if it has given up.
-pub(super) fn progress(deployment: &Value) -> Result<Progress> {
-    let name = deployment["metadata"]["name"].as_str().unwrap_or_default();
-    let status = &deployment["status"];
-    let count = |field: &str| status[field].as_u64().unwrap_or(0);
-    let generation = deployment["metadata"]["generation"].as_u64().unwrap_or(0);
-    if generation > count("observedGeneration") {
-        return Ok(Progress::Waiting(
-            "Waiting for deployment spec update to be observed...".to_owned(),
-        ));
-    }
-    let mut conditions = status["conditions"].as_array().into_iter().flatten();
-    if conditions.any(|condition| condition["reason"] == "ProgressDeadlineExceeded") {
-        return Err(Failure::failed(
-            "DeadlineExceeded",
-            format!("deployment {name:?} exceeded its progress deadline"),
-        )
-        .help(format!("wasmorch describe deploy/{name}")));
-    }
-    let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1);
-    let (updated, all, available) = (
-        count("updatedReplicas"),
-        count("replicas"),
-        count("availableReplicas"),
-    );
-    let waiting = |what: String| {
-        Ok(Progress::Waiting(format!(
-            "Waiting for deployment {name:?} rollout to finish: {what}..."
-        )))
-    };
-    if updated < wanted {
-        return waiting(format!(
-            "{updated} out of {wanted} new replicas have been updated"
-        ));
-    }
-    if all > updated {
-        return waiting(format!(
-            "{} old replicas are pending termination",
-            all - updated
-        ));
-    }
-    if available < updated {
-        return waiting(format!(
-            "{available} of {updated} updated replicas are available"
-        ));
-    }
-    Ok(Progress::Done(format!(
-        "deployment {name:?} successfully rolled out"
-    )))
+fn is_paused(workload: &Value) -> bool {
+    workload["spec"]["paused"].as_bool().unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ impl Images {
 /// A Module that is called `toolbox` comes first; where there is none, the built-in one is meant.
 fn is_toolbox(image: &ImageRef, failure: &PullFailure) -> bool {
     image.name == toolbox::TOOLBOX
-        && image.tag.is_none()
+        && image.tag_or_latest() == "latest"
         && (failure.is_missing || failure.is_never)
 }
 

@@ -8,6 +8,7 @@ mod custom_resources;
 mod deaths;
 mod dev;
 mod guests;
+mod kubectl;
 mod programs;
 mod streams;
 mod workloads;
