@@ -30,9 +30,12 @@ async fn each_by_http(behaviour: impl AsyncFn(Door<'_>)) {
 
 /// JSON as YAML in block style.
 fn yaml(value: &Value, indent: usize, text: &mut String) {
-    let Value::Object(map) = value else {
-        let _ = writeln!(text, " {value}");
-        return;
+    let map = match value {
+        Value::Object(map) if !map.is_empty() => map,
+        _ => {
+            let _ = writeln!(text, " {value}");
+            return;
+        }
     };
     text.push('\n');
     for (key, value) in map {
@@ -131,8 +134,8 @@ async fn every_kind_shows_as_a_table() {
                 (&json!("Table"), &json!("meta.k8s.io/v1"))
             );
             let columns = table["columnDefinitions"].as_array().unwrap();
-            let named = columns.iter().filter(|column| column["format"] == "name");
-            assert_eq!(named.count(), 1, "{door:?}");
+            let is_name = columns[0]["name"] == "Name";
+            assert_eq!(columns[0]["format"] == "name", is_name, "{door:?}");
             let row = &table["rows"][0];
             assert_eq!(
                 row["cells"].as_array().unwrap().len(),
@@ -140,7 +143,10 @@ async fn every_kind_shows_as_a_table() {
                 "{door:?}"
             );
             assert_eq!(row["object"]["kind"], "PartialObjectMetadata", "{door:?}");
-            assert_eq!(row["object"]["metadata"], made["metadata"], "{door:?}");
+            // All but who owns what, which no column shows.
+            let mut metadata = made["metadata"].clone();
+            metadata.as_object_mut().unwrap().remove("managedFields");
+            assert_eq!(row["object"]["metadata"], metadata, "{door:?}");
         }
         let whole = [selected[0], ("includeObject", "Object")];
         let whole = door

@@ -266,7 +266,8 @@ pub(super) fn is_named_by_content(row: &ResourceInfo) -> bool {
 /// A status that the kind can have.
 pub(super) fn status(row: &ResourceInfo) -> Value {
     match row.kind {
-        "CustomResourceDefinition" => json!({"storedVersions": ["v1"]}),
+        "CustomResourceDefinition" => json!({"storedVersions": ["v1"],
+            "acceptedNames": {"plural": "others", "kind": "Other"}}),
         "Deployment" | "ReplicaSet" | "StatefulSet" => {
             json!({"replicas": 3, "observedGeneration": 1})
         }
