@@ -113,24 +113,33 @@ impl World {
             definition("widgets", "Widget", true),
             definition("plants", "Plant", false),
         ] {
-            let names = &definition["spec"]["names"];
-            // What the controller of definitions would say.
-            let status = json!({"acceptedNames": {"plural": names["plural"], "kind": names["kind"],
-                    "singular": names["kind"].as_str().unwrap().to_lowercase(),
-                    "listKind": format!("{}List", names["kind"].as_str().unwrap())},
-                "conditions": [{"type": "NamesAccepted", "status": "True"}, {"type": "Established", "status": "True"}],
-                "storedVersions": ["v1"]});
             let name = name_of(&definition).to_owned();
-            let World {
-                registry, caller, ..
-            } = self;
-            let made = registry.create(row, None, definition.clone(), &options, caller);
-            let mut made = made.await.unwrap().object.object.clone();
-            made["status"] = status;
-            let below = Some("status");
-            let written = registry.update(row, None, &name, below, made, &options, caller);
-            written.await.unwrap();
+            let made = self
+                .registry
+                .create(row, None, definition, &options, &self.caller);
+            made.await.unwrap();
+            assert!(self.establish(&name).await);
         }
+    }
+
+    /// Says of a definition what the controller of definitions would; whether it is there.
+    pub(super) async fn establish(&self, name: &str) -> bool {
+        let row = self.row("customresourcedefinitions");
+        let Ok(stored) = self.registry.get(row, None, name) else {
+            return false;
+        };
+        let mut definition = stored.object.clone();
+        let mut names = definition["spec"]["names"].clone();
+        let kind = names["kind"].as_str().unwrap_or_default().to_owned();
+        names["singular"] = kind.to_lowercase().into();
+        names["listKind"] = format!("{kind}List").into();
+        definition["status"] = json!({"acceptedNames": names, "storedVersions": ["v1"],
+            "conditions": [{"type": "NamesAccepted", "status": "True"}, {"type": "Established", "status": "True"}]});
+        let (below, options) = (Some("status"), WriteOptions::default());
+        let written =
+            self.registry
+                .update(row, None, name, below, definition, &options, &self.caller);
+        written.await.is_ok()
     }
 
     /// Every row, those of the custom kinds last.
