@@ -26,7 +26,8 @@ use super::output::Output;
 /// Measures this machine, side by side with a peer where one is installed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(before_help = "Examples:
-  wasmorch bench api                          durable creates beside etcd's put
+  wasmorch bench api                          writes, reads, lists and watches beside etcd's
+  wasmorch bench api --only watch             one part of it
   wasmorch bench guest                        a wasm handler beside wasmtime serve and HAProxy
   wasmorch bench sandbox                      the host's own cost beside bare wasmtime and the kernel
   wasmorch bench http http://127.0.0.1:8080/hello --peer http://127.0.0.1:9000/
@@ -41,7 +42,7 @@ pub(super) struct BenchArgs {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Command {
-    /// Durable creates per second over HTTP, at one and many in flight, beside etcd's put.
+    /// Durable creates, reads, lists and watches over HTTP, beside the same asked of etcd.
     Api(api::Args),
     /// A wasm handler through the router and on its worker, beside what a user could assemble.
     Guest(guest::Args),

@@ -330,7 +330,7 @@ pub(super) fn decode(
 }
 
 /// The body must be of the URL's kind; a body that does not say its kind is taken to be.
-fn check_type(res: &ResourceInfo, object: &Value) -> Result<(), Error> {
+pub(super) fn check_type(res: &ResourceInfo, object: &Value) -> Result<(), Error> {
     if !object.is_object() {
         return Err(Error::BadRequest("the body must be an object".to_owned()));
     }

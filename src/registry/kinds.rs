@@ -4,6 +4,7 @@
 //! reached through `hooks`. Two rows may share one `storage`: Events are served in two groups from
 //! the same objects.
 
+mod row;
 mod subresource;
 
 use k8s_openapi::api::apps::v1::{
@@ -23,78 +24,17 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use serde_json::Value;
 
-use super::custom::{self, Custom};
-use super::filter::Selectable;
+use super::custom;
 use super::resources;
-use super::strategy::{Hooks, Strategy};
+use super::strategy::Strategy;
 use crate::api::module::Module;
-use crate::api::table::Column;
 
+pub use row::ResourceInfo;
 pub use subresource::SubresourceInfo;
 
+use row::row;
 use subresource::{SCALE, own, proxy, status};
-
-/// A row of the table: everything that is particular to one kind.
-pub struct ResourceInfo {
-    pub group: &'static str,
-    pub version: &'static str,
-    pub kind: &'static str,
-    pub plural: &'static str,
-    pub singular: &'static str,
-    pub short_names: &'static [&'static str],
-    pub categories: &'static [&'static str],
-    pub namespaced: bool,
-    /// `status`, `scale`, `binding`, `log`, …: what discovery announces (name, kind, group, version, verbs).
-    pub subresources: &'static [SubresourceInfo],
-    pub columns: &'static [Column],
-    /// The plural with its group, `deployments.apps`: how errors name the resource.
-    pub qualified: &'static str,
-    /// A minimal valid object, for the conformance suite and for examples.
-    pub sample: fn() -> Value,
-    /// Where the objects live in the store.
-    pub(crate) storage: &'static str,
-    /// The fields that a field selector may name, besides name and namespace.
-    pub(crate) fields: &'static [Selectable],
-    pub(crate) hooks: Hooks,
-    /// The name of its lists, where it is another than the kind with `List`.
-    pub(crate) list_kind: Option<&'static str>,
-    /// What a custom kind has instead of hooks.
-    pub(crate) custom: Option<&'static Custom>,
-}
-
-impl ResourceInfo {
-    /// The subresource of this name.
-    pub fn subresource(&self, name: &str) -> Option<&'static SubresourceInfo> {
-        self.subresources
-            .iter()
-            .find(|subresource| subresource.name == name)
-    }
-
-    /// `PodList`.
-    pub fn list_kind(&self) -> String {
-        match self.list_kind {
-            Some(kind) => kind.to_owned(),
-            None => format!("{}List", self.kind),
-        }
-    }
-
-    /// `v1` or `apps/v1`.
-    pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
-    }
-}
-
-impl std::fmt::Debug for ResourceInfo {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.qualified)
-    }
-}
 
 /// Every kind that is served.
 pub(super) static TABLE: &[ResourceInfo] = &[
@@ -397,27 +337,4 @@ pub(super) fn row_of<K: Strategy>() -> &'static ResourceInfo {
         .iter()
         .find(|row| (row.hooks.type_id)() == wanted)
         .expect("whoever has a strategy has a row; a test looks at each")
-}
-
-/// What most rows have in common: namespaced, no short names, no subresources.
-const fn row<K: Strategy>(qualified: &'static str, singular: &'static str) -> ResourceInfo {
-    ResourceInfo {
-        group: K::GROUP,
-        version: K::VERSION,
-        kind: K::KIND,
-        plural: K::URL_PATH_SEGMENT,
-        singular,
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        subresources: &[],
-        columns: &[],
-        qualified,
-        sample: K::sample,
-        storage: qualified,
-        fields: &[],
-        hooks: Hooks::of::<K>(),
-        list_kind: None,
-        custom: None,
-    }
 }

@@ -69,6 +69,7 @@ impl Registry {
         )?;
         let (at, start_after) = match options.continue_token.as_deref().filter(|t| !t.is_empty()) {
             Some(token) => {
+                check_continued(options)?;
                 let (revision, start) = Token::decode(token)?;
                 (Some(Revision(revision)), Some(start))
             }
@@ -169,6 +170,25 @@ pub(super) fn parse_revision(text: &str) -> Result<u64, Error> {
     }
     text.parse()
         .map_err(|_| Error::BadRequest(format!("invalid resource version {text:?}")))
+}
+
+/// A continued list has its revision from its token.
+fn check_continued(options: &ListOptions) -> Result<(), Error> {
+    let mut errors = Errors::default();
+    let rule = options.resource_version_match.as_deref();
+    if rule.is_some_and(|rule| !rule.is_empty()) {
+        errors.forbidden(
+            &Path::Root.field("resourceVersionMatch"),
+            "resourceVersionMatch is forbidden when continue is provided",
+        );
+    }
+    refuse_options(errors)?;
+    match options.resource_version.as_deref() {
+        None | Some("" | "0") => Ok(()),
+        Some(_) => Err(Error::BadRequest(
+            "specifying resource version is not allowed when using continue".to_owned(),
+        )),
+    }
 }
 
 fn check_match(revision: &str, rule: Option<&str>) -> Result<(), Error> {

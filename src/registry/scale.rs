@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::custom::scale::ScalePaths;
 use super::error::{Error, MODIFIED};
+use super::field_error::Errors;
 use super::kinds::ResourceInfo;
 use super::options::{Caller, WriteOptions, Written};
+use super::path::Path;
 use super::update::{ATTEMPTS, Attempt, Write, check_revision, required_revision};
 use super::{Registry, present};
 use crate::api::object;
@@ -75,6 +77,7 @@ impl Registry {
                     ))
                 })?,
         };
+        check_replicas(&current.key.name, replicas)?;
         let shown = present(res, std::sync::Arc::clone(current))?;
         let mut wanted = shown.object.clone();
         if let Some(paths) = custom_paths(res) {
@@ -85,6 +88,22 @@ impl Registry {
         let write = Write::of(res, Some("scale"), options, caller)?;
         self.replace(write, current, wanted, None).await
     }
+}
+
+/// Kubernetes judges the Scale before the object, whose kind may have no opinion.
+fn check_replicas(name: &str, replicas: i32) -> Result<(), Error> {
+    let mut errors = Errors::default();
+    let spec = Path::Root.field("spec");
+    errors.non_negative(&spec.field("replicas"), Some(replicas.into()));
+    if errors.0.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid {
+        group: "autoscaling".to_owned(),
+        kind: "Scale".to_owned(),
+        name: name.to_owned(),
+        errors: errors.0,
+    })
 }
 
 fn check_scalable(res: &ResourceInfo) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::admission::{self, Reservation};
-use super::create::decode;
+use super::create::{check_type, decode};
 use super::error::{Error, MODIFIED};
 use super::field_error::Errors;
 use super::kinds::ResourceInfo;
@@ -133,6 +133,7 @@ impl Registry {
                 .await;
         }
         let write = Write::of(res, subresource, options, caller)?;
+        check_type(res, &object)?;
         let given = object::name(&object);
         if !given.is_empty() && given != name {
             return Err(Error::BadRequest(format!(

@@ -185,10 +185,7 @@ impl PodWorker {
             };
             tokio::select! {
                 Some(done) = self.work.next(), if !self.work.is_empty() => {
-                    // Before the sandbox of an ended pod is gone, and its word with it.
-                    if let Some(message) = self.limited().now_or_never() {
-                        self.say_limited(message);
-                    }
+                    self.say_last_words();
                     self.finish(done);
                 }
                 changed = desired.changed() => {
@@ -203,18 +200,26 @@ impl PodWorker {
                 () = sleep => self.queue.push_back(Event::Tick),
                 Ok(()) = refresh.changed(), if self.has_files() => self.refresh(),
                 () = changed(&mut self.following) => self.refresh(),
-                message = full(self.sandbox.as_ref(), self.storage_told) => {
-                    self.storage_told = Some(self.context.clock.monotonic());
-                    self.record(true, "StorageFull", message, None);
-                }
+                message = full(self.sandbox.as_ref(), self.storage_told) => self.say_full(message),
                 message = limited(self.sandbox.as_ref(), self.limit_told) => self.say_limited(message),
             }
         }
         self.leave();
     }
 
-    async fn limited(&self) -> String {
-        limited(self.sandbox.as_ref(), self.limit_told).await
+    /// Tells what was refused before the sandbox of an ended pod is gone, and its word with it.
+    fn say_last_words(&mut self) {
+        if let Some(message) = full(self.sandbox.as_ref(), self.storage_told).now_or_never() {
+            self.say_full(message);
+        }
+        if let Some(message) = limited(self.sandbox.as_ref(), self.limit_told).now_or_never() {
+            self.say_limited(message);
+        }
+    }
+
+    fn say_full(&mut self, message: String) {
+        self.storage_told = Some(self.context.clock.monotonic());
+        self.record(true, "StorageFull", message, None);
     }
 
     fn say_limited(&mut self, message: String) {

@@ -14,6 +14,7 @@ mod conformance;
 mod controllers;
 mod hostile;
 mod journeys;
+mod kinds;
 mod modules;
 mod no_cluster;
 mod registry;

@@ -16,6 +16,8 @@ pub(super) enum Dialect {
 
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+/// Any JSON: defaults and examples in the schemas of custom resources.
+const ANYTHING: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON";
 /// What version 2 cannot say.
 const ONLY_V3: [&str; 5] = ["oneOf", "anyOf", "allOf", "not", "nullable"];
 
@@ -32,6 +34,12 @@ impl Dialect {
 /// A named schema in one dialect.
 pub(super) fn translate(name: &str, schema: &Value, dialect: Dialect) -> Value {
     let mut translated = node(schema, dialect);
+    if name == ANYTHING
+        && let Some(fields) = translated.as_object_mut()
+    {
+        // Without a type it is anything; with one, kubectl refuses a default that is a number.
+        fields.remove("type");
+    }
     // Two types of Kubernetes that JSON has no single type for.
     if let (INT_OR_STRING | QUANTITY, Some(fields)) = (name, translated.as_object_mut()) {
         fields.remove("x-kubernetes-int-or-string");
@@ -120,6 +128,10 @@ mod tests {
             json!({"spec": {"allOf": [{"$ref": "#/components/schemas/a.Spec"}], "description": "d"},
                 "bare": {"$ref": "#/components/schemas/a.Spec"},
                 "list": {"type": "array", "items": {"oneOf": [{"$ref": "#/components/schemas/b"}]}}})
+        );
+        assert_eq!(
+            translate(ANYTHING, &json!({"type": "object"}), Dialect::V2),
+            json!({})
         );
         let quantity = json!({"x-kubernetes-int-or-string": true});
         assert_eq!(

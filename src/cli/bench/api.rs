@@ -1,94 +1,106 @@
-//! Durable creates per second: POST of a ConfigMap over HTTP, validated, on disk and published to
-//! watchers before it is answered; beside etcd's put of the same bytes.
+//! What clients of the API wait for, beside the same thing asked of etcd: writes, reads, watches, and
+//! what becomes of them as the cluster grows.
 
-use std::sync::Arc;
+mod creates;
+mod growth;
+mod reads;
+mod watchers;
 
 use anstream::println;
-use http::Method;
-use serde_json::Value;
 
+pub(super) use self::watchers::Arrivals;
+
+use super::Cluster;
 use super::etcd::Etcd;
-use super::raw::{Target, Until};
 use super::rest::Rest;
-use super::{Cluster, stats};
 use crate::tasks::TaskGroup;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     target: super::Target,
-    /// How many requests are in flight; measured one after the other.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 100])]
+    /// The parts to measure.
+    #[arg(long, value_delimiter = ',', default_values_t = Part::ALL)]
+    only: Vec<Part>,
+    /// How many creates are in flight; measured one after the other.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 100], value_parser = clap::value_parser!(u64).range(1..=1024))]
     in_flight: Vec<u64>,
-    /// Writes per measurement, per request in flight (at least 2,000 in all).
+    /// Creates per measurement, per request in flight (at least 2,000 in all).
     #[arg(long, default_value_t = 100)]
     writes: u64,
+    /// How many pods a list has; measured one after the other.
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 50_000], value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pods: Vec<u64>,
+    /// Watchers of one object, each with a connection of its own.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=5_000))]
+    watchers: u64,
     /// Measurements of each side.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=50))]
     pairs: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Durable creates.
+    Creates,
+    /// One object, many times.
+    Get,
+    /// Pods, all at once and by pages.
+    List,
+    /// One write that many watch.
+    Watch,
+    /// The same with watchers that do not read.
+    SlowWatcher,
+    /// Creates, status writes and pages as pods become many.
+    Growth,
+}
+
+impl Part {
+    const ALL: [Self; 6] = [
+        Self::Creates,
+        Self::Get,
+        Self::List,
+        Self::Watch,
+        Self::SlowWatcher,
+        Self::Growth,
+    ];
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use clap::ValueEnum as _;
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// Both sides.
+struct Bench {
+    cluster: Cluster,
+    api: Rest,
+    etcd: Option<Etcd>,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let cluster = args.target.open()?;
     let tasks = TaskGroup::new();
-    let mut api = Rest::api(&cluster, &tasks).await?;
-    let etcd = Etcd::start(&args.target.dir).await?;
-    if etcd.is_none() {
+    let mut bench = Bench {
+        api: Rest::api(&cluster, &tasks).await?,
+        etcd: Etcd::start(&args.target.dir).await?,
+        cluster,
+    };
+    if bench.etcd.is_none() {
         println!("etcd is not installed: measured alone");
     }
-    for &in_flight in &args.in_flight {
-        anyhow::ensure!(
-            (1..=1024).contains(&in_flight),
-            "--in-flight {in_flight}: between 1 and 1024"
-        );
-        let total = (args.writes * in_flight).max(2_000);
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..args.pairs {
-            let creates = creates(&cluster);
-            ours.push(creates.load(in_flight, Until::Requests(total)).await?);
-            // Deletes what the measurement created.
-            let selected = format!("{PATH}?labelSelector=bench%3Dapi");
-            api.json(Method::DELETE, &selected, &Value::Null).await?;
-            if let Some(etcd) = &etcd {
-                theirs.push(etcd.puts(in_flight, total, BODY_SIZE).await?);
-            }
-        }
-        println!(
-            "durable creates, {in_flight} in flight, {} × {total}",
-            args.pairs
-        );
-        stats::print_side("wasmorch POST configmaps", &ours);
-        if etcd.is_some() {
-            stats::print_side("etcd put", &theirs);
-            stats::print_ratio("rate, ours to theirs", &ours, &theirs);
-            stats::print_latency_ratio("p50, ours to theirs", &ours, &theirs);
+    for part in &args.only {
+        match part {
+            Part::Creates => creates::run(&mut bench, &args).await?,
+            Part::Get => reads::get(&mut bench, &args).await?,
+            Part::List => reads::list(&mut bench, &args).await?,
+            Part::Watch => watchers::fan_out(&mut bench, &args).await?,
+            Part::SlowWatcher => watchers::slow(&mut bench, &args).await?,
+            Part::Growth => growth::run(&mut bench, &args).await?,
         }
     }
     Ok(())
-}
-
-const BODY_SIZE: usize = 256;
-const PATH: &str = "/api/v1/namespaces/default/configmaps";
-
-/// Every call makes requests with names of their own.
-fn creates(cluster: &Cluster) -> Target {
-    let (authority, token) = (cluster.api.to_string(), cluster.token.clone());
-    let run = crate::ids::name_suffix();
-    let filler = "x".repeat(BODY_SIZE - 130);
-    let write = move |number: u64, bytes: &mut Vec<u8>| {
-        let body = format!(
-            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"bench-{run}-{number:x}","labels":{{"bench":"api"}}}},"data":{{"filler":"{filler}"}}}}"#
-        );
-        let request = format!(
-            "POST {PATH} HTTP/1.1\r\nhost: {authority}\r\nauthorization: Bearer {token}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        bytes.extend_from_slice(request.as_bytes());
-    };
-    Target {
-        request: Arc::new(write),
-        processes: cluster.processes(|name| name == "server"),
-        ..Target::get(cluster.api, "", "")
-    }
 }

@@ -1,4 +1,5 @@
-//! The few bytes of gRPC that a benchmark of etcd needs: unary calls, one after another.
+//! The few bytes of gRPC that a benchmark of etcd needs: unary calls, one after another, or one call
+//! whose answers go on.
 //!
 //! Written by hand for the same reason as `raw`: client and server share the machine, and what a
 //! client library spends would count against etcd. HTTP/2 is spoken as a fixed prologue, one HEADERS
@@ -25,6 +26,11 @@ const END_HEADERS: u8 = 4;
 /// Both sides' default limit for a frame.
 const LARGEST: usize = 16 << 10;
 
+/// A window that nothing here fills, for the connection and for each stream.
+const WINDOW: u32 = 0x3fff_0000;
+/// `SETTINGS_INITIAL_WINDOW_SIZE`.
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
 /// One connection, one call at a time.
 pub(super) struct Connection {
     stream: TcpStream,
@@ -39,15 +45,11 @@ impl Connection {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let mut prologue = BytesMut::from(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..]);
-        put_frame(&mut prologue, SETTINGS, 0, 0, &[]);
-        // Answers are small; one large window for all of them.
-        put_frame(
-            &mut prologue,
-            WINDOW_UPDATE,
-            0,
-            0,
-            &0x3fff_0000_u32.to_be_bytes(),
-        );
+        let mut settings = BytesMut::new();
+        settings.put_u16(INITIAL_WINDOW_SIZE);
+        settings.put_u32(WINDOW);
+        put_frame(&mut prologue, SETTINGS, 0, 0, &settings);
+        put_frame(&mut prologue, WINDOW_UPDATE, 0, 0, &WINDOW.to_be_bytes());
         stream.write_all(&prologue).await?;
         Ok(Self {
             stream,
@@ -59,18 +61,48 @@ impl Connection {
 
     /// Calls with an encoded message; an answer with a message is a success.
     pub(super) async fn call(&mut self, message: &[u8]) -> anyhow::Result<()> {
+        let id = self.send(message, END_STREAM).await?;
+        let mut has_message = false;
+        loop {
+            let frame = self.answer(id).await?;
+            has_message |= frame.kind == DATA && !frame.payload.is_empty();
+            if frame.flags & END_STREAM != 0 {
+                // An error comes as trailers alone.
+                ensure!(has_message, "etcd answers with an error");
+                return Ok(());
+            }
+        }
+    }
+
+    /// Begins a call whose answers go on, and which sends no more than this message.
+    pub(super) async fn begin(mut self, message: &[u8]) -> anyhow::Result<Answers> {
+        let id = self.send(message, 0).await?;
+        Ok(Answers {
+            connection: self,
+            id,
+            read: BytesMut::new(),
+        })
+    }
+
+    async fn send(&mut self, message: &[u8], flags: u8) -> anyhow::Result<u32> {
         let id = self.next_stream;
         self.next_stream += 2;
-        let mut request = BytesMut::with_capacity(self.headers.len() + message.len() + 32);
+        let mut request = BytesMut::with_capacity(self.headers.len() + message.len() + 64);
         put_frame(&mut request, HEADERS, END_HEADERS, id, &self.headers);
         let mut data = BytesMut::with_capacity(message.len() + 5);
         data.put_u8(0);
         data.put_u32(u32::try_from(message.len())?);
         data.put_slice(message);
-        ensure!(data.len() <= LARGEST, "a message that needs two frames");
-        put_frame(&mut request, DATA, END_STREAM, id, &data);
+        while data.len() > LARGEST {
+            put_frame(&mut request, DATA, 0, id, &data.split_to(LARGEST));
+        }
+        put_frame(&mut request, DATA, flags, id, &data);
         self.stream.write_all(&request).await?;
-        let mut has_message = false;
+        Ok(id)
+    }
+
+    /// The next frame of an answer; what else comes is dealt with.
+    async fn answer(&mut self, id: u32) -> anyhow::Result<Frame> {
         loop {
             let frame = self.frame().await?;
             match frame.kind {
@@ -78,14 +110,7 @@ impl Connection {
                 GOAWAY => bail!("etcd ends the connection"),
                 _ if frame.stream != id => {}
                 RST_STREAM => bail!("etcd refuses the call"),
-                kind => {
-                    has_message |= kind == DATA && !frame.payload.is_empty();
-                    if frame.flags & END_STREAM != 0 {
-                        // An error comes as trailers alone.
-                        ensure!(has_message, "etcd answers with an error");
-                        return Ok(());
-                    }
-                }
+                _ => return Ok(frame),
             }
         }
     }
@@ -108,6 +133,33 @@ impl Connection {
             }
             let read = self.stream.read_buf(&mut self.read).await?;
             ensure!(read > 0, "etcd closed the connection");
+        }
+    }
+}
+
+/// The answers of a call that goes on.
+pub(super) struct Answers {
+    connection: Connection,
+    id: u32,
+    read: BytesMut,
+}
+
+impl Answers {
+    /// Waits for the next message, which is not kept.
+    pub(super) async fn next(&mut self) -> anyhow::Result<()> {
+        loop {
+            if let Some(head) = self.read.get(1..5) {
+                let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+                if self.read.len() >= 5 + length {
+                    self.read.advance(5 + length);
+                    return Ok(());
+                }
+            }
+            let frame = self.connection.answer(self.id).await?;
+            if frame.kind == DATA {
+                self.read.put_slice(&frame.payload);
+            }
+            ensure!(frame.flags & END_STREAM == 0, "etcd ends the call");
         }
     }
 }

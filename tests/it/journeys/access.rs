@@ -23,6 +23,17 @@ async fn kubectl_as_somebody_with_few_rights() {
     }
     let kubectl = |arguments: &[&str]| cluster.kubectl(arguments).unwrap();
     kubectl(&["create", "namespace", "shop"]);
+    a_viewer(&cluster).await;
+    roles_of_ones_own(&cluster);
+    a_robot(&cluster);
+    reconcile(&cluster);
+    bounded(&cluster).await;
+    let _ = cluster.stop();
+}
+
+/// Somebody who may look at one namespace.
+async fn a_viewer(cluster: &Cluster) {
+    let kubectl = |arguments: &[&str]| cluster.kubectl(arguments).unwrap();
     kubectl(&[
         "create",
         "rolebinding",
@@ -32,12 +43,8 @@ async fn kubectl_as_somebody_with_few_rights() {
         "-n",
         "shop",
     ]);
-    let jane = |arguments: &[&str]| {
-        told(
-            &cluster,
-            &[arguments, &["--as=jane", "-n", "shop"]].concat(),
-        )
-    };
+    let jane =
+        |arguments: &[&str]| told(cluster, &[arguments, &["--as=jane", "-n", "shop"]].concat());
     until("the rules of view", async || {
         jane(&["get", "pods"]).0.then_some(())
     })
@@ -65,13 +72,16 @@ async fn kubectl_as_somebody_with_few_rights() {
         refused.contains("error: failed to create configmap: configmaps is forbidden: User \"jane\" cannot create resource \"configmaps\" in API group \"\" in the namespace \"shop\""),
         "{refused}"
     );
-    let (is_done, refused) = told(&cluster, &["get", "pods", "--as=jane"]);
+    let (is_done, refused) = told(cluster, &["get", "pods", "--as=jane"]);
     assert!(
         !is_done && refused.contains("in the namespace \"default\""),
         "{refused}"
     );
+}
 
-    // Roles of one's own, in every way that kubectl makes them.
+/// In every way that kubectl makes them.
+fn roles_of_ones_own(cluster: &Cluster) {
+    let kubectl = |arguments: &[&str]| cluster.kubectl(arguments).unwrap();
     kubectl(&[
         "create",
         "role",
@@ -114,11 +124,14 @@ async fn kubectl_as_somebody_with_few_rights() {
     assert!(shown.contains("deployments.apps/scale"), "{shown}");
     let shown = kubectl(&["get", "--raw", "/metrics", "--as=john", "--as-group=ops"]);
     assert!(shown.contains("apiserver_request"), "{shown}");
+}
 
-    // A service account's token, by itself.
+/// A service account's token, by itself.
+fn a_robot(cluster: &Cluster) {
+    let kubectl = |arguments: &[&str]| cluster.kubectl(arguments).unwrap();
     let token = kubectl(&["create", "token", "robot", "-n", "shop"]);
     let token = format!("--token={}", token.trim());
-    let robot = |arguments: &[&str]| told(&cluster, &[arguments, &[&token, "-n", "shop"]].concat());
+    let robot = |arguments: &[&str]| told(cluster, &[arguments, &[&token, "-n", "shop"]].concat());
     let (is_done, secrets) = robot(&["get", "secrets"]);
     assert!(is_done, "{secrets}");
     let (is_done, refused) = robot(&["get", "pods"]);
@@ -131,10 +144,6 @@ async fn kubectl_as_somebody_with_few_rights() {
     kubectl(&["delete", "serviceaccount", "robot", "-n", "shop"]);
     let (is_done, refused) = robot(&["get", "secrets"]);
     assert!(!is_done && refused.contains("Unauthorized"), "{refused}");
-
-    reconcile(&cluster);
-    bounded(&cluster).await;
-    let _ = cluster.stop();
 }
 
 /// What is there already is completed.
