@@ -29,6 +29,7 @@ mod listen;
 mod mailbox;
 mod options;
 mod outside;
+mod outward;
 mod owner;
 mod pod_net;
 mod policy;

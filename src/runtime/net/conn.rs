@@ -14,6 +14,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::Error;
+use super::options::Options;
+use super::outward::RealSocket;
 use super::owner::{Owner, Registration};
 use super::pod_net::SocketSlot;
 use super::ports::PortLease;
@@ -74,6 +76,8 @@ pub struct Conn {
     registration: Option<Registration>,
     slot: Option<SocketSlot>,
     port: Option<PortLease>,
+    /// What is behind it, out of the cluster.
+    real: Option<RealSocket>,
 }
 
 impl Conn {
@@ -99,6 +103,7 @@ impl Conn {
             registration: None,
             slot: None,
             port: None,
+            real: None,
         };
         (
             end(0, client.local, shown),
@@ -120,6 +125,19 @@ impl Conn {
     /// Keeps the local port taken as long as this end lives.
     pub(super) fn hold(&mut self, port: PortLease) {
         self.port = Some(port);
+    }
+
+    /// Options of this end are those of a real socket too.
+    pub(super) fn lead_to(&mut self, real: RealSocket) {
+        self.real = Some(real);
+    }
+
+    /// Sets the options of what is behind the connection, if it is a socket.
+    pub(super) fn apply(&self, options: &Options) -> Result<(), Error> {
+        match &self.real {
+            Some(real) => real.apply(options),
+            None => Ok(()),
+        }
     }
 
     /// This end's address.

@@ -13,13 +13,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
 use super::cluster::{Duplex, Route};
 use super::conn::{Conn, End};
 use super::error::Error;
-use super::options::{Family, Options, is_remote, is_unicast};
+use super::options::{Options, is_remote, is_unicast};
+use super::outward::RealSocket;
 use super::owner::Owner;
 use super::pod_net::{Client, PodNet};
 use super::ports::PortLease;
@@ -127,11 +127,13 @@ impl PodNet {
             }
             Plane::Wire(to) => {
                 let stream = self.fabric.cluster.dial_pod(attempt.local, to);
-                Ok(self.open_in_task(attempt, stream))
+                Ok(self.open_in_task(attempt, stream, None))
             }
             Plane::Host(to) => {
-                let stream = Box::pin(dial_host(to, attempt.options));
-                Ok(self.open_in_task(attempt, stream))
+                let real = RealSocket::default();
+                let dial = real.clone().dial(to, attempt.options);
+                let stream = async { Ok(Box::new(dial.await?) as Box<dyn Duplex>) };
+                Ok(self.open_in_task(attempt, Box::pin(stream), Some(real)))
             }
         }
     }
@@ -164,6 +166,7 @@ impl PodNet {
         &self,
         attempt: Attempt,
         stream: BoxFuture<'static, io::Result<Box<dyn Duplex>>>,
+        real: Option<RealSocket>,
     ) -> Connect {
         let (mut answer, receiver) = oneshot::channel();
         let budget = Arc::clone(&self.config.budget);
@@ -196,6 +199,9 @@ impl PodNet {
                     return;
                 }
                 guest.hold(attempt.lease);
+                if let Some(real) = real {
+                    guest.lead_to(real);
+                }
                 if answer.send(Ok(guest)).is_ok() {
                     tokio::select! {
                         () = stopped.cancelled() => host.reset(),
@@ -224,14 +230,4 @@ impl Attempt {
         conn.hold(self.lease);
         Ok(Connect(State::Done(Some(Ok(conn)))))
     }
-}
-
-async fn dial_host(to: SocketAddr, options: Options) -> io::Result<Box<dyn Duplex>> {
-    let socket = match to {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    options.apply(&socket, Family::of(to.ip()), true)?;
-    socket.set_nodelay(true)?;
-    Ok(Box::new(socket.connect(to).await?))
 }

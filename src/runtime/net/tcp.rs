@@ -213,10 +213,14 @@ impl TcpSocket {
         change: impl FnOnce(&mut Options) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.has_options()?;
-        change(&mut self.options)?;
-        if let State::Listening(listener) = &self.state {
-            listener.set_options(self.options);
+        let mut options = self.options;
+        change(&mut options)?;
+        match &self.state {
+            State::Listening(listener) => listener.set_options(options),
+            State::Connected(conn) => conn.apply(&options)?,
+            State::Unbound | State::Bound(_) | State::Connecting(_) | State::Closed(_) => {}
         }
+        self.options = options;
         Ok(())
     }
 
