@@ -291,7 +291,7 @@ fn season(tree: &mut Value, choices: &mut Choices<'_>) {
     let Some(mut schema) = tree.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") else {
         return;
     };
-    while !choices.is_rare(3) {
+    while choices.below(3) != 0 {
         let into = if choices.is_rare(3) {
             "items"
         } else {
