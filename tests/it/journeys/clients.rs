@@ -5,7 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Cluster, with_hello};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::runtime::wait::{await_condition, conditions};
+
+use super::with_hello;
+use crate::cluster::{Cluster, PATIENCE};
 
 /// A pod that says something each second.
 const TALKER: &str = r#"
@@ -34,12 +39,10 @@ async fn peopled() -> Cluster {
     let cluster = with_hello(1).await;
     cluster.push("toolbox", "toolbox");
     cluster.apply(TALKER);
-    cluster.wasmorch(&[
-        "wait",
-        "pod/talker",
-        "--for=condition=Ready",
-        "--timeout=60s",
-    ]);
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client.clone());
+    let running = await_condition(pods, "talker", conditions::is_pod_running());
+    let running = cluster.wait_within(PATIENCE, "talker", running);
+    running.await.unwrap();
     cluster
 }
 
