@@ -147,7 +147,8 @@ def rights():
     token = core.create_namespaced_service_account_token("default", NS, request).status.token
     mine = client.Configuration.get_default_copy()
     mine.api_key = {"authorization": f"Bearer {token}"}
-    mine.cert_file = mine.key_file = None
+    # The hook would put back the token of the kubeconfig.
+    mine.cert_file = mine.key_file = mine.refresh_api_key_hook = None
     other = client.ApiClient(mine)
     who = client.AuthenticationV1Api(other).create_self_subject_review(client.V1SelfSubjectReview())
     assert who.status.user_info.username == "system:serviceaccount:default:default", who
