@@ -107,7 +107,7 @@ async fn answer(
     query: Query,
     target: Target,
 ) -> Result<Response, Error> {
-    let path = parts.uri.path().to_owned();
+    let path = place(parts.uri.path()).to_owned();
     let caller = match server.identify(&parts.headers, parts.extensions.get()) {
         Ok(caller) => caller,
         Err(_) if authorize::is_public(&path) => None,
@@ -141,6 +141,16 @@ async fn answer(
         .map_err(|_| Error::Timeout {
             seconds: limit.as_secs(),
         })?
+}
+
+/// A place is the same with a slash after it, which some clients write (`/version/`); the dashboard's
+/// files are a directory.
+fn place(path: &str) -> &str {
+    match path.trim_end_matches('/') {
+        "" => "/",
+        _ if path.starts_with("/ui") => path,
+        trimmed => trimmed,
+    }
 }
 
 fn is_transfer(info: &RequestInfo) -> bool {

@@ -84,11 +84,23 @@ pub(crate) fn written(
     Ok(response)
 }
 
+/// Letters of all warnings of an answer: a head that is too long is no answer. Beyond it each is
+/// cut, and what is beyond it then is left out, as in Kubernetes.
+const WARNINGS: usize = 4096;
+const WARNING: usize = 256;
+
 /// `Warning: 299 - "text"`, one header for each.
 pub(crate) fn add_warnings(response: &mut Response, warnings: &[String]) {
-    for warning in warnings {
+    let total: usize = warnings.iter().map(|warning| warning.chars().count()).sum();
+    let (each, count) = if total > WARNINGS {
+        (WARNING, WARNINGS / WARNING)
+    } else {
+        (WARNINGS, usize::MAX)
+    };
+    for warning in warnings.iter().take(count) {
         let escaped: String = warning
             .chars()
+            .take(each)
             .filter(|letter| !letter.is_control())
             .flat_map(|letter| match letter {
                 '"' | '\\' => vec!['\\', letter],
@@ -174,4 +186,24 @@ fn splice(kind: &str, api_version: &str, metadata: &Value, items: &[Arc<Stored>]
     }
     body.extend_from_slice(b"]}");
     body.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_do_not_outgrow_a_head() {
+        for (warnings, count, longest) in [
+            (vec!["a".repeat(300); 2], 2, 300),
+            (vec!["a".repeat(70_000)], 1, 256),
+            (vec!["\"".repeat(300); 5000], 16, 512),
+        ] {
+            let mut response = Response::new(Body::empty());
+            add_warnings(&mut response, &warnings);
+            let headers: Vec<_> = response.headers().get_all("warning").iter().collect();
+            assert_eq!(headers.len(), count);
+            assert_eq!(headers[0].len(), longest + "299 - \"\"".len());
+        }
+    }
 }

@@ -18,8 +18,8 @@ use http::request::Parts;
 
 use super::error::Error;
 use super::handlers::{self, Context};
-use super::modules;
 use super::request::Verb;
+use super::{media, modules};
 use stream::Purpose;
 
 /// Calls the subresource's handler.
@@ -32,6 +32,10 @@ pub(crate) async fn serve(
     let announced = ctx.resource.subresources.iter().any(|sub| sub.name == name);
     if !announced {
         return Err(Error::UnknownPath);
+    }
+    if matches!(name, "scale" | "binding" | "eviction" | "token") {
+        // Whoever cannot read the answer has nothing done.
+        media::output(&ctx.headers)?;
     }
     match (name, ctx.info.verb) {
         ("status" | "ephemeralcontainers", Verb::Get) => handlers::get::get(ctx),

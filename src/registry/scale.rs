@@ -31,6 +31,11 @@ impl Registry {
         scale_of(res, self.stored(res, ns, name)?.as_ref())
     }
 
+    /// The Scale of an object that a write has answered.
+    pub fn scale_of(&self, res: &'static ResourceInfo, object: &Stored) -> Result<Value, Error> {
+        scale_of(res, object)
+    }
+
     /// Takes a Scale and answers the scaled object.
     pub(super) async fn update_scale(
         &self,

@@ -3,6 +3,7 @@
 mod access;
 mod apply;
 mod bodies;
+mod clients;
 mod commands;
 mod custom_resources;
 mod deaths;

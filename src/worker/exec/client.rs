@@ -55,19 +55,26 @@ impl From<WebSocket> for Client {
     }
 }
 
+/// What a message says; `None` if that is nonsense.
+fn heard(message: &Bytes) -> Option<Heard> {
+    match channels::read(message) {
+        Said::Input(input) => Some(Heard::Input(message.slice_ref(input))),
+        Said::EndOfInput => Some(Heard::EndOfInput),
+        Said::Nothing => Some(Heard::Nothing),
+        Said::Nonsense => None,
+    }
+}
+
 impl Ear {
     /// What comes next; `None` when the client is gone, or talks nonsense.
     pub(super) async fn next(&mut self) -> Option<Heard> {
         match self {
             Self::Socket(stream) => match stream.next().await?.ok()? {
-                Message::Binary(bytes) => match channels::read(&bytes) {
-                    Said::Input(input) => Some(Heard::Input(bytes.slice_ref(input))),
-                    Said::EndOfInput => Some(Heard::EndOfInput),
-                    Said::Nothing => Some(Heard::Nothing),
-                    Said::Nonsense => None,
-                },
+                Message::Binary(bytes) => heard(&bytes),
+                // Python's client sends what it is given as text so, channel and all.
+                Message::Text(text) => heard(&text.into()),
                 Message::Close(_) => None,
-                Message::Text(_) | Message::Ping(_) | Message::Pong(_) => Some(Heard::Nothing),
+                Message::Ping(_) | Message::Pong(_) => Some(Heard::Nothing),
             },
             Self::Spdy(typing) => typing.next().await,
         }

@@ -115,7 +115,8 @@ async fn listen(stream: &mut SplitStream<WebSocket>, inflows: &[mpsc::Sender<Byt
     while let Some(Ok(message)) = stream.next().await {
         let bytes = match message {
             Message::Binary(bytes) => bytes,
-            Message::Close(_) | Message::Text(_) => return,
+            Message::Text(text) => text.into(),
+            Message::Close(_) => return,
             Message::Ping(_) | Message::Pong(_) => continue,
         };
         // An empty message says nothing; errors have only one direction.

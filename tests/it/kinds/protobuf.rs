@@ -72,9 +72,13 @@ fn one(number: u32, kind: &str, value: &Value, bytes: &mut Vec<u8>) {
     let text = || value.as_str().unwrap_or_default();
     match kind {
         "s" => field(number, text().as_bytes(), bytes),
-        "B" => field(number, &STANDARD.decode(text()).unwrap(), bytes),
+        "B" => field(number, &STANDARD.decode(text()).unwrap_or_default(), bytes),
         "b" => numeric(number, u64::from(value == true), bytes),
-        "i" => numeric(number, value.as_i64().unwrap().cast_unsigned(), bytes),
+        "i" => numeric(
+            number,
+            value.as_i64().unwrap_or_default().cast_unsigned(),
+            bytes,
+        ),
         "Q" => {
             let mut inner = Vec::new();
             field(
@@ -101,7 +105,7 @@ fn one(number: u32, kind: &str, value: &Value, bytes: &mut Vec<u8>) {
             field(number, &inner, bytes);
         }
         "T" | "U" => {
-            let at: jiff::Timestamp = text().parse().unwrap();
+            let at: jiff::Timestamp = text().parse().unwrap_or_default();
             let mut inner = Vec::new();
             numeric(1, at.as_second().cast_unsigned(), &mut inner);
             field(number, &inner, bytes);
@@ -109,9 +113,13 @@ fn one(number: u32, kind: &str, value: &Value, bytes: &mut Vec<u8>) {
         _ => match kind.strip_prefix('@') {
             Some(hidden) => {
                 let wrapped = serde_json::json!({"*": value});
-                field(number, &message(hidden, &wrapped).unwrap(), bytes);
+                field(
+                    number,
+                    &message(hidden, &wrapped).unwrap_or_default(),
+                    bytes,
+                );
             }
-            None => field(number, &message(kind, value).unwrap(), bytes),
+            None => field(number, &message(kind, value).unwrap_or_default(), bytes),
         },
     }
 }

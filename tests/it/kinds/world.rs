@@ -180,13 +180,17 @@ impl World {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        let body_length = body.len();
         let body = Full::new(Bytes::copy_from_slice(body));
         let request = request.body(body).ok()?;
+        let is_too_large = body_length > 3 << 20;
         let sent = tokio::time::timeout(PATIENCE, self.http.request(request)).await;
-        Some(
-            sent.unwrap_or_else(|_| panic!("{method} {path} hangs"))
-                .unwrap(),
-        )
+        match sent.unwrap_or_else(|_| panic!("{method} {path} hangs")) {
+            Ok(response) => Some(response),
+            // Refused while it was still being sent.
+            Err(_) if is_too_large => None,
+            Err(error) => panic!("{method} {path}: {error:?}"),
+        }
     }
 
     /// The same, with the whole answer.

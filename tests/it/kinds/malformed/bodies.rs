@@ -169,11 +169,7 @@ pub(super) fn of(object: &Value, media: &str, choices: &mut Choices<'_>) -> Vec<
 fn encode(tree: &Value, media: &str, choices: &mut Choices<'_>) -> Vec<u8> {
     match media {
         "application/vnd.kubernetes.protobuf" => {
-            let encoded = std::panic::catch_unwind(|| protobuf::encode(tree));
-            encoded
-                .ok()
-                .flatten()
-                .unwrap_or_else(|| b"k8s\0\x0a\x02\x0a\x00".to_vec())
+            protobuf::encode(tree).unwrap_or_else(|| b"k8s\0\x0a\x02\x0a\x00".to_vec())
         }
         MERGE | STRATEGIC | APPLY if choices.is_rare(3) => {
             let part = json!({"metadata": tree["metadata"], "spec": tree["spec"]});
@@ -291,7 +287,7 @@ fn season(tree: &mut Value, choices: &mut Choices<'_>) {
     let Some(mut schema) = tree.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") else {
         return;
     };
-    while !choices.is_rare(3) {
+    while choices.below(3) != 0 {
         let into = if choices.is_rare(3) {
             "items"
         } else {
