@@ -82,7 +82,7 @@ fn claimed(place: Place<'_>, shape: Shape<'_>, value: &Value) -> Set {
             }
             set
         }
-        (Value::Array(items), shape) => {
+        (Value::Array(items), shape) if !items.is_empty() => {
             let Some(index) = index(shape, items) else {
                 return Set::leaf();
             };

@@ -46,7 +46,7 @@ impl RealSocket {
         match stream.upgrade() {
             Some(stream) => options
                 .apply(&*stream, *family, true)
-                .map_err(|error| Error::from(&error)),
+                .map_err(|error| Error::from(&io::Error::from(error))),
             None => Ok(()),
         }
     }
