@@ -4,12 +4,16 @@
 //! other. Server-owned metadata is copied from the stored object. A write that changes nothing is
 //! answered with what is there, and nobody hears of it.
 
+mod parts;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
+pub(super) use self::parts::bump_generation;
+use self::parts::{is_spec_changed, merge_parts};
 use super::admission::{self, Reservation};
 use super::create::{check_type, decode};
 use super::error::{Error, MODIFIED};
@@ -335,70 +339,6 @@ fn shown<'a>(res: &ResourceInfo, current: &'a Stored) -> Result<Cow<'a, Value>, 
     present(&current.object)
         .map(Cow::Owned)
         .map_err(|source| Error::corrupt(res, &current.key.name, source))
-}
-
-/// The object as it shall be: the part that is written from `wanted`, the rest from `current`.
-fn merge_parts(part: Part, current: &Value, mut wanted: Value) -> Value {
-    let take = |value: &mut Value, field: &str| value.as_object_mut()?.remove(field);
-    match part {
-        Part::Main => {
-            take(&mut wanted, "status");
-            if let Some(status) = current.get("status") {
-                wanted["status"] = status.clone();
-            }
-            wanted
-        }
-        Part::Whole => wanted,
-        Part::Status => {
-            let mut merged = current.clone();
-            take(&mut merged, "status");
-            if let Some(status) = take(&mut wanted, "status") {
-                merged["status"] = status;
-            }
-            merged
-        }
-        Part::Finalize => {
-            let mut merged = current.clone();
-            let finalizers = wanted.pointer_mut("/spec/finalizers").map(Value::take);
-            merged["spec"]["finalizers"] = finalizers.unwrap_or_else(|| Value::Array(Vec::new()));
-            merged
-        }
-        Part::EphemeralContainers => {
-            let mut merged = current.clone();
-            let containers = wanted.pointer_mut("/spec/ephemeralContainers");
-            let containers = containers.map(Value::take).filter(|it| !it.is_null());
-            if let (Some(spec), Some(containers)) = (merged["spec"].as_object_mut(), containers) {
-                spec.insert("ephemeralContainers".to_owned(), containers);
-            } else {
-                take(&mut merged["spec"], "ephemeralContainers");
-            }
-            merged
-        }
-    }
-}
-
-/// Whether anything but metadata and status differs.
-fn is_spec_changed(part: Part, new: &Value, old: &Value) -> bool {
-    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
-        return new != old;
-    };
-    let counts = |field: &&String| match field.as_str() {
-        "metadata" => false,
-        "status" => part == Part::Whole,
-        _ => true,
-    };
-    new.keys()
-        .chain(old.keys())
-        .filter(counts)
-        .any(|field| new.get(field) != old.get(field))
-}
-
-/// Counts a change, on kinds that count.
-pub(super) fn bump_generation(object: &mut Value) {
-    let metadata = object::metadata_mut(object);
-    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
-        metadata.insert("generation".to_owned(), (generation + 1).into());
-    }
 }
 
 /// Whether a deletion was asked for and nothing holds the object any more.
