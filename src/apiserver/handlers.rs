@@ -20,6 +20,7 @@ use super::error::Error;
 use super::media::{self, Output};
 use super::query::Query;
 use super::request::RequestInfo;
+use super::table::Include;
 
 /// A request for a resource that exists, by a caller who may.
 pub(crate) struct Context {
@@ -45,9 +46,13 @@ impl Context {
         self.info.name.as_deref().ok_or(Error::MethodNotAllowed)
     }
 
-    /// The form of the answer, with the query that refines it.
+    /// The form of the answer, with the query that refines it; judged before anything is done.
     pub(crate) fn form(&self) -> Result<(Output, &Query), Error> {
-        Ok((media::output(&self.headers)?, &self.query))
+        let output = media::output(&self.headers)?;
+        if matches!(output, Output::Table { .. }) {
+            Include::of(&self.query)?;
+        }
+        Ok((output, &self.query))
     }
 
     pub(crate) fn write_options(&self) -> Result<WriteOptions, Error> {

@@ -7,6 +7,7 @@ mod behaviours;
 mod door;
 mod forms;
 mod malformed;
+mod parts;
 mod protobuf;
 mod watching;
 mod world;

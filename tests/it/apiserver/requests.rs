@@ -130,28 +130,6 @@ async fn every_failure_is_a_status() {
 }
 
 #[tokio::test]
-async fn a_slash_at_the_end_changes_nothing() {
-    let cluster = Cluster::start().await;
-    for path in [
-        "/version",
-        "/api",
-        "/apis/apps/v1",
-        "/healthz",
-        "/openapi/v3",
-    ] {
-        let (code, plain) = cluster.get(path).await;
-        assert_eq!(code, 200, "{path}");
-        assert_eq!(
-            cluster.get(&format!("{path}/")).await,
-            (200, plain),
-            "{path}"
-        );
-    }
-    let (code, _) = answer(cluster.anonymous("GET", "/version/")).await;
-    assert_eq!(code, 200);
-}
-
-#[tokio::test]
 async fn bodies_are_read_in_every_encoding_and_bounded() {
     let cluster = Cluster::start().await;
     let post = |media: &str, bytes: Vec<u8>| {

@@ -278,3 +278,13 @@ async fn every_kind_is_announced() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_slash_at_the_end_changes_nothing() {
+    let world = World::new().await;
+    for path in ["/version", "/api", "/apis/apps/v1", "/openapi/v3"] {
+        let plain = world.ask("GET", path, &[], b"").await.unwrap();
+        let slashed = world.ask("GET", &format!("{path}/"), &[], b"").await;
+        assert_eq!(slashed.unwrap().object(), plain.object(), "{path}");
+    }
+}
