@@ -42,7 +42,7 @@ async fn peopled() -> Cluster {
     let pods: Api<Pod> = Api::default_namespaced(cluster.client.clone());
     let running = await_condition(pods, "talker", conditions::is_pod_running());
     let running = cluster.wait_within(PATIENCE, "talker", running);
-    running.await.unwrap();
+    Box::pin(running).await.unwrap();
     cluster
 }
 
@@ -69,7 +69,7 @@ fn script(name: &str) -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_python_client() {
     let Some(clients) = clients() else { return };
-    let cluster = peopled().await;
+    let cluster = Box::pin(peopled()).await;
     let python = clients.join("python/bin/python");
     let said = run(&cluster, &python, &script("python.py"));
     assert!(said.ends_with("done\n"), "{said}");
@@ -78,7 +78,7 @@ async fn the_official_python_client() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_javascript_client() {
     let Some(clients) = clients() else { return };
-    let cluster = peopled().await;
+    let cluster = Box::pin(peopled()).await;
     // A module finds its packages beside itself.
     let place = cluster.root().join("javascript");
     std::fs::create_dir(&place).unwrap();

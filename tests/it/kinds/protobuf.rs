@@ -90,12 +90,11 @@ fn one(number: u32, kind: &str, value: &Value, bytes: &mut Vec<u8>) {
         }
         "I" => {
             let mut inner = Vec::new();
-            match value.as_i64() {
-                Some(whole) => numeric(2, whole.cast_unsigned(), &mut inner),
-                None => {
-                    numeric(1, 1, &mut inner);
-                    field(3, text().as_bytes(), &mut inner);
-                }
+            if let Some(whole) = value.as_i64() {
+                numeric(2, whole.cast_unsigned(), &mut inner);
+            } else {
+                numeric(1, 1, &mut inner);
+                field(3, text().as_bytes(), &mut inner);
             }
             field(number, &inner, bytes);
         }

@@ -74,8 +74,10 @@ pub(super) async fn network(pairs: u32, size: u64) -> anyhow::Result<Section> {
             Pods::run(&pod, &artifact, "server", &serve),
             Pods::run(&pod, &artifact, "client", &send),
         );
+        // A client that fails is why its server fails.
+        let told = told?;
         served?;
-        add(&mut section, OURS, &meter::read(&told?)?);
+        add(&mut section, OURS, &meter::read(&told)?);
         pod.close().await;
 
         let (serve, send) = words(&free_port()?.to_string(), counts);
