@@ -41,6 +41,8 @@ mod tcp;
 mod udp;
 mod wakers;
 
+#[cfg(test)]
+pub(in crate::runtime) use self::fixture::connection;
 pub use cluster::{ClusterNetwork, Duplex, Route};
 pub use conn::{Conn, Shutdown};
 pub use dialer::Connect;

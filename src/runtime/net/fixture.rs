@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::conn::End;
 use super::*;
 use crate::runtime::budget::Budget;
 use crate::runtime::spec::Protocol;
@@ -126,6 +127,18 @@ impl World {
             Poll::Pending => panic!("this plane takes time"),
         }
     }
+}
+
+/// Both ends of a connection of nobody's.
+pub(in crate::runtime) fn connection() -> (Conn, Conn) {
+    let budget = Budget::new(1 << 20);
+    let end = |at: &str| End {
+        local: addr(at),
+        budget: Arc::clone(&budget),
+    };
+    let (here, there) = (end("127.0.0.1:1"), end("127.0.0.1:2"));
+    let shown = there.local;
+    Conn::pair(here, there, shown, [64 << 10; 2])
 }
 
 /// A connection that may take time.

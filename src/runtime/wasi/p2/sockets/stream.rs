@@ -4,6 +4,9 @@
 //! their own. `ready` resolves exactly when the next read or write does something, because ten
 //! idle wake-ups make wasmtime-wasi-io trap the guest. An error is told once; later the stream is
 //! closed.
+//!
+//! What was written has been delivered. A flush that follows must not fail because the peer has read it
+//! and left: programs take that for a failure of the write, which a kernel would never tell.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -73,6 +76,10 @@ pub(super) struct Output {
     ended: bool,
     /// What the last `check_write` allowed.
     permit: usize,
+    /// Something was written since the last flush.
+    is_delivered: bool,
+    /// The next `check_write` asks whether the flush is done.
+    is_flushing: bool,
 }
 
 impl Output {
@@ -81,6 +88,8 @@ impl Output {
             conn,
             ended: false,
             permit: 0,
+            is_delivered: false,
+            is_flushing: false,
         }
     }
 
@@ -114,10 +123,12 @@ impl OutputStream for Output {
         if self.ended {
             return Err(StreamError::Closed);
         }
-        self.permit = self
-            .conn
-            .writable_bytes()
-            .map_err(|error| self.fail(error))?;
+        let is_flushing = std::mem::take(&mut self.is_flushing);
+        self.permit = match self.conn.writable_bytes() {
+            Ok(permit) => permit,
+            Err(_) if is_flushing => 0,
+            Err(error) => return Err(self.fail(error)),
+        };
         Ok(self.permit)
     }
 
@@ -134,7 +145,10 @@ impl OutputStream for Output {
         }
         self.permit -= data.len();
         match self.conn.try_write(&data) {
-            Ok(written) if written == data.len() => Ok(()),
+            Ok(written) if written == data.len() => {
+                self.is_delivered = true;
+                Ok(())
+            }
             // Room there was, so only the memory for it can be missing.
             Ok(_) | Err(Error::WouldBlock) => Err(self.fail(Error::OutOfMemory)),
             Err(error) => Err(self.fail(error)),
@@ -145,6 +159,29 @@ impl OutputStream for Output {
         if self.ended {
             return Err(StreamError::Closed);
         }
+        self.is_flushing = std::mem::take(&mut self.is_delivered);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::net::connection;
+
+    #[tokio::test]
+    async fn who_reads_and_leaves_does_not_fail_the_write() {
+        let (here, there) = connection();
+        let mut output = Output::new(Arc::new(here));
+        let write = output.blocking_write_and_flush(Bytes::from_static(b"ping"));
+        write.await.unwrap();
+        assert!(output.check_write().unwrap() > 0);
+        output.write(Bytes::from_static(b"pong")).unwrap();
+        assert_eq!(there.try_read_vec(8).unwrap(), b"pingpong");
+        drop(there);
+        output.flush().unwrap();
+        assert_eq!(output.check_write().unwrap(), 0);
+        assert!(matches!(output.check_write(), Err(StreamError::Closed)));
+        assert!(matches!(output.flush(), Err(StreamError::Closed)));
     }
 }
