@@ -126,7 +126,8 @@ impl OutputStream for Output {
         let is_flushing = std::mem::take(&mut self.is_flushing);
         self.permit = match self.conn.writable_bytes() {
             Ok(permit) => permit,
-            Err(_) if is_flushing => 0,
+            // Not zero, which would mean that it is not done yet.
+            Err(_) if is_flushing => 1,
             Err(error) => return Err(self.fail(error)),
         };
         Ok(self.permit)
@@ -180,7 +181,7 @@ mod tests {
         assert_eq!(there.try_read_vec(8).unwrap(), b"pingpong");
         drop(there);
         output.flush().unwrap();
-        assert_eq!(output.check_write().unwrap(), 0);
+        assert_eq!(output.check_write().unwrap(), 1);
         assert!(matches!(output.check_write(), Err(StreamError::Closed)));
         assert!(matches!(output.flush(), Err(StreamError::Closed)));
     }
