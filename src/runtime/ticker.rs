@@ -115,7 +115,8 @@ impl Shared {
             } else {
                 idle + 1
             };
-            if idle >= IDLE_TICKS {
+            // A poll that is long is one that goes on: its guest needs the ticks.
+            if idle >= IDLE_TICKS && self.running.load(Ordering::SeqCst) == 0 {
                 self.park();
                 idle = 0;
             }
