@@ -26,7 +26,7 @@ const PATH: &str = "/api/v1/namespaces/default/configmaps";
 const EVENTS: u64 = 50;
 const SMALL: usize = 1 << 10;
 /// So large that a watcher that does not read has its socket full after a few.
-const LARGE: usize = 64 << 10;
+const LARGE: usize = 32 << 10;
 const SLOW: u64 = 10;
 const OTHERS: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
