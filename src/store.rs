@@ -181,7 +181,7 @@ impl Store {
             path: config.path.clone(),
             source,
         };
-        let lock = Arc::new(Lock::acquire(&config.path)?);
+        let lock = Arc::new(Lock::acquire(&config.path).await?);
         let mut database = Database::open(&config.path)
             .await
             .map_err(|error| failed(error.into()))?;

@@ -4,14 +4,22 @@
 //! then be wrong. The lock is `flock` on a file of its own beside the database; the file holds the
 //! pid of the holder, for the message, and is never removed (removing it would let two servers hold
 //! two files of one name).
+//!
+//! A lock that is held is asked for again for [`PATIENCE`]: a holder that was killed frees it a
+//! moment later than its supervisor hears of the death, and a process that the holder starts has the
+//! descriptor between fork and exec.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
+
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Held for as long as the store may write.
 pub(super) struct Lock {
@@ -19,7 +27,18 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    pub(super) fn acquire(database: &Path) -> Result<Self, Error> {
+    pub(super) async fn acquire(database: &Path) -> Result<Self, Error> {
+        let mut attempts = PATIENCE.as_millis() / PAUSE.as_millis();
+        loop {
+            match Self::try_acquire(database) {
+                Err(Error::Locked { .. }) if attempts > 0 => attempts -= 1,
+                answer => return answer,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn try_acquire(database: &Path) -> Result<Self, Error> {
         let path = lock_path(database);
         let open = |source: std::io::Error| Error::Open {
             path: path.clone(),
