@@ -32,6 +32,8 @@ pub(super) enum Reply {
         reason: String,
     },
     Timeout(Key),
+    /// This thread has as many connections as it may have.
+    Full,
 }
 
 impl Reply {
@@ -40,7 +42,7 @@ impl Reply {
             Self::Ambiguous | Self::NoHost => StatusCode::BAD_REQUEST,
             Self::NoTunnel => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRule(_) | Self::Unknown(_) => StatusCode::NOT_FOUND,
-            Self::NoService | Self::NotReady(_) | Self::Unreachable { .. } => {
+            Self::NoService | Self::NotReady(_) | Self::Unreachable { .. } | Self::Full => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Broken { .. } => StatusCode::BAD_GATEWAY,
@@ -77,6 +79,7 @@ impl Reply {
             Self::Timeout(key) => {
                 format!("a pod of service {} did not answer in time", name(key))
             }
+            Self::Full => "too many connections".to_owned(),
         }
     }
 
