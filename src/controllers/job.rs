@@ -14,16 +14,15 @@ mod tests;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::claim::claim;
+use super::claim;
 use super::events::{Notice, Recorder};
 use super::pod_control;
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path};
 use crate::api::owner;
-use crate::api::selector::Labels;
 use crate::errors;
 use crate::registry::{self, Api, DeleteOptions, Propagation};
 
@@ -82,25 +81,10 @@ impl Jobs {
         let spec = job.spec.as_ref().ok_or_else(|| Error::NoSpec {
             object: path(&job.metadata),
         })?;
-        let pods = self.observe(&job, spec).await?;
+        let selector = spec.selector.clone().unwrap_or_default();
+        let pods = claim::observe(&self.ctx, COMPONENT, job.as_ref(), &selector, |_| true).await?;
         let plan = plan::plan(&job, spec, &pods, self.ctx.clock.now());
         self.apply(&job, plan).await
-    }
-
-    async fn observe(&self, job: &Job, spec: &JobSpec) -> Result<Vec<Arc<Pod>>, Error> {
-        let meta = &job.metadata;
-        let selector = spec.selector.clone().unwrap_or_default();
-        let selector = Labels::from_selector(&selector).map_err(|source| Error::Selector {
-            object: path(meta),
-            source,
-        })?;
-        let candidates = self
-            .pods
-            .list(meta.namespace.as_deref())
-            .map_err(doing("list the pods of", path(meta)))?;
-        claim(meta, &selector, candidates)
-            .settle(&self.ctx, COMPONENT, job)
-            .await
     }
 
     /// Pods that still wait to be counted by a job of this name that is no more.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::field_error::Errors;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
-use super::{cell, deployment, label_selector, pod_template};
+use super::{cell, deployment, pod_template};
 use crate::api::table::Column;
 
 pub(crate) const COLUMNS: &[Column] = &[
@@ -58,10 +58,7 @@ impl Strategy for DaemonSet {
             errors.non_negative(&path.field(field), value.map(i64::from));
         }
         validate_strategy(&path, spec, errors);
-        let metadata = spec.template.metadata.as_ref();
-        let labels = metadata.and_then(|meta| meta.labels.as_ref());
-        label_selector::validate_workload(&path, &spec.selector, labels, errors);
-        pod_template::validate(&path.field("template"), &spec.template, errors);
+        pod_template::validate_replicas(&path, &spec.selector, &spec.template, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut Errors) {
