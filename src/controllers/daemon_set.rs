@@ -1,10 +1,12 @@
 //! DaemonSet: one pod on each node that fits.
 //!
 //! The pods are placed by the scheduler and stay on nodes that are cordoned or silent. An update
-//! takes away a node's old pod before its new one comes, as far as `maxUnavailable` lets it.
+//! takes away a node's old pod before its new one comes, as far as `maxUnavailable` lets it, or
+//! after its new one is available, as far as `maxSurge` lets new ones stand beside old ones.
 
 mod placement;
 mod plan;
+mod surge;
 
 use std::sync::Arc;
 

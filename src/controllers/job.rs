@@ -6,8 +6,10 @@
 
 mod finish;
 mod indexes;
+mod per_index;
 mod plan;
 mod pods;
+mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -139,12 +141,12 @@ impl Jobs {
                 .await
                 .map_err(doing("write the status of", path(meta)))?;
         }
-        for notice in plan.notices {
-            self.recorder.event(job, notice);
+        for notice in &plan.notices {
+            self.recorder.event(job, notice.clone());
         }
         self.release(&plan.release).await?;
         self.delete(job, namespace, &plan.delete).await?;
-        self.create(job, namespace, &plan.create).await?;
+        self.create(job, namespace, &plan).await?;
         Ok(Outcome::after(plan.look_again))
     }
 
@@ -171,16 +173,18 @@ impl Jobs {
         }
     }
 
-    async fn create(
-        &self,
-        job: &Job,
-        namespace: &str,
-        indexes: &[Option<i32>],
-    ) -> Result<(), Error> {
+    async fn create(&self, job: &Job, namespace: &str, plan: &Plan) -> Result<(), Error> {
         let next = std::sync::atomic::AtomicUsize::new(0);
-        let series = pod_control::slow_start(indexes.len(), || {
+        let series = pod_control::slow_start(plan.create.len(), || {
             let place = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let pod = indexes.get(place).and_then(|index| pods::make(job, *index));
+            let pod = plan.create.get(place).and_then(|index| {
+                let mut pod = pods::make(job, *index)?;
+                let failures = index.and_then(|index| plan.failures.get(&index));
+                if let Some(failures) = failures {
+                    failures.note(&mut pod);
+                }
+                Some(pod)
+            });
             async move { self.pods.create(namespace, &pod.unwrap_or_default()).await }
         })
         .await;

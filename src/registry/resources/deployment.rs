@@ -133,13 +133,17 @@ fn validate_strategy(spec_path: &Path<'_>, spec: &DeploymentSpec, errors: &mut E
     if surge == Some(0) && missing == Some(0) {
         errors.invalid(&unavailable, 0, "may not be 0 when `maxSurge` is 0");
     }
-    let is_percent = matches!(rolling.max_unavailable, Some(IntOrString::String(_)));
-    if is_percent && missing.is_some_and(|percent| percent > 100) {
-        errors.invalid_json(
-            &unavailable,
-            &rolling.max_unavailable,
-            "must not be greater than 100%",
-        );
+    validate_hundred(&unavailable, rolling.max_unavailable.as_ref(), errors);
+}
+
+/// There is no more than all of them.
+pub(super) fn validate_hundred(path: &Path<'_>, share: Option<&IntOrString>, errors: &mut Errors) {
+    let Some(IntOrString::String(text)) = share else {
+        return;
+    };
+    let percent = text.strip_suffix('%').and_then(|text| text.parse().ok());
+    if percent.is_some_and(|percent: i64| percent > 100) {
+        errors.invalid(path, text, "must not be greater than 100%");
     }
 }
 
