@@ -25,6 +25,7 @@ use super::http::{self as proxy, Client, Sent, Site};
 use super::l4;
 use super::listen::{self, Place};
 use super::table::Endpoint;
+use super::tunnel::Source;
 use super::upstream::Upstreams;
 use crate::errors::chain;
 use crate::tasks::{Executor, FirstRequest, TaskGroup};
@@ -240,10 +241,14 @@ impl Lane {
     }
 
     /// Opens a stream to an endpoint through its worker.
-    pub(super) async fn open(&self, endpoint: &Endpoint) -> Result<dial::Stream, dial::Error> {
+    pub(super) async fn open(
+        &self,
+        endpoint: &Endpoint,
+        source: Source,
+    ) -> Result<dial::Stream, dial::Error> {
         let wire = self.front.table().wire_of(endpoint).cloned();
         let wire = wire.ok_or(dial::Error::NoWorker(endpoint.addr))?;
-        self.front.dialer.open(&wire, endpoint.addr).await
+        self.front.dialer.open(&wire, source, endpoint.addr).await
     }
 
     /// Begins to speak HTTP/1.1 on a stream.

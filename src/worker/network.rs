@@ -26,7 +26,7 @@ use crate::client::{self, Change, Mirror};
 use crate::errors::chain;
 use crate::router::dial::{self, Dialer};
 use crate::router::table::{self, Answer, Decision, Endpoint, Index, Key, RoutingTable};
-use crate::router::tunnel;
+use crate::router::tunnel::{self, Source};
 use crate::runtime::net::{ClusterNetwork, Duplex, Route};
 use crate::runtime::spec::Protocol;
 use crate::tasks::TaskGroup;
@@ -288,7 +288,7 @@ impl ClusterNetwork for Network {
 
     fn dial_pod(
         &self,
-        _from: SocketAddr,
+        from: SocketAddr,
         to: SocketAddr,
     ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
         match self.api_server {
@@ -298,17 +298,19 @@ impl ClusterNetwork for Network {
                 Ok(Box::new(stream) as Box<dyn Duplex>)
             }
             .boxed(),
-            Some(_) | None => self.dial(to.ip(), move |dialer, wire| dialer.open(wire, to).boxed()),
+            Some(_) | None => self.dial(to.ip(), move |dialer, wire| {
+                dialer.open(wire, Source::Peer(from), to).boxed()
+            }),
         }
     }
 
     fn dial_datagrams(
         &self,
-        _from: IpAddr,
+        from: IpAddr,
         to: IpAddr,
     ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
         self.dial(to, move |dialer, wire| {
-            dialer.open_datagrams(wire, to).boxed()
+            dialer.open_datagrams(wire, from, to).boxed()
         })
     }
 }

@@ -34,12 +34,15 @@ pub(super) enum Reply {
     Timeout(Key),
     /// This thread has as many connections as it may have.
     Full,
+    /// The endpoint's network policies do not let the client in.
+    Denied(Key),
 }
 
 impl Reply {
     fn status(&self) -> StatusCode {
         match self {
             Self::Ambiguous | Self::NoHost => StatusCode::BAD_REQUEST,
+            Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::NoTunnel => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRule(_) | Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::NoService | Self::NotReady(_) | Self::Unreachable { .. } | Self::Full => {
@@ -80,6 +83,9 @@ impl Reply {
                 format!("a pod of service {} did not answer in time", name(key))
             }
             Self::Full => "too many connections".to_owned(),
+            Self::Denied(key) => {
+                format!("a network policy keeps you from service {}", name(key))
+            }
         }
     }
 

@@ -24,7 +24,8 @@ impl PodWorker {
             env::references(&spec, &mut references);
         }
         let needs_services = self.wants_service_links() && !self.context.network.is_synced();
-        if references.is_empty() && !needs_services {
+        let needs_policies = !self.context.policies.is_synced();
+        if references.is_empty() && !needs_services && !needs_policies {
             return self.start_with(container, incarnation, Ok(Objects::default()));
         }
         let context = Arc::clone(&self.context);
@@ -33,6 +34,7 @@ impl PodWorker {
             if needs_services {
                 context.network.synced().await;
             }
+            context.policies.synced().await;
             let objects = context.objects.get(&namespace, &references).await;
             Done::EnvReady {
                 container,
