@@ -21,6 +21,7 @@ mod http;
 mod l4;
 mod lane;
 pub(crate) mod listen;
+mod retry;
 pub mod table;
 pub mod traffic;
 pub mod tunnel;

@@ -319,6 +319,7 @@ impl Worker {
     fn context(&self, facts: &Facts) -> Result<Arc<Context>, Error> {
         let (client, clock, config) = (&self.client, &self.clock, &self.config);
         let remembered = self.checkpoints.iter();
+        let remembered = remembered.filter(|(_, it)| !it.saved.is_finished);
         let remembered = remembered.filter_map(|(uid, it)| Some((uid.clone(), it.ip?)));
         let objects = objects::ObjectCache::new(client.clone(), clock.clone());
         let images = config.data_dir.join("images");

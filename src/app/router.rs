@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::flags;
 use super::login::{LoginArgs, NoLogin};
 use crate::client;
-use crate::router::{self, Config, Router};
+use crate::router::{self, Config, Limits, Router};
 use crate::tasks::TaskGroup;
 
 /// `wasmorch router`.
@@ -25,6 +27,9 @@ pub struct RouterArgs {
     /// Threads that serve clients; the machine's cores by default
     #[arg(long)]
     pub threads: Option<usize>,
+    /// The longest wait for a pod's answer; it begins anew while the request's body still comes
+    #[arg(long, default_value = "60s", value_parser = flags::duration)]
+    pub response_timeout: Duration,
     /// Where the last routing table is kept, for a start without the server
     #[arg(long, env = "WASMORCH_DATA", default_value = "./wasmorch-router")]
     pub data_dir: PathBuf,
@@ -62,6 +67,10 @@ pub async fn run(args: RouterArgs, tasks: &TaskGroup) -> Result<(), Error> {
         node_port_ip: args.node_port_address,
         lanes: args.threads.unwrap_or(defaults.lanes).max(1),
         data_dir: Some(args.data_dir.clone()),
+        limits: Limits {
+            response_timeout: args.response_timeout,
+            ..defaults.limits
+        },
         ..defaults
     })?;
     let client = client::connect(&login).await?;

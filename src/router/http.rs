@@ -12,7 +12,6 @@ mod attempt;
 mod body;
 mod head;
 mod reply;
-mod retry;
 mod site;
 
 use std::convert::Infallible;
@@ -24,7 +23,6 @@ use hyper::body::Incoming;
 
 use self::attempt::Plan;
 pub(super) use self::body::{Answer, Sent};
-pub(super) use self::retry::Budget;
 pub(super) use self::site::Site;
 use super::lane::Lane;
 use super::upgrade;

@@ -44,7 +44,6 @@ const STREAMS: u32 = 256;
 pub(super) struct Lane {
     pub(super) front: Arc<Front>,
     pub(super) upstreams: Upstreams,
-    pub(super) retries: proxy::Budget,
     /// Tasks that serve clients; cancelled to drain.
     pub(super) connections: TaskGroup,
     /// Tasks that drive connections to pods; they end when nobody needs them.
@@ -73,7 +72,6 @@ impl Start {
                 places: Arc::new(Semaphore::new(self.front.limits.connections)),
                 front: self.front,
                 upstreams: Upstreams::default(),
-                retries: proxy::Budget::default(),
                 connections: tasks.child(),
                 drivers: tasks.child(),
             });

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::retry::Budget;
+
 /// Upper bounds of the latency buckets, in microseconds; one more bucket is above them all.
 pub const BUCKETS: [u64; 13] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
@@ -25,6 +27,8 @@ pub struct Traffic {
     retries: AtomicU64,
     /// Connections passed through as they are.
     connections: AtomicU64,
+    /// How many of its requests may be sent twice.
+    pub(super) retry_budget: Budget,
 }
 
 impl Traffic {

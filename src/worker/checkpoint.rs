@@ -74,6 +74,7 @@ struct Queue {
     /// `None` removes the file.
     pending: Mutex<HashMap<String, Option<Checkpoint>>>,
     added: Notify,
+    flushing: Mutex<()>,
 }
 
 impl Writer {
@@ -83,6 +84,7 @@ impl Writer {
             directory,
             pending: Mutex::default(),
             added: Notify::new(),
+            flushing: Mutex::default(),
         });
         let writer = Self(Arc::clone(&queue));
         let cancelled = tasks.cancelled();
@@ -128,7 +130,10 @@ impl Writer {
 }
 
 impl Queue {
+    /// One at a time, so that the latest word of a pod is written last. What cannot be written waits for
+    /// the next flush, unless there is a newer word by then.
     fn flush(&self) {
+        let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let pending = {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *pending)
@@ -136,6 +141,9 @@ impl Queue {
         for (uid, checkpoint) in pending {
             if let Err(error) = self.write(&uid, checkpoint.as_ref()) {
                 tracing::warn!(uid, error = %chain(&error), "write checkpoint");
+                let pending = &self.pending;
+                let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+                pending.entry(uid).or_insert(checkpoint);
             }
         }
     }

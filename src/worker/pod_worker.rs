@@ -19,9 +19,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch as channel;
 
@@ -235,6 +235,10 @@ impl PodWorker {
         while let Some(event) = self.queue.pop_front() {
             let effects = self.lifecycle.step(event, now(&self.context));
             self.perform_all(effects);
+        }
+        if matches!(self.lifecycle.stage(), Stage::Finished) {
+            // The status goes on telling it, as in Kubernetes.
+            self.context.addresses.release(&self.id.uid);
         }
         self.say();
         self.save();

@@ -338,6 +338,7 @@ pub fn termination(state: &ContainerStateTerminated, restarts: u32) -> Terminati
         Some("Completed") => TerminationReason::Completed,
         Some("OOMKilled") => TerminationReason::OomKilled,
         Some("DeadlineExceeded") => TerminationReason::DeadlineExceeded,
+        Some("StartError") => TerminationReason::StartError,
         Some("ContainerStatusUnknown") => TerminationReason::Unknown,
         None | Some(_) => TerminationReason::Error,
     };

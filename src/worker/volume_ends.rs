@@ -5,11 +5,13 @@
 //! is emptied, so a crash in between leaves rubbish that the next start removes, never half a
 //! volume; then the finalizer goes, and with it the object.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::{Config, Event};
@@ -24,8 +26,21 @@ use crate::errors::chain;
 use crate::ids;
 use crate::tasks::TaskGroup;
 
+/// Why a volume is still there.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("remove its directory")]
+    Remove(#[source] std::io::Error),
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    #[error("no answer within {TIMEOUT:?}")]
+    Timeout(#[from] tokio::time::error::Elapsed),
+}
+
 const GONE: &str = ".gone-";
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+/// A directory may be large.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Follows the volumes until the group is cancelled.
 pub(super) fn start(client: Client, places: Places, tasks: &TaskGroup) {
@@ -43,19 +58,34 @@ async fn follow(client: Client, places: Arc<Places>) {
     sweep(&places).await;
     let api: Api<PersistentVolume> = Api::all(client);
     let mut events = client::watch(api.clone(), Config::default()).boxed();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::InitApply(volume) | Event::Apply(volume)) if is_ending(&volume, &places) => {
-                end(&api, &volume, &places).await;
+    let mut endings = FuturesUnordered::new();
+    let mut under_way = HashSet::new();
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            Some(name) = endings.next(), if !endings.is_empty() => {
+                under_way.remove(&name);
+                continue;
             }
-            Ok(
+        };
+        match event {
+            None => return,
+            Some(Ok(Event::InitApply(volume) | Event::Apply(volume)))
+                if is_ending(&volume, &places) =>
+            {
+                let name = volume.metadata.name.unwrap_or_default();
+                if under_way.insert(name.clone()) {
+                    endings.push(end(&api, name, &places));
+                }
+            }
+            Some(Ok(
                 Event::Init
                 | Event::InitApply(_)
                 | Event::InitDone
                 | Event::Apply(_)
                 | Event::Delete(_),
-            ) => {}
-            Err(error) => tracing::debug!(error = %chain(&error), "watch volumes"),
+            )) => {}
+            Some(Err(error)) => tracing::debug!(error = %chain(&error), "watch volumes"),
         }
     }
 }
@@ -71,21 +101,31 @@ fn is_ending(volume: &PersistentVolume, places: &Places) -> bool {
         && !has(storage::VOLUME_PROTECTION)
 }
 
-/// Removes the directory and lets the object go; tried until it is done or the object changes.
-async fn end(api: &Api<PersistentVolume>, volume: &PersistentVolume, places: &Places) {
-    let name = volume.metadata.name.as_deref().unwrap_or_default();
-    let Some(directory) = directory_name(volume) else {
-        return;
-    };
+/// Tries until the volume is gone, or is not ending any more; answers with its name.
+async fn end(api: &Api<PersistentVolume>, name: String, places: &Places) -> String {
     let mut failures = 0;
-    while let Err(error) = remove(&places.volumes, directory).await {
-        tracing::warn!(volume = name, error = %chain(&error), "remove the directory of a volume");
+    loop {
+        let ending = tokio::time::timeout(TIMEOUT, try_end(api, &name, places));
+        let Err(error) = ending.await.map_err(Error::from).flatten() else {
+            return name;
+        };
+        tracing::warn!(volume = name, error = %chain(&error), "end a volume; trying again");
         failures += 1;
-        if failures == 8 {
-            return;
-        }
         tokio::time::sleep(RETRY.delay_with_jitter(failures, ids::jitter())).await;
     }
+}
+
+/// Removes the directory and lets the object go, as the volume is now.
+async fn try_end(api: &Api<PersistentVolume>, name: &str, places: &Places) -> Result<(), Error> {
+    let volume = api.get_opt(name).await?;
+    let Some(volume) = volume.filter(|volume| is_ending(volume, places)) else {
+        return Ok(());
+    };
+    let Some(directory) = directory_name(&volume) else {
+        return Ok(());
+    };
+    let removed = remove(&places.volumes, directory).await;
+    removed.map_err(Error::Remove)?;
     let finalizers = volume.metadata.finalizers.iter().flatten();
     let left: Vec<&String> = finalizers
         .filter(|name| *name != storage::DIRECTORY)
@@ -95,11 +135,9 @@ async fn end(api: &Api<PersistentVolume>, volume: &PersistentVolume, places: &Pl
         "finalizers": left,
     }});
     let patch = Patch::Merge(&patch);
-    match api.patch(name, &PatchParams::default(), &patch).await {
-        Ok(_) => tracing::info!(volume = name, "removed"),
-        // A change in between comes as the next event.
-        Err(error) => tracing::debug!(volume = name, error = %chain(&error), "let a volume go"),
-    }
+    api.patch(name, &PatchParams::default(), &patch).await?;
+    tracing::info!(volume = name, "removed");
+    Ok(())
 }
 
 async fn remove(volumes: &Path, directory: &Path) -> Result<(), std::io::Error> {

@@ -4,6 +4,7 @@
 //! table is behind, and a newer one is waited for (`api::unseen`).
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,8 @@ pub(super) struct Plan<'a> {
     client: &'a Client,
     target: Target,
     tried: Vec<SocketAddr>,
+    /// The endpoint of the last kept connection that broke.
+    broke_off: Option<SocketAddr>,
     patience: Doubling,
 }
 
@@ -135,12 +138,13 @@ enum Sending {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(lane: &'a Arc<Lane>, client: &'a Client, target: Target) -> Self {
-        lane.retries.earn();
+        target.service.traffic.retry_budget.earn();
         Self {
             lane,
             client,
             target,
             tried: Vec::new(),
+            broke_off: None,
             patience: unseen::patience(),
         }
     }
@@ -176,7 +180,7 @@ impl<'a> Plan<'a> {
                 }
             };
             let (is_reused, is_shared) = (found.is_reused, found.is_shared);
-            match self.send(found.sender, request).await {
+            match self.send(found.sender, request, &said.body).await {
                 Sending::Answered(answer, sender) => {
                     in_flight.upstream().succeeded();
                     if let Some(why) = Unseen::read(answer.status(), answer.headers())
@@ -200,10 +204,12 @@ impl<'a> Plan<'a> {
                     }
                 }
                 Sending::Broken(error) => {
-                    if !is_reused {
+                    // A kept connection may have been closed meanwhile; twice is no chance.
+                    if !is_reused || self.broke_off.replace(endpoint.addr) == Some(endpoint.addr) {
                         self.rest(&endpoint, &in_flight);
                     }
-                    let may_retry = is_idempotent && self.lane.retries.spend();
+                    let budget = &self.target.service.traffic.retry_budget;
+                    let may_retry = is_idempotent && budget.spend();
                     match said.request().filter(|_| may_retry) {
                         Some(again) => request = again,
                         None => return Err(Failure::Broken(error)),
@@ -301,20 +307,35 @@ impl<'a> Plan<'a> {
         })
     }
 
-    async fn send(&self, mut sender: SendRequest<Sent>, request: Request<Sent>) -> Sending {
+    /// The wait for an answer begins anew with whatever the client still sends.
+    async fn send(
+        &self,
+        mut sender: SendRequest<Sent>,
+        request: Request<Sent>,
+        body: &body::Said,
+    ) -> Sending {
         // A kept connection may still be busy with the end of its last answer.
         if !sender.is_ready() && sender.ready().await.is_err() {
             return Sending::Unsent(Box::new(request));
         }
-        let sending = sender.try_send_request(request);
+        let mut sending = pin!(sender.try_send_request(request));
         let limit = self.lane.front.limits.response_timeout;
-        match tokio::time::timeout(limit, sending).await {
-            Ok(Ok(answer)) => Sending::Answered(answer, sender),
-            Ok(Err(mut error)) => match error.take_message() {
+        let mut deadline = Instant::now() + limit;
+        let answered = loop {
+            match tokio::time::timeout_at(deadline.into(), sending.as_mut()).await {
+                Ok(answered) => break answered,
+                Err(_) => match body.moved().map(|at| at + limit) {
+                    Some(later) if later > deadline => deadline = later,
+                    Some(_) | None => return Sending::Timeout,
+                },
+            }
+        };
+        match answered {
+            Ok(answer) => Sending::Answered(answer, sender),
+            Err(mut error) => match error.take_message() {
                 Some(request) => Sending::Unsent(Box::new(request)),
                 None => Sending::Broken(error.into_error()),
             },
-            Err(_) => Sending::Timeout,
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,35 @@ pub(super) struct Bounded {
     body: Incoming,
     patience: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Where somebody wants to know when the last frame came.
+    moved: Option<Moved>,
+}
+
+/// When a body moved last; clones are of the same body.
+#[derive(Clone)]
+struct Moved {
+    began: Instant,
+    /// Milliseconds after `began`.
+    last: Arc<AtomicU64>,
+}
+
+impl Moved {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            last: Arc::default(),
+        }
+    }
+
+    fn now(&self) {
+        let since = u64::try_from(self.began.elapsed().as_millis());
+        self.last
+            .store(since.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
 }
 
 impl Body for Bounded {
@@ -48,6 +78,9 @@ impl Body for Bounded {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.timer = None;
+            if let Some(moved) = &self.moved {
+                moved.now();
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::Read)));
         }
         let patience = self.patience;
@@ -68,24 +101,32 @@ impl Body for Bounded {
 }
 
 /// A client's body, to be sent as often as it takes; `None` is without any and costs nothing.
-pub(super) struct Said(Option<Replay<Bounded>>);
+pub(super) struct Said(Option<(Replay<Bounded>, Moved)>);
 
 impl Said {
     pub(super) fn new(body: Incoming, patience: Duration) -> Self {
         if body.is_end_stream() {
             return Self(None);
         }
-        Self(Some(Replay::new(Bounded {
+        let moved = Moved::new();
+        let body = Bounded {
             body,
             patience,
             timer: None,
-        })))
+            moved: Some(moved.clone()),
+        };
+        Self(Some((Replay::new(body), moved)))
+    }
+
+    /// When the body moved last, if there is one.
+    pub(super) fn moved(&self) -> Option<Instant> {
+        self.0.as_ref().map(|(_, moved)| moved.last())
     }
 
     /// The body for the next send; `None` if its beginning is not known any more.
     pub(super) fn send(&self) -> Option<Sent> {
         match &self.0 {
-            Some(replay) => Some(Sent(Some(replay.attempt()?))),
+            Some((replay, _)) => Some(Sent(Some(replay.attempt()?))),
             None => Some(Sent(None)),
         }
     }
@@ -171,6 +212,7 @@ impl Answer {
                 body,
                 patience,
                 timer: None,
+                moved: None,
             },
             carried: Some(carried),
             _service: service,

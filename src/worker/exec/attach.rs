@@ -29,7 +29,10 @@ impl Tap {
 
     pub(super) fn listen(&self) -> Chunks {
         let (queue, chunks) = Queue::new();
-        self.lock().push(queue);
+        let mut listeners = self.lock();
+        // A program that writes nothing never notices who left.
+        listeners.retain(|listener| !listener.is_abandoned());
+        listeners.push(queue);
         chunks
     }
 

@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 
 use crate::runtime::spec::{LogSink, LogStream};
 
-/// Bytes that may wait for a client.
+/// What may wait for a client, in bytes of memory.
 pub(super) const QUEUE: usize = 256 << 10;
+/// What a chunk costs besides its bytes: a program may write one at a time.
+const CHUNK: usize = 128;
 /// What is kept of a probe's output, for an event.
 const KEPT: usize = 1 << 10;
 
@@ -46,8 +48,15 @@ impl Queue {
         let Some(sender) = sender.as_ref() else {
             return false;
         };
-        self.queued.fetch_add(chunk.len(), Ordering::Relaxed);
+        self.queued
+            .fetch_add(CHUNK + chunk.len(), Ordering::Relaxed);
         sender.send((stream, Bytes::copy_from_slice(chunk))).is_ok()
+    }
+
+    /// Whether nobody reads any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        sender.as_ref().is_none_or(mpsc::UnboundedSender::is_closed)
     }
 
     /// Nothing follows.
@@ -75,7 +84,8 @@ impl Chunks {
     /// The next output, or `None` after the last.
     pub(super) async fn next(&mut self) -> Option<(LogStream, Bytes)> {
         let (stream, chunk) = self.receiver.recv().await?;
-        self.queued.fetch_sub(chunk.len(), Ordering::Relaxed);
+        self.queued
+            .fetch_sub(CHUNK + chunk.len(), Ordering::Relaxed);
         Some((stream, chunk))
     }
 }
@@ -96,5 +106,28 @@ impl LogSink for Collected {
         let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let room = KEPT.saturating_sub(bytes.len());
         bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn small_chunks_fill_a_queue_too() {
+        let (queue, mut chunks) = Queue::new();
+        let mut count = 0;
+        while queue.room() > 0 {
+            assert!(queue.push(LogStream::Stdout, b"x"));
+            count += 1;
+        }
+        assert!(count <= QUEUE / CHUNK);
+        for _ in 0..count {
+            chunks.next().await.unwrap();
+        }
+        assert_eq!(queue.room(), QUEUE);
+        assert!(!queue.is_abandoned());
+        drop(chunks);
+        assert!(queue.is_abandoned());
     }
 }

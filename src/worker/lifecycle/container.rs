@@ -17,6 +17,8 @@ pub enum StartFailure {
     Config(String),
     /// The runtime refused it.
     Run(String),
+    /// There is no place for it now.
+    Full(String),
 }
 
 impl StartFailure {
@@ -24,14 +26,23 @@ impl StartFailure {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Config(_) => "CreateContainerConfigError",
-            Self::Run(_) => "RunContainerError",
+            Self::Run(_) | Self::Full(_) => "RunContainerError",
         }
     }
 
     /// The waiting message.
     pub fn message(&self) -> &str {
         match self {
-            Self::Config(message) | Self::Run(message) => message,
+            Self::Config(message) | Self::Run(message) | Self::Full(message) => message,
+        }
+    }
+
+    /// Whether it is the end of a container that is not started again.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Run(_) => true,
+            // Objects may come and places may be freed: Kubernetes waits for both.
+            Self::Config(_) | Self::Full(_) => false,
         }
     }
 }

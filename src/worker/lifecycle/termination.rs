@@ -24,6 +24,8 @@ pub enum TerminationReason {
     Error,
     OomKilled,
     DeadlineExceeded,
+    /// It never ran: the runtime refused it.
+    StartError,
     /// Its worker process ended with it.
     Unknown,
 }
@@ -36,6 +38,7 @@ impl TerminationReason {
             Self::Error => "Error",
             Self::OomKilled => "OOMKilled",
             Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::StartError => "StartError",
             Self::Unknown => "ContainerStatusUnknown",
         }
     }

@@ -34,6 +34,33 @@ fn a_pod_comes_up_and_a_deletion_takes_it_down_in_order() {
 }
 
 #[test]
+fn a_refused_start_ends_a_container_that_is_not_restarted() {
+    let refused = || StartFailure::Run("no such mount".to_owned());
+    let full = || StartFailure::Full("8000 programs".to_owned());
+    for (policy, failure, ends) in [
+        ("Never", refused(), true),
+        ("OnFailure", refused(), false),
+        ("Always", refused(), false),
+        ("Never", full(), false),
+    ] {
+        let mut world = World::new(one(policy));
+        while let Some(mut event) = world.perform_one() {
+            if let Event::Started { result, .. } = &mut event {
+                *result = Err(failure.clone());
+                world.running.clear();
+            }
+            world.send(event);
+        }
+        let last = world.pod.containers()[0].last.as_ref();
+        let last = last.map(|it| (it.code, it.reason));
+        let expected = ends.then_some((128, TerminationReason::StartError));
+        assert_eq!(last, expected, "{policy} {failure:?}");
+        assert_eq!(matches!(world.pod.stage(), Stage::Finished), ends);
+        assert!(ends || world.pod.next_wake().is_some(), "it is tried again");
+    }
+}
+
+#[test]
 fn a_guest_that_stops_by_itself_ends_the_grace_period() {
     let mut world = World::new(one("Always"));
     world.settle().send(Event::Delete {

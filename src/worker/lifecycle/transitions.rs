@@ -13,6 +13,8 @@ use crate::runtime::spec::{Exit, ExitReason};
 use crate::worker::probes::{Kind, Outcome, Probes};
 use crate::worker::restart::{Decision, decide};
 
+/// The exit code of a container that never ran, as in Kubernetes.
+const START_ERROR: i32 = 128;
 const MISSING_RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 /// After this many quick tries a missing image is treated like any other failure.
 const QUICK_TRIES: u32 = 12;
@@ -110,8 +112,21 @@ impl Lifecycle {
             Err(failure) => {
                 let attempts = attempts.saturating_add(1);
                 let message = failure.message().to_owned();
-                effects.push(Effect::warning("Failed", message, index));
+                effects.push(Effect::warning("Failed", message.clone(), index));
+                let role = self.plan.containers[index].role;
+                let decision = decide(self.plan.restart_policy, role, START_ERROR);
                 container.run = match &self.stage {
+                    Stage::Live if failure.is_final() && decision == Decision::Stay => {
+                        container.terminate(Termination {
+                            incarnation,
+                            code: START_ERROR,
+                            reason: TerminationReason::StartError,
+                            message,
+                            started_at: now.wall,
+                            finished_at: now.wall,
+                        });
+                        Run::Done
+                    }
                     Stage::Live => Run::StartBackOff {
                         attempts,
                         until: now.instant + START_RETRY.delay(attempts),

@@ -133,7 +133,13 @@ impl PodWorker {
         let tap = Tap::new(log);
         let name = container.name.clone();
         let started = sandbox.start(spec, image.artifact, Arc::clone(&tap) as _);
-        let handle = started.map_err(|error| StartFailure::Run(chain(&error).to_string()))?;
+        let handle = started.map_err(|error| {
+            let message = chain(&error).to_string();
+            match error {
+                runtime::Error::Full(_) => StartFailure::Full(message),
+                _ => StartFailure::Run(message),
+            }
+        })?;
         self.context.taps.put(&self.id.uid, &name, tap);
         self.handle(index, incarnation, handle);
         Ok(())

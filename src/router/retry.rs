@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Counted in fifths.
 const COST: u32 = 5;
 const STOCK: u32 = 50 * COST;
-/// What a lane may spend before it has earned anything.
+/// What a service may spend before it has earned anything.
 const START: u32 = 10 * COST;
 
-/// See the module. One for each lane.
-pub(in crate::router) struct Budget(AtomicU32);
+/// See the module. One for each service, so that none spends what others have earned.
+#[derive(Debug)]
+pub(super) struct Budget(AtomicU32);
 
 impl Default for Budget {
     fn default() -> Self {
