@@ -67,9 +67,9 @@ pub(super) struct Kind {
     near: Vec<TermId>,
     apart: Vec<TermId>,
     preferred: Vec<(i64, TermId)>,
-    /// What its pods, once they are there, mean to those that come: preferred terms, and required
-    /// ones at the weight that Kubernetes gives them.
-    liked: Vec<(i64, TermId)>,
+    /// Each of those it wants to be near for itself: its pods, once they are there, attract who is
+    /// selected, at the weight that Kubernetes gives to what is required.
+    attracts: Vec<TermId>,
     pub(super) spread: Vec<TermId>,
 }
 
@@ -104,8 +104,7 @@ impl Neighbours {
         let preferred: Vec<(i64, TermId)> = weighted
             .map(|(weight, term)| (*weight, self.term(term)))
             .collect();
-        let hard = wants.near.iter().map(|term| (1, self.term(term)));
-        let liked = hard.chain(preferred.iter().copied()).collect();
+        let attracts = wants.near.iter().map(|term| self.term(term)).collect();
         let among = wants.spread.iter();
         let spread = among.map(|spread| self.term(&spread.among)).collect();
         let id = self.free.pop().unwrap_or(self.kinds.len());
@@ -123,7 +122,7 @@ impl Neighbours {
             near,
             apart,
             preferred,
-            liked,
+            attracts,
             spread,
         };
         if id == self.kinds.len() {
@@ -278,8 +277,10 @@ impl Neighbours {
         let mut used = vec![false; self.terms.len()];
         for kind in self.kinds.iter().flatten() {
             let own = kind.near.iter().chain(&kind.apart).chain(&kind.spread);
-            let weighted = kind.liked.iter().map(|(_, term)| term);
-            own.chain(weighted).for_each(|term| used[*term] = true);
+            let weighted = kind.preferred.iter().map(|(_, term)| term);
+            own.chain(&kind.attracts)
+                .chain(weighted)
+                .for_each(|term| used[*term] = true);
         }
         let mut moved = vec![usize::MAX; self.terms.len()];
         let mut kept = 0;
@@ -307,8 +308,9 @@ impl Neighbours {
             kind.matches.retain(|term| used[*term]);
             let own = kind.near.iter_mut().chain(&mut kind.apart);
             let own = own.chain(&mut kind.spread).chain(&mut kind.matches);
-            let liked = kind.liked.iter_mut().chain(&mut kind.preferred);
-            own.chain(liked.map(|(_, term)| term))
+            let preferred = kind.preferred.iter_mut().map(|(_, term)| term);
+            own.chain(&mut kind.attracts)
+                .chain(preferred)
                 .for_each(|term| *term = moved[*term]);
         }
     }
@@ -333,7 +335,8 @@ fn apply(terms: &mut [Term], kind: &Kind, labels: &NodeLabels, delta: i64) {
         let term = &mut terms[id];
         bump(&mut term.repelling, labels.get(&term.term.key), delta);
     }
-    for &(weight, id) in &kind.liked {
+    let hard = kind.attracts.iter().map(|id| (1, *id));
+    for (weight, id) in kind.preferred.iter().copied().chain(hard) {
         let term = &mut terms[id];
         bump(
             &mut term.attracting,

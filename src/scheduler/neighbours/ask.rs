@@ -94,8 +94,17 @@ impl Neighbours {
     /// Whether `preference` can differ from node to node.
     pub(in crate::scheduler) fn prefers(&self, id: KindId) -> bool {
         let kind = self.kind(id);
-        let is_liked = |term: &TermId| !self.terms[*term].attracting.is_empty();
-        !kind.preferred.is_empty() || kind.matches.iter().any(is_liked)
+        !kind.preferred.is_empty() || self.liking(kind).next().is_some()
+    }
+
+    /// The terms by which those who are there like or shun a kind. What it requires itself has
+    /// decided already.
+    fn liking(&self, kind: &'_ Kind) -> impl Iterator<Item = TermId> {
+        let matches = kind.matches.iter().copied();
+        let asks = |term: &TermId| !kind.attracts.contains(term);
+        matches
+            .filter(asks)
+            .filter(|term| !self.terms[*term].attracting.is_empty())
     }
 
     /// How much a pod of the kind likes a node with these labels, and its neighbours there the pod.
@@ -110,8 +119,8 @@ impl Neighbours {
         };
         let own = kind.preferred.iter();
         let own = own.map(|(weight, term)| weight * at(&self.terms[*term].matching, *term));
-        let theirs = kind.matches.iter();
-        let theirs = theirs.map(|term| at(&self.terms[*term].attracting, *term));
+        let theirs = self.liking(kind);
+        let theirs = theirs.map(|term| at(&self.terms[term].attracting, term));
         own.chain(theirs).sum()
     }
 
