@@ -55,6 +55,8 @@ pub(super) struct Neighbours {
     by_term: HashMap<PodTerm, TermId>,
     /// By slot.
     labels: Vec<NodeLabels>,
+    /// How many nodes are in each domain of each topology.
+    topologies: HashMap<String, Counts>,
     namespaces: Namespaces,
 }
 
@@ -74,7 +76,7 @@ pub(super) struct Kind {
 }
 
 struct Term {
-    term: PodTerm,
+    of: PodTerm,
     kinds: Vec<KindId>,
     matching: Counts,
     repelling: Counts,
@@ -108,8 +110,7 @@ impl Neighbours {
         let among = wants.spread.iter();
         let spread = among.map(|spread| self.term(&spread.among)).collect();
         let id = self.free.pop().unwrap_or(self.kinds.len());
-        let selecting =
-            |(_, term): &(TermId, &mut Term)| term.term.selects(social, &self.namespaces);
+        let selecting = |(_, term): &(TermId, &mut Term)| term.of.selects(social, &self.namespaces);
         let terms = self.terms.iter_mut().enumerate().filter(selecting);
         let matches = terms.map(|(place, term)| {
             term.kinds.push(id);
@@ -139,7 +140,7 @@ impl Neighbours {
         }
         let id = self.terms.len();
         let mut made = Term {
-            term: term.clone(),
+            of: term.clone(),
             kinds: Vec::new(),
             matching: Counts::new(),
             repelling: Counts::new(),
@@ -191,7 +192,16 @@ impl Neighbours {
     pub(super) fn relabel(&mut self, slot: Slot, new: &NodeLabels, is_empty: bool) {
         self.reach(slot);
         let old = std::mem::replace(&mut self.labels[slot], Arc::clone(new));
-        if is_empty || old == *new {
+        if old == *new {
+            return;
+        }
+        for (labels, delta) in [(&old, -1), (new, 1)] {
+            for (key, value) in labels.iter() {
+                let domains = self.topologies.entry(key.clone()).or_default();
+                bump(domains, Some(value), delta);
+            }
+        }
+        if is_empty {
             return;
         }
         for kind in self.kinds.iter().flatten() {
@@ -221,7 +231,7 @@ impl Neighbours {
             Some(labels) => self.namespaces.insert(name.to_owned(), labels.clone()),
             None => self.namespaces.remove(name),
         };
-        let is_asked = self.terms.iter().any(|term| term.term.asks_namespaces());
+        let is_asked = self.terms.iter().any(|term| term.of.asks_namespaces());
         if is_asked {
             self.rebuild();
         }
@@ -249,13 +259,13 @@ impl Neighbours {
             let Some(kind) = kind else { continue };
             kind.matches.clear();
             for (place, term) in terms.iter_mut().enumerate() {
-                if !term.term.selects(&kind.social, namespaces) {
+                if !term.of.selects(&kind.social, namespaces) {
                     continue;
                 }
                 kind.matches.push(place);
                 term.kinds.push(id);
                 for (&slot, &count) in &kind.placed {
-                    bump(&mut term.matching, labels[slot].get(&term.term.key), count);
+                    bump(&mut term.matching, labels[slot].get(&term.of.key), count);
                 }
             }
         }
@@ -329,18 +339,18 @@ fn joint(near: &[PodTerm]) -> Vec<PodTerm> {
 fn apply(terms: &mut [Term], kind: &Kind, labels: &NodeLabels, delta: i64) {
     for &id in &kind.matches {
         let term = &mut terms[id];
-        bump(&mut term.matching, labels.get(&term.term.key), delta);
+        bump(&mut term.matching, labels.get(&term.of.key), delta);
     }
     for &id in &kind.apart {
         let term = &mut terms[id];
-        bump(&mut term.repelling, labels.get(&term.term.key), delta);
+        bump(&mut term.repelling, labels.get(&term.of.key), delta);
     }
     let hard = kind.attracts.iter().map(|id| (1, *id));
     for (weight, id) in kind.preferred.iter().copied().chain(hard) {
         let term = &mut terms[id];
         bump(
             &mut term.attracting,
-            labels.get(&term.term.key),
+            labels.get(&term.of.key),
             weight * delta,
         );
     }

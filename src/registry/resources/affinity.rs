@@ -1,8 +1,12 @@
 //! Affinity to nodes and to other pods: what can be asked for.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Affinity, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm,
 };
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 
 use super::super::field_error::Errors;
 use super::super::path::Path;
@@ -39,6 +43,49 @@ pub(super) fn validate(path: &Path<'_>, affinity: &Affinity, errors: &mut Errors
             validate_weight(&at, weighted.weight, errors);
             let term = at.field("podAffinityTerm");
             validate_pods(&term, &weighted.pod_affinity_term, errors);
+        }
+    }
+}
+
+/// Writes the values that the pod has for `matchLabelKeys` and `mismatchLabelKeys` into the
+/// selectors beside them, as Kubernetes does when the pod is made.
+pub(super) fn add_label_keys(affinity: &mut Affinity, labels: &BTreeMap<String, String>) {
+    let near = affinity.pod_affinity.iter_mut().flat_map(|pods| {
+        let preferred = &mut pods.preferred_during_scheduling_ignored_during_execution;
+        let preferred = preferred.iter_mut().flatten();
+        let required = &mut pods.required_during_scheduling_ignored_during_execution;
+        let required = required.iter_mut().flatten();
+        required.chain(preferred.map(|it| &mut it.pod_affinity_term))
+    });
+    let apart = affinity.pod_anti_affinity.iter_mut().flat_map(|pods| {
+        let preferred = &mut pods.preferred_during_scheduling_ignored_during_execution;
+        let preferred = preferred.iter_mut().flatten();
+        let required = &mut pods.required_during_scheduling_ignored_during_execution;
+        let required = required.iter_mut().flatten();
+        required.chain(preferred.map(|it| &mut it.pod_affinity_term))
+    });
+    for term in near.chain(apart) {
+        let Some(selector) = &mut term.label_selector else {
+            continue;
+        };
+        for (operator, keys) in [
+            ("In", &term.match_label_keys),
+            ("NotIn", &term.mismatch_label_keys),
+        ] {
+            for key in keys.iter().flatten() {
+                let Some(value) = labels.get(key) else {
+                    continue;
+                };
+                let expression = LabelSelectorRequirement {
+                    key: key.clone(),
+                    operator: operator.to_owned(),
+                    values: Some(vec![value.clone()]),
+                };
+                let expressions = selector.match_expressions.get_or_insert_default();
+                if !expressions.contains(&expression) {
+                    expressions.push(expression);
+                }
+            }
         }
     }
 }
@@ -158,6 +205,7 @@ fn validate_requirement(
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::strategy::Strategy as _;
     use super::super::check;
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
@@ -183,6 +231,23 @@ mod tests {
             &[
                 "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].operator: Unsupported value: \"Near\": supported values: \"In\", \"NotIn\", \"Exists\", \"DoesNotExist\", \"Gt\", \"Lt\"",
             ],
+        );
+    }
+
+    #[test]
+    fn label_keys_become_part_of_the_selector() {
+        let term = json!({"topologyKey": "zone", "labelSelector": {}, "matchLabelKeys": ["v", "none"], "mismatchLabelKeys": ["w"]});
+        let mut pod: Pod = serde_json::from_value(json!({"metadata": {"labels": {"v": "1", "w": "2"}},
+            "spec": {"containers": [], "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution":
+                [{"weight": 1, "podAffinityTerm": term}]}}}}))
+        .unwrap();
+        pod.prepare_create();
+        let pod = serde_json::to_value(&pod).unwrap();
+        let list =
+            "/spec/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0";
+        assert_eq!(
+            pod.pointer(list).unwrap()["podAffinityTerm"]["labelSelector"]["matchExpressions"],
+            json!([{"key": "v", "operator": "In", "values": ["1"]}, {"key": "w", "operator": "NotIn", "values": ["2"]}])
         );
     }
 

@@ -32,7 +32,7 @@ impl Neighbours {
     ) -> Result<(), Clash> {
         let kind = self.kind(id);
         let count = |counts: &Counts, term: TermId, going: &dyn Fn(&Kind) -> bool| {
-            let domain = labels.get(&self.terms[term].term.key);
+            let domain = labels.get(&self.terms[term].of.key);
             let there = domain.and_then(|domain| counts.get(domain)).copied();
             let going = without.iter().filter(|id| going(self.kind(**id))).count();
             there.unwrap_or(0) - going as i64
@@ -44,7 +44,7 @@ impl Neighbours {
         if !self.is_near(kind, labels, without, &matching) {
             return Err(Clash::Affinity);
         }
-        let has_key = |term: &&TermId| labels.contains_key(&self.terms[**term].term.key);
+        let has_key = |term: &&TermId| labels.contains_key(&self.terms[**term].of.key);
         if kind
             .apart
             .iter()
@@ -74,7 +74,7 @@ impl Neighbours {
         without: &[KindId],
         matching: &dyn Fn(&TermId) -> i64,
     ) -> bool {
-        let key = |term: &TermId| &self.terms[*term].term.key;
+        let key = |term: &TermId| &self.terms[*term].of.key;
         if !kind.near.iter().all(|term| labels.contains_key(key(term))) {
             return false;
         }
@@ -111,7 +111,7 @@ impl Neighbours {
     pub(in crate::scheduler) fn preference(&self, id: KindId, labels: &NodeLabels) -> i64 {
         let kind = self.kind(id);
         let at = |counts: &Counts, term: TermId| {
-            let domain = labels.get(&self.terms[term].term.key);
+            let domain = labels.get(&self.terms[term].of.key);
             domain
                 .and_then(|domain| counts.get(domain))
                 .copied()
@@ -127,6 +127,30 @@ impl Neighbours {
     /// Whether a term selects pods of a kind.
     pub(in crate::scheduler) fn is_selected(&self, id: KindId, term: TermId) -> bool {
         self.kind(id).matches.contains(&term)
+    }
+
+    /// How many nodes are in each domain of a topology.
+    pub(in crate::scheduler) fn domains(&self, key: &str) -> Option<&Counts> {
+        self.topologies.get(key)
+    }
+
+    /// How many pods that stay a term selects in each domain, given as (domain, change).
+    pub(in crate::scheduler) fn staying(
+        &self,
+        term: TermId,
+    ) -> impl Iterator<Item = (&String, i64)> {
+        let counted = &self.terms[term];
+        let all = counted
+            .matching
+            .iter()
+            .map(|(domain, count)| (domain, *count));
+        let kinds = counted.kinds.iter().map(|id| self.kind(*id));
+        let leaving = kinds.filter(|kind| kind.social.is_leaving);
+        let leaving = leaving.flat_map(|kind| kind.placed.iter());
+        all.chain(leaving.filter_map(|(slot, count)| {
+            let domain = self.labels[*slot].get(&counted.of.key)?;
+            Some((domain, -count))
+        }))
     }
 
     /// The pods that a term selects and that stay, by node.

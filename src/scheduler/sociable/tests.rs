@@ -285,6 +285,28 @@ fn pods_are_spread_as_even_as_they_must_be() {
 }
 
 #[test]
+fn those_who_leave_are_not_spread_against() {
+    let leaving = |decider: &mut Decider, on: &str, name: &str| {
+        let mut pod = pod(name, "web", &json!({})).pod.as_ref().clone();
+        pod.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        decider.cache.place(&PodInfo::new(Arc::new(pod)), on, false);
+    };
+    for extra in [json!({}), json!({"nodeTaintsPolicy": "Honor"})] {
+        let mut one = constraint("zone", 1, "DoNotSchedule");
+        json_patch::merge(&mut one, &extra);
+        let spec = json!({"nodeName": null, "topologySpreadConstraints": [one]});
+        let mut decider = cluster();
+        put(&mut decider, "b1", "t", "web", &json!({}));
+        for name in ["l1", "l2", "l3"] {
+            leaving(&mut decider, "a1", name);
+        }
+        let found = decide(&mut decider, &pod("p", "web", &spec));
+        assert!(found.starts_with('a'), "{found}");
+    }
+}
+
+#[test]
 fn soft_constraints_prefer_the_emptier_domain() {
     let soft = json!({"topologySpreadConstraints": [constraint("zone", 1, "ScheduleAnyway")]});
     let mut decider = cluster();
@@ -469,7 +491,8 @@ proptest! {
 #[test]
 #[ignore = "a measurement, not a check"]
 fn decisions_per_second() {
-    let wishes: [(&str, fn(&str) -> Value); 4] = [
+    type Wanted = fn(&str) -> Value;
+    let wishes: [(&str, Wanted); 4] = [
         ("nothing", |_| json!({})),
         ("apart on hosts", |app| apart(app, HOST)),
         ("near in zones", |app| near(app, "zone")),
