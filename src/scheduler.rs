@@ -17,6 +17,7 @@
 //! Pods that ask for each other (affinity, spreading) are decided about in `sociable.rs`, with the
 //! counts of `neighbours.rs`.
 
+mod budgets;
 mod cache;
 mod claims;
 mod classes;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use tokio::sync::mpsc;
 
 use crate::api::condition::{self, Status};
@@ -83,10 +85,12 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) {
         pods: registry.api(Caller::system(COMPONENT)),
         recorder: Recorder::start(&registry, COMPONENT, tasks),
         claims: Claims::new(&registry),
+        budgets: registry.api(Caller::system(COMPONENT)),
         registry,
         config,
         decider: Decider::default(),
         queue: Queue::default(),
+        has_company_changed: false,
     };
     let cancelled = tasks.cancelled();
     tasks.spawn("scheduler", async move {
@@ -105,7 +109,10 @@ struct Scheduler {
     config: Config,
     decider: Decider,
     claims: Claims,
+    budgets: Api<PodDisruptionBudget>,
     queue: Queue,
+    /// Whether a pod has found its place since those were woken that wait for neighbours.
+    has_company_changed: bool,
 }
 
 /// A pod that goes to `node` as soon as its claims have volumes there.
@@ -159,6 +166,16 @@ impl Scheduler {
                 }
                 helps
             }
+            Change::Namespace(namespace) => self.decider.set_namespace(&namespace),
+            Change::NamespaceGone(name) => cache.neighbours.set_namespace(&name, None),
+            Change::Namespaces(namespaces) => {
+                self.decider.retain_namespaces(&namespaces);
+                let mut helps = false;
+                for namespace in &namespaces {
+                    helps |= self.decider.set_namespace(namespace);
+                }
+                helps
+            }
             Change::Pod(pod) => self.take_pod(pod),
             Change::Storage => true,
             Change::PodGone(uid) => {
@@ -187,7 +204,7 @@ impl Scheduler {
         match &info.node {
             Some(node) => {
                 self.queue.remove(&info.uid);
-                self.decider.cache.place(&info, node, false);
+                self.has_company_changed |= self.decider.cache.place(&info, node, false);
                 false
             }
             // A version from before the binding that is on its way changes nothing.
@@ -205,6 +222,9 @@ impl Scheduler {
 
     /// Decides and binds one batch; tells whether there was any.
     async fn round(&mut self) -> bool {
+        if std::mem::take(&mut self.has_company_changed) {
+            self.queue.wake_sociable(self.clock.monotonic());
+        }
         let batch = self.queue.pop(self.config.batch, self.clock.monotonic());
         if batch.is_empty() {
             return false;
@@ -297,6 +317,7 @@ impl Scheduler {
         for ((waiting, node), result) in placed.into_iter().zip(results) {
             match result {
                 Ok(()) => {
+                    self.has_company_changed = true;
                     let path = format!("{}/{}", waiting.info.namespace, waiting.info.name);
                     let message = format!("Successfully assigned {path} to {node}");
                     self.recorder.event(

@@ -4,6 +4,7 @@
 //! that matches is adopted; a child that no longer matches is released. An object that somebody
 //! else controls is never touched, and one that is being deleted is never adopted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -48,7 +49,7 @@ pub(super) fn owners<K: ApiKind, O: ApiKind>(
     if owner::controller_of(meta).is_some() {
         return Key::of_controller(meta, O::KIND).into_iter().collect();
     }
-    if meta.labels.as_ref().is_none_or(|labels| labels.is_empty()) {
+    if meta.labels.as_ref().is_none_or(BTreeMap::is_empty) {
         return Vec::new();
     }
     // A failed list loses a wake-up, not the adoption: the periodic resync will see the orphan.

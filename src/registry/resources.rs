@@ -50,6 +50,7 @@ mod pod_status_word;
 mod pod_template;
 mod port;
 mod probe;
+mod topology_spread;
 mod volume;
 
 /// The sample of a kind, changed at a JSON pointer, and what validation has to say about it.

@@ -32,6 +32,8 @@ pub(super) struct Cache {
     /// On how many nodes a group has pods.
     spread: HashMap<Group, usize>,
     pub(super) neighbours: Neighbours,
+    /// How many nodes are there.
+    offers: usize,
     log: Vec<Slot>,
     /// How many changes were cut off the log's front.
     forgotten: u64,
@@ -55,6 +57,10 @@ impl Cache {
         0..self.nodes.len()
     }
 
+    pub(super) fn offers(&self) -> usize {
+        self.offers
+    }
+
     /// The nodes that are there.
     pub(super) fn present(&self) -> impl Iterator<Item = (&NodeInfo, &Offer)> {
         self.nodes
@@ -72,14 +78,16 @@ impl Cache {
         }
         let is_empty = self.nodes[slot].pods == 0;
         self.neighbours.relabel(slot, &offer.labels, is_empty);
-        self.nodes[slot].offer = Some(offer);
+        let before = self.nodes[slot].offer.replace(offer);
+        self.offers += usize::from(before.is_none());
         self.changed(slot);
         true
     }
 
     pub(super) fn remove_node(&mut self, name: &str) {
         if let Some(&slot) = self.slots.get(name) {
-            self.nodes[slot].offer = None;
+            let before = self.nodes[slot].offer.take();
+            self.offers -= usize::from(before.is_some());
             let is_empty = self.nodes[slot].pods == 0;
             self.neighbours.relabel(slot, &Arc::default(), is_empty);
             self.changed(slot);

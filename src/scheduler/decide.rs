@@ -1,7 +1,10 @@
 //! The decision: a node for a pod, or the reasons against each. Pure and deterministic: the same
 //! changes in the same order lead to the same answers.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Namespace;
 
 use super::cache::{Cache, Slot};
 use super::classes::{Classes, explanation};
@@ -59,6 +62,26 @@ impl Decider {
                 Decision::Bind(node)
             }
             Err(words) => Decision::Unschedulable(words),
+        }
+    }
+
+    /// Takes the labels of a namespace; tells whether a pod may have waited for that.
+    pub(super) fn set_namespace(&mut self, namespace: &Namespace) -> bool {
+        let meta = &namespace.metadata;
+        let labels = meta.labels.clone().unwrap_or_default();
+        self.failed = None;
+        let name = meta.name.as_deref().unwrap_or_default();
+        self.cache.neighbours.set_namespace(name, Some(&labels))
+    }
+
+    /// Forgets every namespace that is not among `namespaces`.
+    pub(super) fn retain_namespaces(&mut self, namespaces: &[Arc<Namespace>]) {
+        let known = namespaces.iter().filter_map(|it| it.metadata.name.as_ref());
+        let known: HashSet<&String> = known.collect();
+        let all = self.cache.neighbours.namespaces();
+        let gone: Vec<String> = all.filter(|name| !known.contains(name)).cloned().collect();
+        for name in &gone {
+            self.cache.neighbours.set_namespace(name, None);
         }
     }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use tokio::sync::mpsc;
 
@@ -27,6 +27,11 @@ pub(super) enum Change {
     PodGone(String),
     /// All there are.
     Pods(Vec<Arc<Pod>>),
+    /// Pods may ask for the labels of others' namespaces.
+    Namespace(Arc<Namespace>),
+    NamespaceGone(String),
+    /// All there are.
+    Namespaces(Vec<Arc<Namespace>>),
     /// A claim or a volume changed, which pods may have waited for.
     Storage,
 }
@@ -43,6 +48,13 @@ pub(super) fn start(registry: &Registry, changes: &mpsc::Sender<Change>, tasks: 
         all: Change::Nodes,
         is: Change::Node,
         gone: |node: Arc<Node>| Change::NodeGone(node.metadata.name.clone().unwrap_or_default()),
+    };
+    let namespaces = Words {
+        all: Change::Namespaces,
+        is: Change::Namespace,
+        gone: |it: Arc<Namespace>| {
+            Change::NamespaceGone(it.metadata.name.clone().unwrap_or_default())
+        },
     };
     let pods = Words {
         all: Change::Pods,
@@ -62,6 +74,7 @@ pub(super) fn start(registry: &Registry, changes: &mpsc::Sender<Change>, tasks: 
         tasks,
     );
     spawn(registry, storage::<StorageClass>(), changes.clone(), tasks);
+    spawn(registry, namespaces, changes.clone(), tasks);
     spawn(registry, nodes, changes.clone(), tasks);
     spawn(registry, pods, changes.clone(), tasks);
 }

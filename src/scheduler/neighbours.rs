@@ -7,6 +7,8 @@
 //!
 //! Kinds without pods are kept for the next decision and forgotten when there are many of them.
 
+mod ask;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -53,6 +55,8 @@ pub(super) struct Neighbours {
     by_term: HashMap<PodTerm, TermId>,
     /// By slot.
     labels: Vec<NodeLabels>,
+    /// How many nodes are in each domain of each topology.
+    topologies: HashMap<String, Counts>,
     namespaces: Namespaces,
 }
 
@@ -65,14 +69,14 @@ pub(super) struct Kind {
     near: Vec<TermId>,
     apart: Vec<TermId>,
     preferred: Vec<(i64, TermId)>,
-    /// What its pods, once they are there, mean to those that come: preferred terms, and required
-    /// ones at the weight that Kubernetes gives them.
-    liked: Vec<(i64, TermId)>,
+    /// Each of those it wants to be near for itself: its pods, once they are there, attract who is
+    /// selected, at the weight that Kubernetes gives to what is required.
+    attracts: Vec<TermId>,
     pub(super) spread: Vec<TermId>,
 }
 
 struct Term {
-    term: PodTerm,
+    of: PodTerm,
     kinds: Vec<KindId>,
     matching: Counts,
     repelling: Counts,
@@ -102,13 +106,11 @@ impl Neighbours {
         let preferred: Vec<(i64, TermId)> = weighted
             .map(|(weight, term)| (*weight, self.term(term)))
             .collect();
-        let hard = wants.near.iter().map(|term| (1, self.term(term)));
-        let liked = hard.chain(preferred.iter().copied()).collect();
+        let attracts = wants.near.iter().map(|term| self.term(term)).collect();
         let among = wants.spread.iter();
         let spread = among.map(|spread| self.term(&spread.among)).collect();
         let id = self.free.pop().unwrap_or(self.kinds.len());
-        let selecting =
-            |(_, term): &(TermId, &mut Term)| term.term.selects(social, &self.namespaces);
+        let selecting = |(_, term): &(TermId, &mut Term)| term.of.selects(social, &self.namespaces);
         let terms = self.terms.iter_mut().enumerate().filter(selecting);
         let matches = terms.map(|(place, term)| {
             term.kinds.push(id);
@@ -121,7 +123,7 @@ impl Neighbours {
             near,
             apart,
             preferred,
-            liked,
+            attracts,
             spread,
         };
         if id == self.kinds.len() {
@@ -138,7 +140,7 @@ impl Neighbours {
         }
         let id = self.terms.len();
         let mut made = Term {
-            term: term.clone(),
+            of: term.clone(),
             kinds: Vec::new(),
             matching: Counts::new(),
             repelling: Counts::new(),
@@ -190,7 +192,16 @@ impl Neighbours {
     pub(super) fn relabel(&mut self, slot: Slot, new: &NodeLabels, is_empty: bool) {
         self.reach(slot);
         let old = std::mem::replace(&mut self.labels[slot], Arc::clone(new));
-        if is_empty || old == *new {
+        if old == *new {
+            return;
+        }
+        for (labels, delta) in [(&old, -1), (new, 1)] {
+            for (key, value) in labels.iter() {
+                let domains = self.topologies.entry(key.clone()).or_default();
+                bump(domains, Some(value), delta);
+            }
+        }
+        if is_empty {
             return;
         }
         for kind in self.kinds.iter().flatten() {
@@ -220,7 +231,7 @@ impl Neighbours {
             Some(labels) => self.namespaces.insert(name.to_owned(), labels.clone()),
             None => self.namespaces.remove(name),
         };
-        let is_asked = self.terms.iter().any(|term| term.term.asks_namespaces());
+        let is_asked = self.terms.iter().any(|term| term.of.asks_namespaces());
         if is_asked {
             self.rebuild();
         }
@@ -248,13 +259,13 @@ impl Neighbours {
             let Some(kind) = kind else { continue };
             kind.matches.clear();
             for (place, term) in terms.iter_mut().enumerate() {
-                if !term.term.selects(&kind.social, namespaces) {
+                if !term.of.selects(&kind.social, namespaces) {
                     continue;
                 }
                 kind.matches.push(place);
                 term.kinds.push(id);
                 for (&slot, &count) in &kind.placed {
-                    bump(&mut term.matching, labels[slot].get(&term.term.key), count);
+                    bump(&mut term.matching, labels[slot].get(&term.of.key), count);
                 }
             }
         }
@@ -276,8 +287,10 @@ impl Neighbours {
         let mut used = vec![false; self.terms.len()];
         for kind in self.kinds.iter().flatten() {
             let own = kind.near.iter().chain(&kind.apart).chain(&kind.spread);
-            let weighted = kind.liked.iter().map(|(_, term)| term);
-            own.chain(weighted).for_each(|term| used[*term] = true);
+            let weighted = kind.preferred.iter().map(|(_, term)| term);
+            own.chain(&kind.attracts)
+                .chain(weighted)
+                .for_each(|term| used[*term] = true);
         }
         let mut moved = vec![usize::MAX; self.terms.len()];
         let mut kept = 0;
@@ -305,8 +318,9 @@ impl Neighbours {
             kind.matches.retain(|term| used[*term]);
             let own = kind.near.iter_mut().chain(&mut kind.apart);
             let own = own.chain(&mut kind.spread).chain(&mut kind.matches);
-            let liked = kind.liked.iter_mut().chain(&mut kind.preferred);
-            own.chain(liked.map(|(_, term)| term))
+            let preferred = kind.preferred.iter_mut().map(|(_, term)| term);
+            own.chain(&mut kind.attracts)
+                .chain(preferred)
                 .for_each(|term| *term = moved[*term]);
         }
     }
@@ -325,17 +339,18 @@ fn joint(near: &[PodTerm]) -> Vec<PodTerm> {
 fn apply(terms: &mut [Term], kind: &Kind, labels: &NodeLabels, delta: i64) {
     for &id in &kind.matches {
         let term = &mut terms[id];
-        bump(&mut term.matching, labels.get(&term.term.key), delta);
+        bump(&mut term.matching, labels.get(&term.of.key), delta);
     }
     for &id in &kind.apart {
         let term = &mut terms[id];
-        bump(&mut term.repelling, labels.get(&term.term.key), delta);
+        bump(&mut term.repelling, labels.get(&term.of.key), delta);
     }
-    for &(weight, id) in &kind.liked {
+    let hard = kind.attracts.iter().map(|id| (1, *id));
+    for (weight, id) in kind.preferred.iter().copied().chain(hard) {
         let term = &mut terms[id];
         bump(
             &mut term.attracting,
-            labels.get(&term.term.key),
+            labels.get(&term.of.key),
             weight * delta,
         );
     }
@@ -354,128 +369,5 @@ fn bump(counts: &mut Counts, domain: Option<&String>, delta: i64) {
             counts.insert(domain.clone(), delta);
         }
         None => {}
-    }
-}
-
-/// The questions of a decision.
-impl Neighbours {
-    /// The kind of a pod, if any pod of it has been seen.
-    pub(super) fn known(&self, social: &Arc<Social>) -> Option<KindId> {
-        self.by_social.get(social).copied()
-    }
-
-    /// Whether any neighbour matters to a kind.
-    pub(super) fn matters(&self, id: KindId) -> bool {
-        let kind = self.kind(id);
-        let is_wanted = |term: &TermId| {
-            let term = &self.terms[*term];
-            !term.repelling.is_empty() || !term.attracting.is_empty()
-        };
-        !kind.social.wants.is_empty() || kind.matches.iter().any(is_wanted)
-    }
-
-    /// Whether a pod of a kind may be on a node with these labels, once the pods `without`, which are
-    /// there, have gone.
-    pub(super) fn admits(
-        &self,
-        id: KindId,
-        labels: &NodeLabels,
-        without: &[KindId],
-    ) -> Result<(), Clash> {
-        let kind = self.kind(id);
-        let count = |counts: &Counts, term: TermId, going: &dyn Fn(&Kind) -> bool| {
-            let domain = labels.get(&self.terms[term].term.key);
-            let there = domain.and_then(|domain| counts.get(domain)).copied();
-            let going = without.iter().filter(|id| going(self.kind(**id))).count();
-            there.unwrap_or(0) - going as i64
-        };
-        let matching = |term: &TermId| {
-            let going = |kind: &Kind| kind.matches.contains(term);
-            count(&self.terms[*term].matching, *term, &going)
-        };
-        if !self.is_near(kind, labels, without, &matching) {
-            return Err(Clash::Affinity);
-        }
-        let has_key = |term: &&TermId| labels.contains_key(&self.terms[**term].term.key);
-        if kind
-            .apart
-            .iter()
-            .filter(has_key)
-            .any(|term| matching(term) > 0)
-        {
-            return Err(Clash::AntiAffinity);
-        }
-        let repelling = |term: &TermId| {
-            let going = |kind: &Kind| kind.apart.contains(term);
-            count(&self.terms[*term].repelling, *term, &going)
-        };
-        let relevant = kind.matches.iter().filter(has_key);
-        let mut repelled = relevant.filter(|term| !self.terms[**term].repelling.is_empty());
-        if repelled.any(|term| repelling(term) > 0) {
-            return Err(Clash::Existing);
-        }
-        Ok(())
-    }
-
-    /// Whether all whom the kind wants to be near are there; the first of a group that wants to be
-    /// together may begin anywhere.
-    fn is_near(
-        &self,
-        kind: &Kind,
-        labels: &NodeLabels,
-        without: &[KindId],
-        matching: &dyn Fn(&TermId) -> i64,
-    ) -> bool {
-        let key = |term: &TermId| &self.terms[*term].term.key;
-        if !kind.near.iter().all(|term| labels.contains_key(key(term))) {
-            return false;
-        }
-        if kind.near.iter().all(|term| matching(term) > 0) {
-            return true;
-        }
-        let all = |term: &TermId| -> i64 {
-            let going = without
-                .iter()
-                .filter(|id| self.kind(**id).matches.contains(term));
-            self.terms[*term].matching.values().sum::<i64>() - going.count() as i64
-        };
-        kind.near.iter().all(|term| kind.matches.contains(term))
-            && kind.near.iter().all(|term| all(term) == 0)
-    }
-
-    /// Whether `preference` can differ from node to node.
-    pub(super) fn prefers(&self, id: KindId) -> bool {
-        let kind = self.kind(id);
-        let is_liked = |term: &TermId| !self.terms[*term].attracting.is_empty();
-        !kind.preferred.is_empty() || kind.matches.iter().any(is_liked)
-    }
-
-    /// How much a pod of the kind likes a node with these labels, and its neighbours there the pod.
-    pub(super) fn preference(&self, id: KindId, labels: &NodeLabels) -> i64 {
-        let kind = self.kind(id);
-        let at = |counts: &Counts, term: TermId| {
-            let domain = labels.get(&self.terms[term].term.key);
-            domain
-                .and_then(|domain| counts.get(domain))
-                .copied()
-                .unwrap_or(0)
-        };
-        let own = kind.preferred.iter();
-        let own = own.map(|(weight, term)| weight * at(&self.terms[*term].matching, *term));
-        let theirs = kind.matches.iter();
-        let theirs = theirs.map(|term| at(&self.terms[*term].attracting, *term));
-        own.chain(theirs).sum()
-    }
-
-    /// Whether a term selects pods of a kind.
-    pub(super) fn is_selected(&self, id: KindId, term: TermId) -> bool {
-        self.kind(id).matches.contains(&term)
-    }
-
-    /// The pods that a term selects and that stay, by node.
-    pub(super) fn placed(&self, term: TermId) -> impl Iterator<Item = (Slot, i64)> {
-        let kinds = self.terms[term].kinds.iter().map(|id| self.kind(*id));
-        let staying = kinds.filter(|kind| !kind.social.is_leaving);
-        staying.flat_map(|kind| kind.placed.iter().map(|(slot, count)| (*slot, *count)))
     }
 }

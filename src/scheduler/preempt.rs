@@ -2,11 +2,11 @@
 //!
 //! A node comes into question if nothing but room is missing there. All lower pods are taken away in
 //! thought, and given back from the highest on as long as the pod still fits; who is left over must
-//! go. The node whose victims matter least is taken. The pod is not bound: it waits until the
-//! victims are gone, and its priority puts it first in the queue then.
+//! go. Those that a disruption budget protects are given back first. The node that breaks the fewest
+//! budgets is taken, then the one whose victims matter least. The pod is not bound: it waits until
+//! the victims are gone, and its priority puts it first in the queue then.
 //!
-//! Not weighed: disruption budgets (Kubernetes too only tries to spare them). Pods with claims do
-//! not preempt: where their volumes are is decided with the node.
+//! Pods with claims do not preempt: where their volumes are is decided with the node.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -15,11 +15,13 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::Scheduler;
+use super::budgets::Budgets;
 use super::cache::Cache;
 use super::filter::{Refusal, filter};
 use super::node_info::{NodeInfo, Offer};
 use super::pod_info::{Amounts, PodInfo};
-use crate::api::pod;
+use super::sociable::Company;
+use crate::api::{condition, pod};
 use crate::controllers::events::Notice;
 use crate::errors;
 use crate::registry::{self, DeleteOptions};
@@ -65,22 +67,44 @@ fn is_eligible(info: &PodInfo, tenants: &Tenants) -> bool {
     !there.is_some_and(|there| there.iter().any(is_leaving))
 }
 
-pub(super) fn choose(info: &PodInfo, cache: &Cache, tenants: &Tenants) -> Option<Victims> {
+pub(super) fn choose(
+    info: &PodInfo,
+    cache: &Cache,
+    tenants: &Tenants,
+    budgets: &Budgets,
+) -> Option<Victims> {
     if !is_eligible(info, tenants) {
         return None;
     }
+    let company = match cache.neighbours.known(&info.social) {
+        Some(kind) => Some(Company::new(kind, &info.shape, cache)),
+        // Its terms are not counted any more; the next attempt counts them.
+        None if !info.social.wants.is_empty() => return None,
+        None => None,
+    };
     let candidates = cache.present().filter_map(|(node, offer)| {
-        let lacks_room = matches!(filter(&info.shape.fit, node), Err(Refusal::Resources(_)));
-        let there = tenants.get(&node.name).filter(|_| lacks_room)?;
-        let victims = victims(info, (node, offer), there)?;
+        let filtered = filter(&info.shape.fit, node);
+        let could_fit = matches!(filtered, Ok(()) | Err(Refusal::Resources(_)));
+        let there = tenants.get(&node.name).filter(|_| could_fit)?;
+        let place = Place {
+            info,
+            offer,
+            company: company.as_ref(),
+            cache,
+        };
+        let (victims, violations) = victims(&place, node, there, budgets)?;
         let highest = victims.iter().map(|victim| victim.priority).max()?;
+        // Each victim counts, also one whose priority is below nought.
         let sum: i64 = victims
             .iter()
-            .map(|victim| i64::from(victim.priority))
+            .map(|victim| i64::from(victim.priority) - i64::from(i32::MIN))
             .sum();
-        Some(((highest, sum, victims.len(), node.name.clone()), victims))
+        let first = victims.iter().filter(|victim| victim.priority == highest);
+        let longest = Reverse(first.map(|victim| victim.created).min());
+        let rank = (violations, highest, sum, victims.len(), longest);
+        Some(((rank, node.name.clone()), victims))
     });
-    let ((.., node), victims) = candidates.min_by(|(one, _), (other, _)| one.cmp(other))?;
+    let ((_, node), victims) = candidates.min_by(|(one, _), (other, _)| one.cmp(other))?;
     Some(Victims {
         node,
         pods: victims
@@ -90,12 +114,37 @@ pub(super) fn choose(info: &PodInfo, cache: &Cache, tenants: &Tenants) -> Option
     })
 }
 
-/// The fewest and least important pods whose going makes the pod fit; `None` if none do.
+/// A node on trial.
+struct Place<'a> {
+    info: &'a PodInfo,
+    offer: &'a Offer,
+    company: Option<&'a Company<'a>>,
+    cache: &'a Cache,
+}
+
+impl Place<'_> {
+    /// Whether the pod may be here once these have gone.
+    fn fits(&self, room: &Room, gone: &[&PodInfo]) -> bool {
+        let neighbours = &self.cache.neighbours;
+        let is_welcome = |company: &Company<'_>| {
+            let gone = gone.iter().filter_map(|pod| neighbours.known(&pod.social));
+            company
+                .admits(self.offer, &gone.collect::<Vec<_>>())
+                .is_ok()
+        };
+        room.has(self.info) && self.company.is_none_or(is_welcome)
+    }
+}
+
+/// The fewest and least important pods whose going makes the pod fit, and how many of them a budget
+/// protects; `None` if it does not fit then either.
 fn victims<'a>(
-    info: &PodInfo,
-    (node, offer): (&NodeInfo, &Offer),
+    place: &Place<'_>,
+    node: &NodeInfo,
     there: &'a [PodInfo],
-) -> Option<Vec<&'a PodInfo>> {
+    budgets: &Budgets,
+) -> Option<(Vec<&'a PodInfo>, usize)> {
+    let info = place.info;
     let mut lower: Vec<&PodInfo> = there
         .iter()
         .filter(|tenant| tenant.priority < info.priority && !tenant.is_terminating)
@@ -107,22 +156,35 @@ fn victims<'a>(
             tenant.name.clone(),
         )
     });
-    let mut room = Room::of(node, offer);
+    let mut room = Room::of(node, place.offer);
     for tenant in &lower {
         room.give(tenant);
     }
-    if !room.has(info) {
+    if !place.fits(&room, &lower) {
         return None;
     }
-    lower.retain(|tenant| {
+    let is_protected = budgets.protected(&lower);
+    let (first, then): (Vec<_>, Vec<_>) = lower
+        .iter()
+        .copied()
+        .zip(is_protected)
+        .partition(|(_, is_protected)| *is_protected);
+    let mut violations = 0;
+    for (tenant, is_protected) in first.into_iter().chain(then) {
         room.take(tenant);
-        let stays = room.has(info);
-        if !stays {
+        let others: Vec<&PodInfo> = lower
+            .iter()
+            .copied()
+            .filter(|other| other.uid != tenant.uid)
+            .collect();
+        if place.fits(&room, &others) {
+            lower = others;
+        } else {
             room.give(tenant);
+            violations += usize::from(is_protected);
         }
-        !stays
-    });
-    Some(lower)
+    }
+    Some((lower, violations))
 }
 
 /// What is free on a node; less than nothing while a pod is weighed.
@@ -187,9 +249,16 @@ impl Scheduler {
                 return;
             }
         };
+        let budgets = match self.budgets.list(None) {
+            Ok(budgets) => Budgets::new(&budgets),
+            Err(error) => {
+                tracing::warn!(error = %errors::chain(&error), "the budgets of those that could make room");
+                return;
+            }
+        };
         for pod in hopeful {
             let info = PodInfo::new(Arc::clone(pod));
-            let Some(victims) = choose(&info, &self.decider.cache, &tenants) else {
+            let Some(victims) = choose(&info, &self.decider.cache, &tenants, &budgets) else {
                 continue;
             };
             if let Err(error) = self.preempt(pod, &victims).await {
@@ -219,6 +288,7 @@ impl Scheduler {
             let message = format!("Preempted by pod {uid} on node {}", victims.node);
             self.recorder
                 .event(victim.as_ref(), Notice::normal("Preempted", message));
+            self.mark(victim).await?;
             let options = DeleteOptions {
                 uid: victim.metadata.uid.clone(),
                 ..DeleteOptions::default()
@@ -235,6 +305,32 @@ impl Scheduler {
     }
 }
 
+impl Scheduler {
+    /// Says in a victim's status why it goes. One that changes under way goes without.
+    async fn mark(&self, victim: &Pod) -> Result<(), registry::Error> {
+        let mut marked = victim.clone();
+        let status = marked.status.get_or_insert_default();
+        let message = format!(
+            "{}: preempting to accommodate a higher priority pod",
+            super::COMPONENT
+        );
+        condition::set(
+            status.conditions.get_or_insert_default(),
+            "DisruptionTarget",
+            condition::Status::True,
+            ("PreemptionByScheduler", &message),
+            self.clock.now(),
+        );
+        let namespace = victim.metadata.namespace.as_deref().unwrap_or_default();
+        match self.pods.update_status(namespace, &marked).await {
+            Ok(_) | Err(registry::Error::Conflict { .. } | registry::Error::NotFound { .. }) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 fn priority(pod: &Pod) -> i32 {
     pod.spec
         .as_ref()
@@ -243,106 +339,4 @@ fn priority(pod: &Pod) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use k8s_openapi::api::core::v1::Node;
-    use serde_json::{Value, json};
-
-    fn pod(
-        name: &str,
-        node: Option<&str>,
-        (cpu, priority): (u32, i32),
-        change: &Value,
-    ) -> Arc<Pod> {
-        let mut pod = json!({
-            "metadata": {"name": name, "namespace": "default", "uid": name},
-            "spec": {"nodeName": node, "priority": priority, "containers": [
-                {"name": "c", "resources": {"requests": {"cpu": format!("{cpu}m")}}}]},
-        });
-        json_patch::merge(&mut pod, change);
-        Arc::new(serde_json::from_value(pod).unwrap())
-    }
-
-    /// Two nodes of one core.
-    fn check(
-        tenants_there: &[Arc<Pod>],
-        cpu: u32,
-        change: &Value,
-        expected: Option<(&str, &[&str])>,
-    ) {
-        let mut cache = Cache::default();
-        for name in ["a", "b"] {
-            let node: Node = serde_json::from_value(json!({"metadata": {"name": name}, "status": {
-                "allocatable": {"cpu": "1", "pods": "9"}, "conditions": [{"type": "Ready", "status": "True"}]}}))
-            .unwrap();
-            cache.set_node(&node);
-        }
-        for pod in tenants_there {
-            let info = PodInfo::new(Arc::clone(pod));
-            let node = info.node.clone().unwrap();
-            cache.place(&info, &node, false);
-        }
-        let info = PodInfo::new(pod("high", None, (cpu, 100), change));
-        let found = choose(&info, &cache, &tenants(tenants_there.to_vec()));
-        let found = found.map(|victims| {
-            let names = victims
-                .pods
-                .iter()
-                .map(|pod| pod.metadata.name.clone().unwrap());
-            (victims.node, names.collect::<Vec<_>>())
-        });
-        let expected = expected.map(|(node, names)| {
-            (
-                node.to_owned(),
-                names
-                    .iter()
-                    .map(|name| (*name).to_owned())
-                    .collect::<Vec<_>>(),
-            )
-        });
-        assert_eq!(found, expected, "{cpu}");
-    }
-
-    #[test]
-    fn the_least_important_go() {
-        let none = json!({});
-        let on = |name: &str, node: &str, cpu: u32, priority: i32| {
-            pod(name, Some(node), (cpu, priority), &none)
-        };
-        let full = [
-            on("a1", "a", 600, 50),
-            on("a2", "a", 400, 10),
-            on("b1", "b", 500, 20),
-            on("b2", "b", 500, 5),
-        ];
-        check(&full, 400, &none, Some(("b", &["b2"])));
-        check(&full, 900, &none, Some(("b", &["b1", "b2"])));
-        check(&full, 2000, &none, None);
-        let equals = [on("a1", "a", 1000, 100), on("b1", "b", 1000, 200)];
-        check(&equals, 100, &none, None);
-    }
-
-    #[test]
-    fn a_pod_may_abstain_and_waits_for_its_victims() {
-        let full = [
-            pod("a1", Some("a"), (1000, 1), &json!({})),
-            pod("b1", Some("b"), (1000, 2), &json!({})),
-        ];
-        check(&full, 500, &json!({}), Some(("a", &["a1"])));
-        check(
-            &full,
-            500,
-            &json!({"spec": {"preemptionPolicy": "Never"}}),
-            None,
-        );
-        let leaving = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
-        let going = [pod("a1", Some("a"), (1000, 1), &leaving), full[1].clone()];
-        check(
-            &going,
-            500,
-            &json!({"status": {"nominatedNodeName": "a"}}),
-            None,
-        );
-        check(&going, 500, &json!({}), Some(("b", &["b1"])));
-    }
-}
+mod tests;

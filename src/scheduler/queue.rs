@@ -59,7 +59,7 @@ impl Queue {
     /// Takes a pod in, or its new version. A changed shape may fit where the old one did not.
     pub(super) fn put(&mut self, info: PodInfo) {
         match self.entries.get_mut(&info.uid) {
-            Some(entry) if entry.waiting.info.shape == info.shape => entry.waiting.info = info,
+            Some(entry) if is_same(&entry.waiting.info, &info) => entry.waiting.info = info,
             Some(_) | None => {
                 self.remove(&info.uid);
                 self.activate(Waiting { info, attempts: 0 });
@@ -130,10 +130,23 @@ impl Queue {
 
     /// Something changed that may help: a node came or grew, a pod went.
     pub(super) fn wake(&mut self, now: Instant) {
+        self.wake_those(now, |_| true);
+    }
+
+    /// A pod has found its place, which helps at most those that ask for neighbours.
+    pub(super) fn wake_sociable(&mut self, now: Instant) {
+        self.wake_those(now, |info| !info.social.wants.is_empty());
+    }
+
+    fn wake_those(&mut self, now: Instant, is_meant: fn(&PodInfo) -> bool) {
         for uid in std::mem::take(&mut self.unschedulable) {
             let Some(entry) = self.entries.get_mut(&uid) else {
                 continue;
             };
+            if !is_meant(&entry.waiting.info) {
+                self.unschedulable.insert(uid);
+                continue;
+            }
             if let State::Unschedulable { ready, .. } = entry.state {
                 if ready > now {
                     entry.state = State::Backoff(ready);
@@ -201,6 +214,10 @@ impl Queue {
             }
         }
     }
+}
+
+fn is_same(old: &PodInfo, new: &PodInfo) -> bool {
+    old.shape == new.shape && old.social == new.social
 }
 
 #[cfg(test)]

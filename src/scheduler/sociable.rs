@@ -135,3 +135,6 @@ fn add_scaled(sums: &mut [i128], values: &[Option<i128>]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

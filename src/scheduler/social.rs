@@ -1,8 +1,8 @@
 //! What a pod is to other pods, parsed once: its labels, and whom it wants to be near, to avoid, or
 //! to be spread among.
 //!
-//! `matchLabelKeys` and `mismatchLabelKeys` become part of the selectors here, since the pod's own
-//! labels are at hand.
+//! `matchLabelKeys` of spread constraints become part of the selectors here, since the pod's own
+//! labels are at hand; those of affinity are in the stored selectors already.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -151,18 +151,6 @@ fn terms(social: &Social, found: Option<&[PodAffinityTerm]>) -> Vec<PodTerm> {
 }
 
 fn term(social: &Social, term: &PodAffinityTerm) -> PodTerm {
-    let mut labels = labels(term.label_selector.as_ref());
-    let own = |key: &String| Some((key.clone(), vec![social.labels.get(key)?.clone()]));
-    if let Some(labels) = &mut labels {
-        let same = term.match_label_keys.iter().flatten().filter_map(own);
-        labels
-            .0
-            .extend(same.map(|(key, values)| Requirement::In(key, values)));
-        let other = term.mismatch_label_keys.iter().flatten().filter_map(own);
-        labels
-            .0
-            .extend(other.map(|(key, values)| Requirement::NotIn(key, values)));
-    }
     let mut namespaces: BTreeSet<String> = term.namespaces.iter().flatten().cloned().collect();
     if namespaces.is_empty() && term.namespace_selector.is_none() {
         namespaces.insert(social.namespace.clone());
@@ -172,8 +160,8 @@ fn term(social: &Social, term: &PodAffinityTerm) -> PodTerm {
         key: term.topology_key.clone(),
         wanted: vec![Selects {
             namespaces,
-            namespace_selector: selector.and_then(|selector| labels_of(selector)),
-            labels,
+            namespace_selector: selector.and_then(labels_of),
+            labels: labels(term.label_selector.as_ref()),
         }],
     }
 }

@@ -1,8 +1,8 @@
 //! Topology spread constraints: pods of one kind even over the domains of a topology. Pure.
 //!
-//! Each decision looks at every node once, since which nodes count depends on the pod: those that
-//! have all topology keys, that its node affinity lets in and, if asked for, whose taints it
-//! tolerates.
+//! Which nodes count depends on the pod: those that have all topology keys, that its node affinity
+//! lets in and, if asked for, whose taints it tolerates. Where these are all nodes, as is usual, the
+//! counts of the neighbours are taken; elsewhere each decision looks at every node once.
 
 use std::collections::HashMap;
 
@@ -53,7 +53,12 @@ impl Spreading {
                     let mut keys = mine.iter().map(|(spread, _)| &spread.among.key);
                     keys.all(|key| labels.contains_key(key))
                 };
-                domains((id, *term), spread, fit, cache, &is_counted)
+                let counts = if counts_everywhere(&mine, fit, cache) {
+                    every_node(spread, *term, cache)
+                } else {
+                    counts(spread, *term, (fit, cache), &is_counted)
+                };
+                domains(spread, (id, *term), counts, cache)
             });
             let counted = counted.collect();
             if is_hard {
@@ -115,13 +120,39 @@ fn weight(domains: usize) -> u64 {
     u64::from(power.max(2).ilog2()) * FINE / 8
 }
 
-fn domains(
-    (id, term): (KindId, usize),
+/// Whether every node that has a constraint's key counts for it.
+fn counts_everywhere(all: &[(&Spread, usize)], fit: &Fit, cache: &Cache) -> bool {
+    let is_open = fit.selector.is_empty() && fit.affinity.is_empty();
+    let has_any = |spread: &Spread| {
+        let domains = cache.neighbours.domains(&spread.among.key);
+        let nodes = domains.map_or(0, |domains| domains.values().sum::<i64>());
+        usize::try_from(nodes) == Ok(cache.offers())
+    };
+    let mut each = all.iter().map(|(spread, _)| *spread);
+    each.clone()
+        .all(|spread| !spread.honours_taints && (is_open || !spread.honours_affinity))
+        && (all.len() == 1 || each.all(has_any))
+}
+
+fn every_node(spread: &Spread, term: usize, cache: &Cache) -> HashMap<String, u64> {
+    let domains = cache.neighbours.domains(&spread.among.key);
+    let domains = domains.into_iter().flat_map(HashMap::keys);
+    let mut counts: HashMap<String, u64> = domains.map(|domain| (domain.clone(), 0)).collect();
+    // What leaves is taken away after all is counted.
+    for (domain, change) in cache.neighbours.staying(term) {
+        if let Some(count) = counts.get_mut(domain) {
+            *count = count.saturating_add_signed(change);
+        }
+    }
+    counts
+}
+
+fn counts(
     spread: &Spread,
-    fit: &Fit,
-    cache: &Cache,
+    term: usize,
+    (fit, cache): (&Fit, &Cache),
     has_keys: &dyn Fn(&NodeLabels) -> bool,
-) -> Domains {
+) -> HashMap<String, u64> {
     let counts_node = |node: &NodeInfo, offer: &Offer| {
         has_keys(&offer.labels)
             && (!spread.honours_affinity || is_selected(fit, &node.name, offer))
@@ -147,6 +178,15 @@ fn domains(
             *sum += u64::try_from(count).unwrap_or(0);
         }
     }
+    counts
+}
+
+fn domains(
+    spread: &Spread,
+    (id, term): (KindId, usize),
+    counts: HashMap<String, u64>,
+    cache: &Cache,
+) -> Domains {
     let least = if counts.len() < spread.min_domains {
         0
     } else {

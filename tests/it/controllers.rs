@@ -10,6 +10,7 @@
 mod collection;
 mod kubelet;
 mod nodes;
+mod policies;
 mod rollout;
 mod services;
 mod workloads;

@@ -1,5 +1,7 @@
 //! The scheduler on a real registry: binding, refusing in words, and trying again when it helps.
 
+mod neighbours;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -61,6 +61,7 @@ pub(super) fn plan(
         place.pods.sort_by_key(|pod| {
             let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
             (
+                pod::is_terminating(pod),
                 pod::node_name(pod).is_none(),
                 created,
                 pod.metadata.name.clone(),

@@ -172,12 +172,8 @@ fn tally(spec: &JobSpec, old: &JobStatus, found: &[Arc<Pod>]) -> Tally {
             }
         }
     }
-    let succeeded = found
-        .iter()
-        .filter(|pod| pods::is_tracked(pod) && pods::end(pod, waits) == End::Succeeded);
-    succeeded
-        .filter_map(|pod| pods::index(pod).filter(|index| *index < completions))
-        .for_each(|index| tally.completed.insert(index));
+    let succeeded = new_successes(found, waits, completions);
+    succeeded.for_each(|index| tally.completed.insert(index));
     tally.per_index = per_index::look(spec, old, found, &tally.completed);
     for pod in found {
         let end = pods::end(pod, waits);
@@ -219,6 +215,18 @@ fn tally(spec: &JobSpec, old: &JobStatus, found: &[Arc<Pod>]) -> Tally {
     tally.uncounted.succeeded = list(good);
     tally.uncounted.failed = list(bad);
     tally
+}
+
+/// The indexes of the pods that have succeeded and wait to be counted.
+fn new_successes(
+    found: &[Arc<Pod>],
+    waits: bool,
+    completions: i32,
+) -> impl Iterator<Item = i32> + '_ {
+    let is_new =
+        move |pod: &&Arc<Pod>| pods::is_tracked(pod) && pods::end(pod, waits) == End::Succeeded;
+    let indexes = found.iter().filter(is_new);
+    indexes.filter_map(move |pod| pods::index(pod).filter(|index| *index < completions))
 }
 
 fn suspend_or_resume(plan: &mut Plan, is_suspended: bool, now: Timestamp) {

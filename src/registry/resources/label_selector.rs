@@ -46,6 +46,24 @@ pub(super) fn validate(path: &Path<'_>, selector: &LabelSelector, errors: &mut E
     }
 }
 
+/// Keys whose values of the pod itself are added to a selector.
+pub(super) fn validate_keys(
+    path: &Path<'_>,
+    keys: &[String],
+    has_selector: bool,
+    errors: &mut Errors,
+) {
+    if !keys.is_empty() && !has_selector {
+        let rule = "must not be specified when labelSelector is not set";
+        errors.forbidden(path, rule);
+    }
+    for (index, key) in keys.iter().enumerate() {
+        if !names::is_qualified_name(key) {
+            errors.invalid(&path.index(index), key, names::QUALIFIED_NAME_RULE);
+        }
+    }
+}
+
 /// A workload's selector and the labels of its template, with `spec` the path of both.
 pub(super) fn validate_workload(
     spec: &Path<'_>,

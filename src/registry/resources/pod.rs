@@ -9,7 +9,7 @@ use super::super::filter::Selectable;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
 use super::pod_status_word::{self, Restarts};
-use super::{cell, ephemeral, pod_annotations, pod_spec};
+use super::{affinity, cell, ephemeral, pod_annotations, pod_spec};
 use crate::api::table::{self, Column};
 use crate::api::{pod, quantity};
 
@@ -50,6 +50,11 @@ impl Strategy for Pod {
             qos_class: Some(qos_class(self.spec.as_ref()).to_owned()),
             ..Default::default()
         });
+        let labels = self.metadata.labels.as_ref();
+        let affinity = self.spec.as_mut().and_then(|spec| spec.affinity.as_mut());
+        if let (Some(labels), Some(affinity)) = (labels, affinity) {
+            affinity::add_label_keys(affinity, labels);
+        }
     }
 
     fn prepare_update(&mut self, old: &Self) {

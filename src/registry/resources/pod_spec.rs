@@ -12,7 +12,7 @@ use super::super::field_error::Errors;
 use super::super::meta;
 use super::super::path::Path;
 use super::container::{self, Role};
-use super::{affinity, ephemeral, volume};
+use super::{affinity, ephemeral, topology_spread, volume};
 use crate::api::names;
 use crate::api::priority::PREEMPTION_POLICIES;
 
@@ -112,6 +112,12 @@ pub(super) fn validate(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     if let Some(affinity) = &spec.affinity {
         affinity::validate(&path.field("affinity"), affinity, errors);
     }
+    let constraints = spec.topology_spread_constraints.as_deref();
+    topology_spread::validate(
+        &path.field("topologySpreadConstraints"),
+        constraints.unwrap_or_default(),
+        errors,
+    );
     refuse_host(path, spec, errors);
     refuse_placement(path, spec, errors);
     refuse_rest(path, spec, errors);
@@ -223,13 +229,6 @@ fn refuse_host(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
 fn refuse_placement(path: &Path<'_>, spec: &PodSpec, errors: &mut Errors) {
     let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
     for (field, present, hint) in [
-        (
-            "topologySpreadConstraints",
-            spec.topology_spread_constraints
-                .as_ref()
-                .is_some_and(|c| !c.is_empty()),
-            "replicas are spread over the nodes already; remove it",
-        ),
         (
             "schedulingGates",
             spec.scheduling_gates

@@ -80,14 +80,6 @@ async fn what_a_pod_is_not_given_is_refused_in_words() {
         )
         .await;
     }
-    let affinity = json!({"podAffinity": {}});
-    refuses(
-        &fixture,
-        "/spec/affinity",
-        affinity,
-        "spec.affinity.podAffinity",
-    )
-    .await;
     for (source, value) in [
         ("nfs", json!({"server": "a", "path": "/"})),
         ("ephemeral", json!({})),

@@ -90,6 +90,7 @@ fn only_indexed_jobs_grow() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn policies_are_completed_and_judged() {
     let with = |change: Value| {
         let mut base = json!({"completionMode": "Indexed", "completions": 3});
