@@ -178,25 +178,24 @@ impl Cluster {
         .await;
     }
 
-    /// The CLI on this cluster; gives its standard output.
-    pub(crate) fn wasmorch(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_wasmorch"))
+    /// The CLI on this cluster, not yet started.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmorch"));
+        command
             .arg("--kubeconfig")
-            .arg(self.root().join("kubeconfig"))
-            .args(arguments)
-            .output()
-            .unwrap();
+            .arg(self.root().join("kubeconfig"));
+        command
+    }
+
+    /// The same; gives its standard output.
+    pub(crate) fn wasmorch(&self, arguments: &[&str]) -> String {
+        let output = self.command().args(arguments).output().unwrap();
         succeeded("wasmorch", arguments, &output)
     }
 
     /// The CLI, however it ends; gives what it said of errors.
     pub(crate) fn try_wasmorch(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_wasmorch"))
-            .arg("--kubeconfig")
-            .arg(self.root().join("kubeconfig"))
-            .args(arguments)
-            .output()
-            .unwrap();
+        let output = self.command().args(arguments).output().unwrap();
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 

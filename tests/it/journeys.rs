@@ -9,8 +9,10 @@ mod custom_resources;
 mod deaths;
 mod dev;
 mod guests;
+mod helm;
 mod kubectl;
 mod programs;
+mod prometheus;
 mod streams;
 mod workloads;
 

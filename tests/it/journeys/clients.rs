@@ -22,7 +22,7 @@ spec:
     - { name: main, image: toolbox, command: [sh, -c, "while true; do echo tick; sleep 1; done"] }
 "#;
 
-fn clients() -> Option<PathBuf> {
+pub(super) fn clients() -> Option<PathBuf> {
     let found = std::env::var_os("WASMORCH_TEST_CLIENTS").map(PathBuf::from);
     assert!(
         found.is_some() || std::env::var_os("CI").is_none(),
@@ -60,7 +60,7 @@ fn run(cluster: &Cluster, program: &Path, script: &Path) -> String {
     said
 }
 
-fn script(name: &str) -> PathBuf {
+pub(super) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/clients")
         .join(name)
