@@ -9,6 +9,7 @@ mod custom_resources;
 mod deaths;
 mod dev;
 mod guests;
+mod hostile;
 mod kubectl;
 mod programs;
 mod streams;
