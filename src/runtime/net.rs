@@ -42,7 +42,7 @@ mod udp;
 mod wakers;
 
 #[cfg(test)]
-pub(in crate::runtime) use self::fixture::connection;
+pub(in crate::runtime) use self::fixture::{connection, pod};
 pub use cluster::{ClusterNetwork, Duplex, Route};
 pub use conn::{Conn, Shutdown};
 pub use dialer::Connect;

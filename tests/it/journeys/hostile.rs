@@ -18,7 +18,7 @@ use crate::runtime_pods::guests::{ANSWER, ENDLESS, HELLO, core, handler};
 
 /// What a worker may keep in memory after an attack, above what it had before the first: the status
 /// and the events of the pods, caches that are bounded, allocations between which pages are not whole.
-const KEPT: u64 = 16 << 20;
+const KEPT: u64 = 8 << 20;
 /// Idle threads for blocking calls end after ten seconds.
 const QUIET: Duration = Duration::from_secs(11);
 const ROUNDS: usize = 2;
