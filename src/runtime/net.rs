@@ -43,7 +43,7 @@ mod wakers;
 
 #[cfg(test)]
 pub(in crate::runtime) use self::fixture::{connection, pod};
-pub use cluster::{ClusterNetwork, Duplex, Route};
+pub use cluster::{ClusterNetwork, Duplex, NoCluster, Route};
 pub use conn::{Conn, Shutdown};
 pub use dialer::Connect;
 pub use error::Error;

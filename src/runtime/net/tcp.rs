@@ -254,4 +254,6 @@ impl TcpSocket {
 }
 
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ use crate::runtime::spec::Protocol;
 /// The largest payload of a UDP datagram, which is IPv6's.
 pub(super) const MAX_DATAGRAM: usize = 65_527;
 /// The same over IPv4, where the header counts.
-const MAX_DATAGRAM_V4: usize = 65_507;
+pub(super) const MAX_DATAGRAM_V4: usize = 65_507;
 /// Service addresses whose endpoint a socket remembers.
 const MAX_TRACKED: usize = 64;
 
@@ -322,6 +322,11 @@ mod tests {
         for (to, length, expected) in cases {
             let sent = socket.send(vec![0; length], to.map(addr));
             assert_eq!(sent, Err(expected), "{to:?}");
+        }
+        let mut six = UdpSocket::new(&world.first, world.container.owner(), Family::V6).unwrap();
+        for (length, expected) in [(65_527, Ok(())), (65_528, Err(Error::DatagramTooLarge))] {
+            let sent = six.send(vec![0; length], Some(addr("[::1]:53")));
+            assert_eq!(sent, expected, "{length}");
         }
         assert_eq!(socket.disconnect(), Err(Error::InvalidState));
         assert!(world.udp().local_addr().is_err());

@@ -4,11 +4,12 @@
 //! `state` for `invalid-state`, `busy` for `concurrency-conflict`, `arg` for `invalid-argument`.
 
 use wasmtime_wasi::p2::bindings::sockets::instance_network::Host as _;
+use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
+    Host as _, HostResolveAddressStream as _,
+};
 use wasmtime_wasi::p2::bindings::sockets::tcp::{HostTcpSocket as _, ShutdownType, TcpSocket};
 use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket::Host as _;
-use wasmtime_wasi::p2::bindings::sockets::udp::{
-    HostIncomingDatagramStream as _, HostOutgoingDatagramStream as _, HostUdpSocket as _, UdpSocket,
-};
+use wasmtime_wasi::p2::bindings::sockets::udp::{HostUdpSocket as _, UdpSocket};
 use wasmtime_wasi::p2::bindings::sockets::udp_create_socket::Host as _;
 use wasmtime_wasi::sockets::{WasiSocketsCtx, WasiSocketsCtxView};
 
@@ -36,7 +37,7 @@ fn word<T>(answer: SocketResult<T>) -> &'static str {
         ErrorCode::ConnectionRefused => "refused",
         ErrorCode::AddressInUse => "in-use",
         ErrorCode::AddressNotBindable => "not-bindable",
-        ErrorCode::AccessDenied => "denied",
+        ErrorCode::NameUnresolvable => "unresolvable",
         other => panic!("{other:?}"),
     }
 }
@@ -299,5 +300,29 @@ async fn addresses_are_checked_as_documented() {
             }
         };
         assert_eq!(answer, expected, "{method} {address}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_question_fails_at_once_and_a_name_without_an_address_when_it_is_answered() {
+    let cases = [
+        ("a b", "arg", ""),
+        ("empty", "ok", "unresolvable"),
+        ("db", "ok", "ok"),
+        ("127.0.0.1", "ok", "ok"),
+    ];
+    for (name, asked, answered) in cases {
+        let mut guest = Guest::new();
+        let network = guest.network();
+        let mut view = guest.view();
+        let stream = match view.resolve_addresses(network, name.to_owned()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                assert_eq!(word::<()>(Err(error)), asked, "{name}");
+                continue;
+            }
+        };
+        assert_eq!("ok", asked, "{name}");
+        assert_eq!(word(view.resolve_next_address(stream)), answered, "{name}");
     }
 }
