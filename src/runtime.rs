@@ -3,7 +3,7 @@
 //! Knows WASI and nothing of Kubernetes: it takes plain specs ([`spec`]) and reports exits. Read in
 //! this order: `spec`, `sandbox`, `container`; then how a program comes to run (`component`,
 //! `compile`, `cache`, `artifact`, `host`), what holds it in check (`engine`, `ticker`, `turn`, `cpu`, `background`,
-//! `limits`, `budget`, `exit`), what it talks to (`stdio`, `http`, `keyvalue`, `fs`, `net`), and the faces that
+//! `limits`, `budget`, `heap`, `exit`), what it talks to (`stdio`, `http`, `keyvalue`, `fs`, `net`), and the faces that
 //! WASI gives all that (`wasi`).
 //!
 //! A [`Runtime`] owns what the pods of one worker share: engines, compiled code, guest threads, the
@@ -22,6 +22,7 @@ mod engine;
 mod exit;
 pub mod fs;
 mod guests;
+mod heap;
 mod host;
 pub mod http;
 mod image_files;
@@ -212,6 +213,7 @@ impl Runtime {
         let loader = Loader::new(&cache_dir, Arc::clone(&engines), &tuning)?;
         let guests = Guests::start(tuning.guest_threads, engines.presence(), tasks.child())
             .map_err(Error::Threads)?;
+        heap::keep_trim(&tasks);
         let fabric = Fabric::new(FabricConfig::new(Arc::clone(&network), tasks.child()));
         Ok(Self(Arc::new(Shared {
             tls: Arc::new(Tls::new(tuning.extra_authorities.clone())),

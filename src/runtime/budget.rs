@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
+use super::heap;
+
 /// A counted amount with a ceiling; shared by reference.
 #[derive(Debug)]
 pub struct Budget {
@@ -150,6 +152,13 @@ impl Budget {
     /// What is in use.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Budget {
+    /// Everything that was charged to it is free now.
+    fn drop(&mut self) {
+        heap::freed();
     }
 }
 

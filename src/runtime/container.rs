@@ -32,6 +32,7 @@ use super::cpu::Cpu;
 use super::exit::Outcome;
 use super::fs::Root;
 use super::guests::Guests;
+use super::heap;
 use super::host::{Host, Launch, Life};
 use super::http::Handler;
 use super::limits::Memory;
@@ -322,6 +323,7 @@ impl Ending {
         launch.log.close();
         let exit = exit.with_termination_message(self.container.leave_scene());
         drop(launch);
+        heap::freed();
         self.container.ended.cancel();
         self.container.exit.send_replace(Some(exit));
     }

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::ResourceLimiter;
 
 use super::budget::{Budget, Exceeded};
+use super::heap;
 
 /// Open descriptors of a WASI 0.1 program.
 pub(super) const MAX_DESCRIPTORS: u64 = 20_000;
@@ -179,6 +180,7 @@ impl ResourceLimiter for Limits {
 impl Drop for Limits {
     fn drop(&mut self) {
         self.memory.budget.release(self.charged);
+        heap::freed_bytes(self.charged);
     }
 }
 

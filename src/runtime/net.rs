@@ -48,8 +48,8 @@ mod udp;
 mod wakers;
 
 #[cfg(test)]
-pub(in crate::runtime) use self::fixture::connection;
-pub use cluster::{ClusterNetwork, Duplex, Route};
+pub(in crate::runtime) use self::fixture::{connection, pod};
+pub use cluster::{ClusterNetwork, Duplex, NoCluster, Route};
 pub use conn::{Conn, Shutdown};
 pub use dialer::Connect;
 pub use error::Error;

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod arena;
+pub(crate) mod attacks;
 mod bytes;
 mod counts;
 mod guests;

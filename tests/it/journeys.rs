@@ -10,6 +10,7 @@ mod deaths;
 mod dev;
 mod guests;
 mod helm;
+mod hostile;
 mod kubectl;
 mod programs;
 mod prometheus;

@@ -16,7 +16,6 @@ mod hostile;
 mod journeys;
 mod kinds;
 mod modules;
-mod no_cluster;
 mod registry;
 mod router;
 mod runtime_fs;

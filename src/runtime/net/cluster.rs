@@ -61,3 +61,24 @@ pub trait ClusterNetwork: Send + Sync + 'static {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 }
+
+/// What is around a worker without a cluster: nobody can be named and nobody can be reached.
+pub struct NoCluster;
+
+impl ClusterNetwork for NoCluster {
+    fn resolve(&self, _namespace: &str, _name: &str) -> Option<Vec<IpAddr>> {
+        None
+    }
+
+    fn route(&self, _from: IpAddr, _to: SocketAddr, _protocol: Protocol) -> Route {
+        Route::Refused
+    }
+
+    fn dial_pod(
+        &self,
+        _from: SocketAddr,
+        _to: SocketAddr,
+    ) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
+        Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
+    }
+}

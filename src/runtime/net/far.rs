@@ -203,6 +203,7 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::super::fixture::addr;
+    use super::super::udp::MAX_DATAGRAM_V4;
     use super::super::{
         ClusterNetwork, Fabric, FabricConfig, Family, Incarnation, PodNetConfig, Route, UdpSocket,
     };
@@ -299,7 +300,7 @@ mod tests {
         let (mut client, mut server) = (socket(&first).unwrap(), socket(&second).unwrap());
         server.bind(addr("0.0.0.0:5353")).unwrap();
         for to in ["10.64.2.1:5353", "10.43.0.53:53"] {
-            for length in [0, 5, MAX_DATAGRAM] {
+            for length in [0, 5, MAX_DATAGRAM_V4] {
                 client.send(vec![7; length], Some(addr(to))).unwrap();
                 let (data, from) = receive(&server).await.unwrap();
                 assert_eq!((data.len(), from.ip()), (length, first.pod.ip()));

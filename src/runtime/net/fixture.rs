@@ -129,6 +129,14 @@ impl World {
     }
 }
 
+/// A pod's network without a cluster around it worth the name, and a container.
+pub(in crate::runtime) fn pod() -> (Arc<PodNet>, Incarnation) {
+    let World {
+        first, container, ..
+    } = World::new();
+    (first, container)
+}
+
 /// Both ends of a connection of nobody's.
 pub(in crate::runtime) fn connection() -> (Conn, Conn) {
     let budget = Budget::new(1 << 20);

@@ -13,6 +13,7 @@ use super::conn::Conn;
 use super::error::Error;
 use super::options::Options;
 use super::owner::Owner;
+use super::pod_net::SocketSlot;
 use super::ports::PortLease;
 use super::wakers::WakerSet;
 
@@ -88,6 +89,7 @@ pub struct TcpListener {
     queue: Arc<ListenQueue>,
     lease: PortLease,
     owner: Owner,
+    slot: Option<SocketSlot>,
 }
 
 impl TcpListener {
@@ -96,7 +98,13 @@ impl TcpListener {
             queue,
             lease,
             owner,
+            slot: None,
         }
+    }
+
+    /// Counts it as a socket of its pod.
+    pub(super) fn occupy(&mut self, slot: SocketSlot) {
+        self.slot = Some(slot);
     }
 
     /// Where it listens.

@@ -2,9 +2,9 @@
 //!
 //! Keep-alive and hop limit have no effect on a virtual connection, whose peer's death is always
 //! noticed; they are kept and returned because programs set and read them. A socket that leads out
-//! of the cluster has a real one behind it, which gets what is set ([`Options::apply`]): a connection
-//! always, datagrams what was set when their socket was opened. Buffer sizes are real everywhere: they bound the rings, between
-//! [`MIN_BUFFER`] and [`MAX_BUFFER`], and are clamped silently as the kernel does.
+//! of the cluster has a real one behind it, which gets what is set ([`Options::apply`]). Buffer sizes are
+//! real everywhere: they bound the rings, between [`MIN_BUFFER`] and [`MAX_BUFFER`], and are clamped
+//! silently as the kernel does.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::error::Error;
 use super::mailbox::Mailbox;
@@ -29,7 +29,10 @@ const IDLE: Duration = Duration::from_mins(1);
 const MAX_PEERS: usize = 1024;
 
 /// The way out of one socket.
-pub(super) struct Outside(mpsc::Sender<(SocketAddr, Vec<u8>)>);
+pub(super) struct Outside {
+    datagrams: mpsc::Sender<(SocketAddr, Vec<u8>)>,
+    options: watch::Sender<Options>,
+}
 
 impl Outside {
     /// Opens it; what comes back goes into `mailbox`.
@@ -40,6 +43,7 @@ impl Outside {
     ) -> Result<Self, Error> {
         let slot = net.socket_slot()?;
         let (sender, datagrams) = mpsc::channel(QUEUE);
+        let (changes, options) = watch::channel(options);
         let mailbox = Arc::downgrade(mailbox);
         let stopped = net.fabric.tasks.cancelled();
         net.fabric
@@ -54,23 +58,31 @@ impl Outside {
                     tracing::debug!(%error, "datagrams to the outside");
                 }
             });
-        Ok(Self(sender))
+        Ok(Self {
+            datagrams: sender,
+            options: changes,
+        })
     }
 
     /// Whether it still carries anything.
     pub(super) fn is_open(&self) -> bool {
-        !self.0.is_closed()
+        !self.datagrams.is_closed()
+    }
+
+    /// Sets the options of the real socket.
+    pub(super) fn apply(&self, options: Options) {
+        self.options.send_replace(options);
     }
 
     /// Sends a datagram, or loses it.
     pub(super) fn send(&self, to: SocketAddr, data: Vec<u8>) {
         // Full is lost, as on any network.
-        let _ = self.0.try_send((to, data));
+        let _ = self.datagrams.try_send((to, data));
     }
 }
 
 async fn carry(
-    (family, options): (Family, Options),
+    (family, mut options): (Family, watch::Receiver<Options>),
     mut datagrams: mpsc::Receiver<(SocketAddr, Vec<u8>)>,
     mailbox: &Weak<Mailbox>,
 ) -> io::Result<()> {
@@ -79,12 +91,20 @@ async fn carry(
         Family::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any).await?;
-    options.apply(&socket, family, false)?;
+    options.borrow_and_update().apply(&socket, family, false)?;
     let mut peers = HashSet::new();
     let mut buffer = vec![0; MAX_DATAGRAM];
     let mut idle = Box::pin(tokio::time::sleep(IDLE));
     loop {
         tokio::select! {
+            // What is set goes for the datagrams that are sent afterwards.
+            biased;
+            changed = options.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                options.borrow_and_update().apply(&socket, family, false)?;
+            }
             datagram = datagrams.recv() => {
                 let Some((to, data)) = datagram else { return Ok(()) };
                 if peers.len() < MAX_PEERS {
@@ -111,10 +131,68 @@ async fn carry(
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::os::fd::AsRawFd as _;
 
     use super::super::fixture::World;
     use super::*;
     use crate::runtime::budget::Budget;
+
+    #[tokio::test]
+    async fn options_reach_the_real_socket_before_what_is_sent_next() {
+        let world = World::new();
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let on: libc::c_int = 1;
+        // SAFETY: the descriptor is open, the value lives, and its size is told.
+        let set = unsafe {
+            libc::setsockopt(
+                server.as_raw_fd(),
+                libc::IPPROTO_IP,
+                libc::IP_RECVTTL,
+                (&raw const on).cast(),
+                size_of_val(&on) as libc::socklen_t,
+            )
+        };
+        assert_eq!(set, 0);
+        let mailbox = Arc::new(Mailbox::new(1 << 20, Budget::new(1 << 20)));
+        let mut options = Options::default();
+        options.set_hop_limit(9).unwrap();
+        let outside = Outside::open(&world.first, (Family::V4, options), &mailbox).unwrap();
+        for hops in [9, 7, 255] {
+            options.set_hop_limit(hops).unwrap();
+            outside.apply(options);
+            outside.send(server.local_addr().unwrap(), vec![hops]);
+            assert_eq!(hops_of_the_next(&server).await, (hops, hops));
+        }
+    }
+
+    /// What is in the next datagram, and the hops that it could have made still.
+    async fn hops_of_the_next(server: &UdpSocket) -> (u8, u8) {
+        loop {
+            server.readable().await.unwrap();
+            let (mut data, mut control) = ([0_u8], [0_u64; 8]);
+            let mut buffer = libc::iovec {
+                iov_base: data.as_mut_ptr().cast(),
+                iov_len: data.len(),
+            };
+            // SAFETY: all zero is a message header without anything.
+            let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+            message.msg_iov = &raw mut buffer;
+            message.msg_iovlen = 1;
+            message.msg_control = control.as_mut_ptr().cast();
+            message.msg_controllen = size_of_val(&control);
+            // SAFETY: what the header points to lives, with the sizes that it says.
+            let read = server.try_io(tokio::io::Interest::READABLE, || {
+                match unsafe { libc::recvmsg(server.as_raw_fd(), &raw mut message, 0) } {
+                    -1 => Err(io::Error::last_os_error()),
+                    length => Ok(length),
+                }
+            });
+            if read.is_ok() {
+                // One control message: its length, its level and type, and the number.
+                return (data[0], control[2] as u8);
+            }
+        }
+    }
 
     #[tokio::test]
     async fn answers_come_back_and_strangers_are_not_heard() {

@@ -15,7 +15,7 @@ use super::far::Streams;
 use super::guard::Guard;
 use super::listen::{DEFAULT_BACKLOG, ListenQueue, TcpListener, clamp_backlog};
 use super::mailbox::Mailbox;
-use super::options::{Family, Options, is_unicast};
+use super::options::{Family, Options};
 use super::owner::{Endpoint, Owner};
 use super::ports::{PortLease, PortTable};
 use crate::runtime::budget::Budget;
@@ -160,9 +160,6 @@ impl PodNet {
         addr: SocketAddr,
         owner: &Owner,
     ) -> Result<PortLease, Error> {
-        if !is_unicast(addr.ip()) {
-            return Err(Error::InvalidArgument);
-        }
         if !self.is_own(addr.ip()) && !addr.ip().is_unspecified() {
             return Err(Error::AddressNotBindable);
         }

@@ -54,11 +54,11 @@ impl PodNet {
         let domain = match url::Host::parse(name) {
             Ok(url::Host::Domain(domain)) => domain,
             Ok(url::Host::Ipv4(ip)) => return Lookup::done(Ok(vec![ip.into()])),
-            Ok(url::Host::Ipv6(ip)) => return Lookup::done(Ok(vec![ip.into()])),
+            Ok(url::Host::Ipv6(ip)) => return Lookup::done(Ok(vec![ip.to_canonical()])),
             Err(_) => {
                 // Bare IPv6 addresses are no hosts of a URL.
                 let bare = name.parse::<Ipv6Addr>();
-                let answer = bare.map(|ip| vec![ip.into()]);
+                let answer = bare.map(|ip| vec![ip.to_canonical()]);
                 return Lookup::done(answer.map_err(|_| Error::InvalidArgument));
             }
         };
@@ -136,9 +136,12 @@ mod tests {
     #[tokio::test]
     async fn names_are_answered_in_order() {
         let world = World::new();
-        let cases: [(&str, Result<&[&str], Error>); 11] = [
+        let cases: [(&str, Result<&[&str], Error>); 13] = [
             ("10.1.2.3", Ok(&["10.1.2.3"])),
             ("::1", Ok(&["::1"])),
+            // Never IPv4 in disguise.
+            ("::ffff:10.1.2.3", Ok(&["10.1.2.3"])),
+            ("[::ffff:10.1.2.3]", Ok(&["10.1.2.3"])),
             ("[::1]", Ok(&["::1"])),
             ("localhost", Ok(&["127.0.0.1", "::1"])),
             ("LOCALHOST.", Ok(&["127.0.0.1", "::1"])),

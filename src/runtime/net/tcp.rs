@@ -28,7 +28,8 @@ use crate::runtime::spec::Protocol;
 enum State {
     Unbound,
     Bound(PortLease),
-    Connecting(Connect),
+    /// With the address that it was bound to before.
+    Connecting(Connect, Option<SocketAddr>),
     Connected(Arc<Conn>),
     Listening(Arc<TcpListener>),
     Closed(Error),
@@ -42,8 +43,9 @@ pub struct TcpSocket {
     state: State,
     backlog: u64,
     options: Options,
-    /// `None` for an accepted socket, whose connection was counted when it arrived.
-    _slot: Option<SocketSlot>,
+    /// Moves to the connection or the listener, which may outlive this handle. `None` for an accepted
+    /// socket, whose connection was counted when it arrived.
+    slot: Option<SocketSlot>,
 }
 
 impl TcpSocket {
@@ -57,7 +59,7 @@ impl TcpSocket {
             state: State::Unbound,
             backlog: DEFAULT_BACKLOG as u64,
             options: Options::default(),
-            _slot: Some(slot),
+            slot: Some(slot),
         })
     }
 
@@ -70,7 +72,7 @@ impl TcpSocket {
             state: State::Connected(Arc::new(conn)),
             backlog: DEFAULT_BACKLOG as u64,
             options,
-            _slot: None,
+            slot: None,
         }
     }
 
@@ -99,15 +101,16 @@ impl TcpSocket {
             State::Bound(lease) => Some(lease),
             _ => None,
         };
+        let bound = lease.as_ref().map(|lease| lease.addr);
         let connect = self.net.connect_from(&self.owner, lease, self.options, to);
-        self.state = State::Connecting(connect);
+        self.state = State::Connecting(connect, bound);
         Ok(())
     }
 
     /// Ready when the attempt has ended; a failed one leaves the socket closed with its error.
     pub fn poll_connected(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let result = match &mut self.state {
-            State::Connecting(connect) => ready!(Pin::new(connect).poll(cx)),
+            State::Connecting(connect, _) => ready!(Pin::new(connect).poll(cx)),
             State::Connected(_) => return Poll::Ready(Ok(())),
             State::Closed(error) => return Poll::Ready(Err(*error)),
             State::Unbound | State::Bound(_) | State::Listening(_) => {
@@ -115,7 +118,10 @@ impl TcpSocket {
             }
         };
         Poll::Ready(match result {
-            Ok(conn) => {
+            Ok(mut conn) => {
+                if let Some(slot) = self.slot.take() {
+                    conn.occupy(slot);
+                }
                 self.state = State::Connected(Arc::new(conn));
                 Ok(())
             }
@@ -137,9 +143,12 @@ impl TcpSocket {
                 .net
                 .bind(Protocol::Tcp, self.family.wildcard(), &self.owner)?,
         };
-        let listener = self
+        let mut listener = self
             .net
             .listen(lease, &self.owner, self.backlog, self.options)?;
+        if let Some(slot) = self.slot.take() {
+            listener.occupy(slot);
+        }
         let listener = Arc::new(listener);
         self.state = State::Listening(Arc::clone(&listener));
         Ok(listener)
@@ -160,7 +169,7 @@ impl TcpSocket {
         match &self.state {
             State::Connected(conn) => Ok(conn),
             State::Closed(error) => Err(*error),
-            State::Unbound | State::Bound(_) | State::Connecting(_) | State::Listening(_) => {
+            State::Unbound | State::Bound(_) | State::Connecting(..) | State::Listening(_) => {
                 Err(Error::InvalidState)
             }
         }
@@ -172,7 +181,8 @@ impl TcpSocket {
             State::Bound(lease) => Ok(lease.addr),
             State::Connected(conn) => Ok(conn.local_addr()),
             State::Listening(listener) => Ok(listener.local_addr()),
-            State::Unbound | State::Connecting(_) => Err(Error::InvalidState),
+            State::Connecting(_, Some(bound)) => Ok(*bound),
+            State::Unbound | State::Connecting(_, None) => Err(Error::InvalidState),
             State::Closed(error) => Err(*error),
         }
     }
@@ -195,7 +205,7 @@ impl TcpSocket {
         match &self.state {
             State::Unbound | State::Bound(_) => self.backlog = backlog,
             State::Listening(listener) => listener.set_backlog(backlog),
-            State::Connecting(_) | State::Connected(_) => return Err(Error::InvalidState),
+            State::Connecting(..) | State::Connected(_) => return Err(Error::InvalidState),
             State::Closed(error) => return Err(*error),
         }
         Ok(())
@@ -218,7 +228,7 @@ impl TcpSocket {
         match &self.state {
             State::Listening(listener) => listener.set_options(options),
             State::Connected(conn) => conn.apply(&options)?,
-            State::Unbound | State::Bound(_) | State::Connecting(_) | State::Closed(_) => {}
+            State::Unbound | State::Bound(_) | State::Connecting(..) | State::Closed(_) => {}
         }
         self.options = options;
         Ok(())
@@ -227,7 +237,7 @@ impl TcpSocket {
     fn has_options(&self) -> Result<(), Error> {
         match &self.state {
             State::Unbound | State::Bound(_) | State::Connected(_) | State::Listening(_) => Ok(()),
-            State::Connecting(_) => Err(Error::InvalidState),
+            State::Connecting(..) => Err(Error::InvalidState),
             State::Closed(error) => Err(*error),
         }
     }
@@ -243,5 +253,7 @@ impl TcpSocket {
     }
 }
 
+#[cfg(test)]
+mod states;
 #[cfg(test)]
 mod tests;

@@ -19,8 +19,10 @@ use super::pod_net::{PodNet, SocketSlot};
 use super::ports::PortLease;
 use crate::runtime::spec::Protocol;
 
-/// The largest payload of a UDP datagram over IPv4.
-pub(super) const MAX_DATAGRAM: usize = 65_507;
+/// The largest payload of a UDP datagram, which is IPv6's.
+pub(super) const MAX_DATAGRAM: usize = 65_527;
+/// The same over IPv4, where the header counts.
+pub(super) const MAX_DATAGRAM_V4: usize = 65_507;
 /// Service addresses whose endpoint a socket remembers.
 const MAX_TRACKED: usize = 64;
 
@@ -112,7 +114,11 @@ impl UdpSocket {
 
     /// Sends a datagram; `to` must be the peer, or `None`, if there is one. Binds if need be.
     pub fn send(&mut self, data: Vec<u8>, to: Option<SocketAddr>) -> Result<(), Error> {
-        if data.len() > MAX_DATAGRAM {
+        let max = match self.family {
+            Family::V4 => MAX_DATAGRAM_V4,
+            Family::V6 => MAX_DATAGRAM,
+        };
+        if data.len() > max {
             return Err(Error::DatagramTooLarge);
         }
         let to = match (to, self.peer) {
@@ -238,6 +244,9 @@ impl UdpSocket {
         change(&mut self.options)?;
         if let Some(bound) = &self.bound {
             bound.mailbox.set_limit(self.options.receive_buffer());
+            if let Some(outside) = &bound.outside {
+                outside.apply(self.options);
+            }
         }
         Ok(())
     }
@@ -315,6 +324,11 @@ mod tests {
         for (to, length, expected) in cases {
             let sent = socket.send(vec![0; length], to.map(addr));
             assert_eq!(sent, Err(expected), "{to:?}");
+        }
+        let mut six = UdpSocket::new(&world.first, world.container.owner(), Family::V6).unwrap();
+        for (length, expected) in [(65_527, Ok(())), (65_528, Err(Error::DatagramTooLarge))] {
+            let sent = six.send(vec![0; length], Some(addr("[::1]:53")));
+            assert_eq!(sent, expected, "{length}");
         }
         assert_eq!(socket.disconnect(), Err(Error::InvalidState));
         assert!(world.udp().local_addr().is_err());

@@ -7,18 +7,9 @@ use wasmorch::runtime::spec::{ExitReason, LogSink};
 use wasmorch::worker::logs::{Limits, LogId, Logs};
 
 use super::arena::{Arena, start};
-use super::guests::{OPEN, SYMLINK, WRITE, core};
+use super::attacks;
+use super::guests::{OPEN, SYMLINK, core};
 use crate::runtime_pods::bench::{container, ended, within};
-
-/// Writes 64 KiB without a newline, 5,000 times.
-const FLOOD: &str = "(func (export \"_start\") (local $i i32)
-  (memory.fill (i32.const 65536) (i32.const 27) (i32.const 65536))
-  (i32.store (i32.const 0) (i32.const 65536))
-  (i32.store (i32.const 4) (i32.const 65536))
-  (loop $l
-    (call $check (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
-    (local.set $i (i32.add (local.get $i) (i32.const 1)))
-    (br_if $l (i32.lt_u (local.get $i) (i32.const 5000)))))";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_output_is_dropped_counted_and_bounded_on_disk() {
@@ -38,7 +29,7 @@ async fn a_flood_of_output_is_dropped_counted_and_bounded_on_disk() {
         container: "app".to_owned(),
     };
     let sink = logs.open(&id, 0) as Arc<dyn LogSink>;
-    let artifact = arena.bench.wat(&core(&[WRITE], 2, FLOOD)).await;
+    let artifact = arena.bench.wat(&attacks::flood()).await;
     let running = attacked
         .pod
         .start(container("app", &[]), artifact, sink)
@@ -73,15 +64,7 @@ fn size(path: &std::path::Path) -> u64 {
 async fn a_full_disk_is_the_pods_own() {
     let arena = Arena::new().await;
     let attacked = arena.pod();
-    let fill = "(func (export \"_start\")
-      (call $check (call $path_open (i32.const 3) (i32.const 0) (i32.const 128) (i32.const 11)
-        (i32.const 1) (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 16)))
-      (i32.store (i32.const 0) (i32.const 65536))
-      (i32.store (i32.const 4) (i32.const 1000000))
-      (loop $l
-        (call $check (call $fd_write (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 8)))
-        (br $l)))";
-    let artifact = arena.bench.wat(&core(&[OPEN, WRITE], 20, fill)).await;
+    let artifact = arena.bench.wat(&attacks::full_disk()).await;
     let running = start(&attacked.pod, &artifact);
     let exit = arena.during(ended(&running)).await;
     assert_eq!((exit.code, exit.reason), (51, ExitReason::Error), "ENOSPC");

@@ -39,6 +39,7 @@ fn import(name: &str, types: &str) -> String {
 pub(super) const RANDOM: (&str, &str) = ("random_get", "ii");
 pub(super) const POLL: (&str, &str) = ("poll_oneoff", "iiii");
 pub(super) const OPEN: (&str, &str) = ("path_open", "iiiiillii");
+pub(super) const CLOSE: (&str, &str) = ("fd_close", "i");
 pub(super) const WRITE: (&str, &str) = ("fd_write", "iiii");
 pub(super) const SYMLINK: (&str, &str) = ("path_symlink", "iiiii");
 

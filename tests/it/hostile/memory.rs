@@ -3,7 +3,8 @@
 use wasmorch::runtime::spec::ExitReason;
 
 use super::arena::Arena;
-use super::guests::{FIELDS, command, core};
+use super::attacks;
+use super::guests::core;
 use crate::runtime_pods::guests::{self, HOG};
 
 async fn check_killed(arena: &Arena, what: &str, text: &str) {
@@ -27,18 +28,8 @@ async fn check_killed(arena: &Arena, what: &str, text: &str) {
 async fn bombs_of_memory_and_tables_end_at_the_limit() {
     let arena = Arena::new().await;
     check_killed(&arena, "grow", &guests::command(HOG)).await;
-    let touch = "(func (export \"_start\") (local $at i32)
-      (loop $l
-        (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))
-        (local.set $at (i32.add (local.get $at) (i32.const 65536)))
-        (i32.store (local.get $at) (i32.const 1))
-        (br $l)))";
-    check_killed(&arena, "touch", &core(&[], 1, touch)).await;
-    let table = "(table $t 1 funcref)
-      (func (export \"_start\") (loop $l
-        (br_if $l (i32.ne (table.grow $t (ref.null func) (i32.const 100000)) (i32.const -1))))
-        unreachable)";
-    check_killed(&arena, "table", &core(&[], 1, table)).await;
+    check_killed(&arena, "touch", &attacks::memory_bomb()).await;
+    check_killed(&arena, "table", &attacks::table_bomb()).await;
     let many = "(memory $a 1) (memory $b 1) (memory $c 1)
       (func (export \"_start\") (loop $l
         (br_if $l (i32.ne (memory.grow $a (i32.const 16)) (i32.const -1)))
@@ -65,25 +56,8 @@ async fn recursion_ends_at_the_stack() {
     assert!(exit.message.contains("stack exhausted"), "{exit:?}");
 }
 
-/// One buffer of 60 KiB, kept by the host again and again.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_the_host_keeps_are_the_guests_memory() {
     let arena = Arena::new().await;
-    let keep = "(i32.store8 (i32.const 0) (i32.const 120))
-      (memory.fill (i32.const 1024) (i32.const 118) (i32.const 60000))
-      (loop $l
-        (call $append (call $fields) (i32.const 0) (i32.const 1) (i32.const 1024) (i32.const 60000)
-          (i32.const 512))
-        (br $l))
-      (i32.const 0)";
-    let lowers = [
-        ("fields", "http", "[constructor]fields", "(result i32)"),
-        (
-            "append",
-            "http",
-            "[method]fields.append",
-            "(param i32 i32 i32 i32 i32 i32)",
-        ),
-    ];
-    check_killed(&arena, "fields", &command(FIELDS, &lowers, keep)).await;
+    check_killed(&arena, "fields", &attacks::headers()).await;
 }

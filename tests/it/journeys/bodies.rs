@@ -21,7 +21,7 @@ const LARGE: usize = 256 << 20;
 const GROWTH: u64 = 32 << 20;
 
 /// A Pod and its Service, of a program in text form.
-async fn run(cluster: &Cluster, name: &str, text: &str) {
+pub(super) async fn run(cluster: &Cluster, name: &str, text: &str) {
     let file = cluster.root().join(format!("{name}.wasm"));
     std::fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
     cluster.wasmorch(&["push", file.to_str().unwrap(), "--name", name]);
@@ -51,7 +51,7 @@ spec:
     .await;
 }
 
-async fn send<B>(
+pub(super) async fn send<B>(
     cluster: &Cluster,
     name: &str,
     body: B,
@@ -73,7 +73,7 @@ where
         .unwrap()
 }
 
-fn memory(pid: u64, what: &str) -> u64 {
+pub(super) fn memory(pid: u64, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(what)).unwrap();
     let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();

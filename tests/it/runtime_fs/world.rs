@@ -4,10 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use wasmorch::runtime::budget::Budget;
-use wasmorch::runtime::net::{Fabric, FabricConfig, Incarnation, PodNet, PodNetConfig};
+use wasmorch::runtime::net::{Fabric, FabricConfig, Incarnation, NoCluster, PodNet, PodNetConfig};
 use wasmorch::tasks::TaskGroup;
-
-use crate::no_cluster::NoCluster;
 
 /// One pod and one run of a container in it.
 pub(super) struct World {

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use wasmorch::runtime::budget::Budget;
 use wasmorch::runtime::net::{
-    Conn, Error, Fabric, FabricConfig, Family, Incarnation, PodNet, PodNetConfig, TcpListener,
-    TcpSocket, UdpSocket,
+    Conn, Error, Fabric, FabricConfig, Family, Incarnation, NoCluster, PodNet, PodNetConfig,
+    TcpListener, TcpSocket, UdpSocket,
 };
 use wasmorch::tasks::TaskGroup;
 
@@ -17,7 +17,6 @@ use super::script::Op::{
     Tcp6, Udp, Udp6, Write, WriteAll,
 };
 use super::script::{Net, describe};
-use crate::no_cluster::NoCluster;
 
 pub(super) fn pod(memory: &Arc<Budget>) -> Arc<PodNet> {
     let fabric = Fabric::new(FabricConfig::new(Arc::new(NoCluster), TaskGroup::new()));

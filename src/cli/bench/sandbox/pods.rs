@@ -1,21 +1,17 @@
 //! Our side: a runtime as a worker has it, and pods in it.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 
 use crate::api::image::Digest;
 use crate::app::dev::demo;
-use crate::runtime::net::{ClusterNetwork, Duplex, Route};
-use crate::runtime::spec::{
-    ContainerSpec, LogSink, LogStream, PodLimits, PodSandboxSpec, Protocol,
-};
+use crate::runtime::net::NoCluster;
+use crate::runtime::spec::{ContainerSpec, LogSink, LogStream, PodLimits, PodSandboxSpec};
 use crate::runtime::{Artifact, Config, PodSandbox, Runtime};
 use crate::tasks::TaskGroup;
 
@@ -51,7 +47,7 @@ impl Pods {
             tasks: tasks.clone(),
         };
         Ok(Self {
-            runtime: Runtime::new(config, Arc::new(Nobody))?,
+            runtime: Runtime::new(config, Arc::new(NoCluster))?,
             tasks,
             made: AtomicU32::new(0),
         })
@@ -164,26 +160,5 @@ impl LogSink for Words {
     fn write(&self, _stream: LogStream, chunk: &[u8]) {
         let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         bytes.extend_from_slice(chunk);
-    }
-}
-
-/// A cluster of this one worker, without services.
-struct Nobody;
-
-impl ClusterNetwork for Nobody {
-    fn resolve(&self, _namespace: &str, _name: &str) -> Option<Vec<IpAddr>> {
-        None
-    }
-
-    fn route(&self, _from: IpAddr, _to: SocketAddr, _protocol: Protocol) -> Route {
-        Route::Refused
-    }
-
-    fn dial_pod(
-        &self,
-        _from: SocketAddr,
-        _to: SocketAddr,
-    ) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
-        Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
     }
 }

@@ -216,6 +216,29 @@ fn sockets_are_counted_and_limited() {
 }
 
 #[test]
+fn what_outlives_its_handle_is_counted_on() {
+    let world = World::new();
+    let (socket, listener) = world.listen("127.0.0.1:80");
+    let client = world.connect("127.0.0.1:80").unwrap();
+    let conn = Arc::clone(client.conn().unwrap());
+    drop((socket, client));
+    assert_eq!(world.first.sockets(), 3, "listener, client, waiting");
+    drop(conn);
+    assert_eq!(world.first.sockets(), 2);
+    drop(listener);
+    assert_eq!(world.first.sockets(), 0);
+}
+
+#[test]
+fn a_bound_socket_keeps_its_address_while_it_connects() {
+    let world = World::new();
+    let mut socket = world.tcp();
+    socket.bind(addr("10.64.0.1:4000")).unwrap();
+    socket.start_connect(addr("127.0.0.1:9")).unwrap();
+    assert_eq!(socket.local_addr(), Ok(addr("10.64.0.1:4000")));
+}
+
+#[test]
 fn bytes_are_bounded_charged_and_given_back() {
     let world = World::with_limits(300 << 10, 100);
     let (_socket, listener) = world.listen("127.0.0.1:80");

@@ -119,17 +119,12 @@ pub(super) async fn read<T: Send + 'static>(
     fd: u32,
     vector: Vector,
 ) -> Result<()> {
-    loop {
-        let attempt = with(caller, get, |p1, guest| {
-            let buffers = guest.buffers(vector.buffers, vector.count)?;
-            let done = p1.read(guest, fd, &buffers)?;
-            guest.put_u32(vector.out, done)
-        });
-        if !would_block(&attempt) {
-            return attempt;
-        }
-        wait(caller, get, fd, Interest::Read).await?;
-    }
+    patiently(caller, get, (fd, Interest::Read), |p1, guest| {
+        let buffers = guest.buffers(vector.buffers, vector.count)?;
+        let done = p1.read(guest, fd, &buffers)?;
+        guest.put_u32(vector.out, done)
+    })
+    .await
 }
 
 /// Writes what fits, or waits until something does.
@@ -139,16 +134,27 @@ pub(super) async fn write<T: Send + 'static>(
     fd: u32,
     vector: Vector,
 ) -> Result<()> {
+    patiently(caller, get, (fd, Interest::Write), |p1, guest| {
+        let buffers = guest.buffers(vector.buffers, vector.count)?;
+        let done = p1.write(guest, fd, &buffers)?;
+        guest.put_u32(vector.out, done)
+    })
+    .await
+}
+
+/// Attempts what would block again and again, and waits for the descriptor in between.
+pub(super) async fn patiently<T: 'static>(
+    caller: &mut Caller<'_, T>,
+    get: Get<T>,
+    (fd, interest): (u32, Interest),
+    attempt: impl Fn(&mut P1, &mut Guest<'_>) -> Result<()>,
+) -> Result<()> {
     loop {
-        let attempt = with(caller, get, |p1, guest| {
-            let buffers = guest.buffers(vector.buffers, vector.count)?;
-            let done = p1.write(guest, fd, &buffers)?;
-            guest.put_u32(vector.out, done)
-        });
-        if !would_block(&attempt) {
-            return attempt;
+        let result = with(caller, get, &attempt);
+        if !would_block(&result) {
+            return result;
         }
-        wait(caller, get, fd, Interest::Write).await?;
+        wait(caller, get, fd, interest).await?;
     }
 }
 

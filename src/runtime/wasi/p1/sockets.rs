@@ -6,7 +6,7 @@ use wasmtime::{Caller, Linker};
 
 use super::MODULE;
 use super::call::{Failure, Get, Result, answer, call, with};
-use super::data::{Vector, read, wait, would_block, write};
+use super::data::{Vector, patiently, read, wait, would_block, write};
 use super::descriptors::{FDFLAGS, NONBLOCK};
 use super::errno::Code;
 use super::table::{Interest, Object, Slot};
@@ -102,26 +102,21 @@ async fn accept<T: 'static>(
     if flags & !FDFLAGS != 0 {
         return Err(Code::INVAL.into());
     }
-    loop {
-        let attempt = with(caller, get, |p1, guest| {
-            // Checked first, so that no connection is taken and then lost.
-            p1.table.check_room()?;
-            guest.slice(out, 4)?;
-            let Object::Listener(listener) = &p1.table.get(fd)?.object else {
-                return Err(Code::NOTSOCK.into());
-            };
-            let conn = listener.try_accept()?;
-            let accepted = p1.table.push(Slot {
-                object: Object::Connection(Arc::new(conn)),
-                nonblock: flags & NONBLOCK != 0,
-            })?;
-            guest.put_u32(out, accepted)
-        });
-        if !would_block(&attempt) {
-            return attempt;
-        }
-        wait(caller, get, fd, Interest::Read).await?;
-    }
+    patiently(caller, get, (fd, Interest::Read), |p1, guest| {
+        // Checked first, so that no connection is taken and then lost.
+        p1.table.check_room()?;
+        guest.slice(out, 4)?;
+        let Object::Listener(listener) = &p1.table.get(fd)?.object else {
+            return Err(Code::NOTSOCK.into());
+        };
+        let conn = listener.try_accept()?;
+        let accepted = p1.table.push(Slot {
+            object: Object::Connection(Arc::new(conn)),
+            nonblock: flags & NONBLOCK != 0,
+        })?;
+        guest.put_u32(out, accepted)
+    })
+    .await
 }
 
 async fn receive<T: Send + 'static>(
@@ -158,24 +153,19 @@ async fn peek<T: Send + 'static>(
     fd: u32,
     vector: Vector,
 ) -> Result<()> {
-    loop {
-        let attempt = with(caller, get, |p1, guest| {
-            let buffers = guest.buffers(vector.buffers, vector.count)?;
-            let wanted = buffers.iter().map(|buffer| buffer.length as usize).sum();
-            let bytes = connection(p1.table.get(fd)?)?.try_peek_vec(wanted)?;
-            let mut rest = &*bytes;
-            for buffer in &buffers {
-                let (now, later) = rest.split_at(rest.len().min(buffer.length as usize));
-                guest.put(buffer.pointer, now)?;
-                rest = later;
-            }
-            guest.put_u32(vector.out, bytes.len() as u32)
-        });
-        if !would_block(&attempt) {
-            return attempt;
+    patiently(caller, get, (fd, Interest::Read), |p1, guest| {
+        let buffers = guest.buffers(vector.buffers, vector.count)?;
+        let wanted = buffers.iter().map(|buffer| buffer.length as usize).sum();
+        let bytes = connection(p1.table.get(fd)?)?.try_peek_vec(wanted)?;
+        let mut rest = &*bytes;
+        for buffer in &buffers {
+            let (now, later) = rest.split_at(rest.len().min(buffer.length as usize));
+            guest.put(buffer.pointer, now)?;
+            rest = later;
         }
-        wait(caller, get, fd, Interest::Read).await?;
-    }
+        guest.put_u32(vector.out, bytes.len() as u32)
+    })
+    .await
 }
 
 /// Waits until all buffers are full or nothing more comes. An error after the first byte comes again

@@ -61,8 +61,9 @@ impl ip_name_lookup::Host for NetView<'_> {
         self.check_network(&network)?;
         let mut addresses = Addresses::Asking(self.net.lookup(&name));
         let mut cx = Context::from_waker(Waker::noop());
-        if let Poll::Ready(Err(error)) = addresses.poll_answer(&mut cx) {
-            return Err(code(*error).into());
+        // What is wrong with the question is told at once, what with the answer by the stream.
+        if let Poll::Ready(Err(Error::InvalidArgument)) = addresses.poll_answer(&mut cx) {
+            return Err(ErrorCode::InvalidArgument.into());
         }
         let own = self.table.push(addresses)?;
         Ok(Resource::new_own(own.rep()))

@@ -197,7 +197,8 @@ impl tcp::HostTcpSocket for NetView<'_> {
         this: Handle,
     ) -> SocketResult<(Handle, Resource<DynInputStream>, Resource<DynOutputStream>)> {
         let socket = self.tcp(&this)?;
-        let Some(listener) = &socket.listener else {
+        // It listens once that is finished.
+        let (None, Some(listener)) = (socket.started, &socket.listener) else {
             return Err(ErrorCode::InvalidState.into());
         };
         let conn = listener.try_accept().map_err(code)?;
@@ -209,7 +210,12 @@ impl tcp::HostTcpSocket for NetView<'_> {
     }
 
     fn local_address(&mut self, this: Handle) -> SocketResult<IpSocketAddress> {
-        Ok(self.tcp(&this)?.core.local_addr().map_err(code)?.into())
+        let socket = self.tcp(&this)?;
+        // It is bound once that is finished.
+        if socket.started == Some(Operation::Bind) {
+            return Err(ErrorCode::InvalidState.into());
+        }
+        Ok(socket.core.local_addr().map_err(code)?.into())
     }
 
     fn remote_address(&mut self, this: Handle) -> SocketResult<IpSocketAddress> {
@@ -217,7 +223,8 @@ impl tcp::HostTcpSocket for NetView<'_> {
     }
 
     fn is_listening(&mut self, this: Handle) -> wasmtime::Result<bool> {
-        Ok(self.table.get(&entry(&this))?.core.is_listening())
+        let socket = self.table.get(&entry(&this))?;
+        Ok(socket.started.is_none() && socket.core.is_listening())
     }
 
     fn address_family(&mut self, this: Handle) -> wasmtime::Result<IpAddressFamily> {

@@ -145,10 +145,11 @@ impl udp::HostUdpSocket for NetView<'_> {
                 "the previous datagram streams are not dropped yet"
             )));
         }
-        let core = self.table.get(&entry(&this))?.core.clone();
+        let Socket { core, binding } = self.table.get(&entry(&this))?;
+        let (core, binding) = (core.clone(), *binding);
         let mut socket = core.lock();
         // 0.2 does not bind implicitly.
-        if !socket.is_bound() {
+        if binding || !socket.is_bound() {
             return Err(ErrorCode::InvalidState.into());
         }
         if let Some(remote) = remote {
@@ -168,6 +169,9 @@ impl udp::HostUdpSocket for NetView<'_> {
     }
 
     fn local_address(&mut self, this: Handle) -> SocketResult<IpSocketAddress> {
+        if self.table.get(&entry(&this))?.binding {
+            return Err(ErrorCode::InvalidState.into());
+        }
         Ok(self.udp(&this)?.local_addr().map_err(code)?.into())
     }
 
