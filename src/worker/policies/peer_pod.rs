@@ -42,7 +42,8 @@ struct Container {
 struct Port {
     name: String,
     protocol: String,
-    container_port: u16,
+    #[serde(rename = "containerPort")]
+    number: u16,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -104,7 +105,7 @@ impl PeerPod {
             .chain(&self.spec.containers);
         let mut ports = containers.flat_map(|container| &container.ports);
         let found = ports.find(|port| port.name == name && port.protocol() == Some(protocol));
-        found.map(|port| port.container_port)
+        found.map(|port| port.number)
     }
 }
 
