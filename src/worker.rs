@@ -322,7 +322,8 @@ impl Worker {
         let remembered = remembered.filter_map(|(uid, it)| Some((uid.clone(), it.ip?)));
         let objects = objects::ObjectCache::new(client.clone(), clock.clone());
         let images = config.data_dir.join("images");
-        let images = images::Images::new(client.clone(), self.runtime.clone(), images);
+        let (runtime, tasks) = (self.runtime.clone(), self.organs.child());
+        let images = images::Images::new(client.clone(), runtime, images, tasks);
         Ok(Arc::new(Context {
             clock: clock.clone(),
             client: client.clone(),

@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::dial;
 use super::front::Front;
@@ -28,7 +28,7 @@ use super::table::Endpoint;
 use super::tunnel::Source;
 use super::upstream::Upstreams;
 use crate::errors::chain;
-use crate::tasks::{Executor, TaskGroup};
+use crate::tasks::{Executor, FirstRequest, TaskGroup};
 
 const SWEEP: Duration = Duration::from_secs(5);
 /// An address that could not be listened on is tried again.
@@ -193,7 +193,11 @@ impl Lane {
         });
         let stopped = self.connections.cancelled();
         let server = self.http_server();
+        let first = FirstRequest::default();
+        let silent = first.missing_for(self.front.limits.head_timeout);
+        let asking = first.clone();
         let service = service_fn(move |request| {
+            asking.arrived();
             let (lane, client) = (Arc::clone(&self), Arc::clone(&client));
             async move { proxy::serve(&lane, &client, request).await }
         });
@@ -201,6 +205,7 @@ impl Lane {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = silent => return,
             () = stopped.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -228,6 +233,11 @@ impl Lane {
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(limits.head_bytes as u32);
         server
+    }
+
+    /// A place for a connection that its HTTP server has let go of; `None` if all are taken.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
     /// Opens a stream to an endpoint through its worker.

@@ -73,6 +73,8 @@ pub struct RoutingTable {
     services: ShardMap<Key, Arc<Service>>,
     addresses: ShardMap<IpAddr, Key>,
     nodes: Arc<HashMap<Arc<str>, Node>>,
+    /// The first address of each node's range.
+    ranges: Arc<BTreeMap<Ipv4Addr, Arc<str>>>,
     node_ports: Arc<BTreeMap<(u16, Protocol), (Key, PortRef)>>,
     balancers: Arc<BTreeMap<(SocketAddr, Protocol), (Key, PortRef)>>,
     ingresses: Arc<IngressTable>,
@@ -127,11 +129,10 @@ impl RoutingTable {
         let IpAddr::V4(pod) = pod else {
             return None;
         };
-        let node = self
-            .nodes
-            .values()
-            .find(|node| node.pod_cidr.is_some_and(|cidr| contains(cidr, pod)))?;
-        node.wire.as_ref()
+        let (_, name) = self.ranges.range(..=pod).next_back()?;
+        let node = self.nodes.get(name)?;
+        let wire = node.wire.as_ref();
+        wire.filter(|_| node.pod_cidr.is_some_and(|cidr| contains(cidr, pod)))
     }
 
     /// The wire address that reaches an endpoint: of its node if it names one, of the node that
@@ -190,9 +191,11 @@ pub fn contains((net, prefix): (Ipv4Addr, u8), ip: Ipv4Addr) -> bool {
     u64::from(net.to_bits()) >> shift == u64::from(ip.to_bits()) >> shift
 }
 
-/// Reads `10.64.0.0/19`.
+/// Reads `10.64.0.0/19`; the address becomes the first of the range.
 fn parse_cidr(text: &str) -> Option<(Ipv4Addr, u8)> {
     let (net, prefix) = text.split_once('/')?;
-    let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
-    Some((net.parse().ok()?, prefix))
+    let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
+    let net: Ipv4Addr = net.parse().ok()?;
+    let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+    Some((Ipv4Addr::from_bits(net.to_bits() & mask), prefix))
 }

@@ -122,18 +122,31 @@ impl Network {
         let mut slices = client::watch(slices, everything()).boxed();
         let mut nodes = client::watch(nodes, everything()).boxed();
         let mut world = World::default();
+        // Set by the first change after a publication: later ones must not put it off.
+        let mut publish_at = None;
         loop {
+            let due = async {
+                match publish_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                biased;
+                () = due => {
+                    publish_at = None;
+                    world.is_dirty = false;
+                    self.publish(&world);
+                }
                 Some(event) = services.next() => world.services(event),
                 Some(event) = slices.next() => world.slices(event),
                 Some(event) = nodes.next() => {
                     world.nodes(event);
                     self.publish_own_node(&world.nodes);
                 }
-                () = tokio::time::sleep(COALESCE), if world.is_dirty => {
-                    world.is_dirty = false;
-                    self.publish(&world);
-                }
+            }
+            if world.is_dirty {
+                publish_at.get_or_insert_with(|| tokio::time::Instant::now() + COALESCE);
             }
         }
     }

@@ -327,7 +327,13 @@ impl<'a> Plan<'a> {
     ) -> Response<Answer> {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return match upgrade {
-                Some(wanted) => wanted.accept(self.lane, answer, in_flight, &self.target.service),
+                Some(wanted) => match self.lane.place() {
+                    Some(place) => {
+                        let service = &self.target.service;
+                        wanted.accept(self.lane, answer, in_flight, service, place)
+                    }
+                    None => Reply::Full.response(),
+                },
                 None => Reply::Broken {
                     service: Key::new(&self.target.service.namespace, &self.target.service.name),
                     reason: "it switched protocols without being asked".to_owned(),

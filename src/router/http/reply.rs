@@ -34,6 +34,8 @@ pub(super) enum Reply {
     Timeout(Key),
     /// The endpoint's network policies do not let the client in.
     Denied(Key),
+    /// This thread has as many connections as it may have.
+    Full,
 }
 
 impl Reply {
@@ -43,7 +45,7 @@ impl Reply {
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::NoTunnel => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRule(_) | Self::Unknown(_) => StatusCode::NOT_FOUND,
-            Self::NoService | Self::NotReady(_) | Self::Unreachable { .. } => {
+            Self::NoService | Self::NotReady(_) | Self::Unreachable { .. } | Self::Full => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Broken { .. } => StatusCode::BAD_GATEWAY,
@@ -83,6 +85,7 @@ impl Reply {
             Self::Denied(key) => {
                 format!("a network policy keeps you from service {}", name(key))
             }
+            Self::Full => "too many connections".to_owned(),
         }
     }
 

@@ -110,10 +110,26 @@ impl Index {
             return;
         }
         let nodes = Arc::make_mut(&mut self.table.nodes);
-        match node {
-            Some(node) => nodes.insert(Arc::from(name), node),
-            None => nodes.remove(name),
+        let name: Arc<str> = Arc::from(name);
+        let range = |node: &Node| node.pod_cidr.map(|(first, _)| first);
+        let new = node.as_ref().and_then(range);
+        let old = match node {
+            Some(node) => nodes.insert(Arc::clone(&name), node),
+            None => nodes.remove(&name),
         };
+        let old = old.as_ref().and_then(range);
+        if old == new {
+            return;
+        }
+        let ranges = Arc::make_mut(&mut self.table.ranges);
+        if let Some(old) = old
+            && ranges.get(&old) == Some(&name)
+        {
+            ranges.remove(&old);
+        }
+        if let Some(new) = new {
+            ranges.insert(new, name);
+        }
     }
 
     pub fn set_ingress(&mut self, key: &Key, ingress: Option<&Ingress>) {

@@ -173,19 +173,45 @@ fn a_snapshot_does_not_change() {
 #[test]
 fn nodes_say_where_their_pods_are_reached() {
     let mut index = shop();
-    let node = json!({
-        "metadata": { "annotations": { "wasmorch.dev/wire-address": "127.0.0.1:4567" } },
-        "spec": { "podCIDR": "10.64.0.0/19" },
-    });
-    let node: core::Node = serde_json::from_value(node).unwrap();
-    index.set_node("dev-1", Some(&node));
-    let table = index.table();
-    let wire = |ip: &str| table.wire_of_pod(ip.parse().unwrap()).map(|it| &**it);
-    assert_eq!(table.wire("dev-1").map(|it| &**it), Some("127.0.0.1:4567"));
-    assert_eq!(wire("10.64.31.255"), Some("127.0.0.1:4567"));
-    assert_eq!(wire("10.64.32.0"), None);
-    index.set_node("dev-1", None);
-    assert_eq!(index.table().wire("dev-1"), None);
+    let mut set = |name: &str, node: Option<(&str, &str)>| {
+        let node = node.map(|(wire, cidr)| {
+            let node = json!({
+                "metadata": { "annotations": { "wasmorch.dev/wire-address": wire } },
+                "spec": { "podCIDR": cidr },
+            });
+            serde_json::from_value::<core::Node>(node).unwrap()
+        });
+        index.set_node(name, node.as_ref());
+        index.table()
+    };
+    let wire = |table: &RoutingTable, ip: &str| {
+        let wire = table.wire_of_pod(ip.parse().unwrap());
+        wire.map_or("nowhere".to_owned(), ToString::to_string)
+    };
+    set("dev-1", Some(("one:1", "10.64.0.0/19")));
+    let table = set("dev-2", Some(("two:2", "10.64.64.7/19")));
+    assert_eq!(table.wire("dev-1").map(|it| &**it), Some("one:1"));
+    for (ip, expected) in [
+        ("10.63.255.255", "nowhere"),
+        ("10.64.0.0", "one:1"),
+        ("10.64.31.255", "one:1"),
+        ("10.64.32.0", "nowhere"),
+        ("10.64.64.0", "two:2"),
+        ("10.64.95.255", "two:2"),
+        ("10.64.96.0", "nowhere"),
+    ] {
+        assert_eq!(wire(&table, ip), expected, "{ip}");
+    }
+    // A range may be given on before its first owner is forgotten.
+    set("dev-3", Some(("three:3", "10.64.0.0/19")));
+    let table = set("dev-1", None);
+    assert_eq!(wire(&table, "10.64.1.1"), "three:3");
+    let table = set("dev-3", Some(("three:3", "10.64.128.0/19")));
+    assert_eq!(wire(&table, "10.64.1.1"), "nowhere");
+    assert_eq!(wire(&table, "10.64.128.1"), "three:3");
+    let table = set("dev-3", None);
+    assert_eq!(wire(&table, "10.64.128.1"), "nowhere");
+    assert_eq!(table.wire("dev-3"), None);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::errors::chain;
 use crate::runtime;
 use crate::worker::env;
 use crate::worker::exec::Tap;
+use crate::worker::expand::Budget;
 use crate::worker::fields::Subject;
 use crate::worker::lifecycle::{Event, StartFailure};
 use crate::worker::objects::{self, Objects, References};
@@ -120,11 +121,14 @@ impl PodWorker {
         } else {
             Vec::new()
         };
-        let mut env =
-            env::build(&container, &subject, objects, &services).map_err(|it| config(&it))?;
-        env.push(runtime::term_file_variable(&container.name));
+        let mut budget = Budget::default();
+        let mut env = env::build(&container, &subject, objects, &services, &mut budget)
+            .map_err(|it| config(&it))?;
+        let (name, value) = runtime::term_file_variable(&container.name);
+        env.put(name, value);
         let module = &self.lifecycle.plan().containers[index].image.name;
-        let spec = specs::container(&self.pod, &container, module, env);
+        let spec = specs::container(&self.pod, &container, module, env, budget)
+            .map_err(|it| config(&it))?;
         let log = self.context.logs.open(&self.log_id(index), incarnation);
         let tap = Tap::new(log);
         let name = container.name.clone();

@@ -139,7 +139,10 @@ async fn ours_watch(
     arrivals.expect(watchers);
     for _ in 0..watchers {
         let stream = watch(&bench.cluster).await?;
-        tasks.spawn_contained("bench-watch", read(stream, Arc::clone(&arrivals)));
+        let (arrivals, cancelled) = (Arc::clone(&arrivals), tasks.cancelled());
+        tasks.spawn_contained("bench-watch", async move {
+            cancelled.run_until_cancelled(read(stream, &arrivals)).await;
+        });
     }
     let mut unread = Vec::new();
     for _ in 0..stalled {
@@ -229,7 +232,7 @@ async fn watch(cluster: &Cluster) -> anyhow::Result<TcpStream> {
 }
 
 /// Counts the events of a watch: each is a line of JSON, which has no line break inside.
-async fn read(mut stream: TcpStream, arrivals: Arc<Arrivals>) {
+async fn read(mut stream: TcpStream, arrivals: &Arrivals) {
     let mut buffer = vec![0; LARGE];
     let mut head = true;
     loop {
