@@ -10,6 +10,7 @@ mod deaths;
 mod dev;
 mod guests;
 mod kubectl;
+mod network_policies;
 mod programs;
 mod streams;
 mod workloads;
