@@ -135,7 +135,7 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
     assert_eq!(preamble.secret, SECRET);
     assert!(preamble.target.ip().to_string().starts_with("10.64."));
     state.connections.fetch_add(1, Ordering::Relaxed);
-    let answer = match (state.behaviour, preamble.source) {
+    let said = match (state.behaviour, preamble.source) {
         (Behaviour::Isolated | Behaviour::Closed, Source::Requests) => Answer::Isolated,
         (Behaviour::Closed, Source::Peer(_)) => Answer::Denied,
         (_, Source::Peer(client)) => {
@@ -144,8 +144,8 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
         }
         (_, Source::Requests) => Answer::Ok,
     };
-    stream.write_all(&[answer.code()]).await.unwrap();
-    if answer != Answer::Ok {
+    stream.write_all(&[said.code()]).await.unwrap();
+    if said != Answer::Ok {
         return;
     }
     match state.behaviour {
