@@ -54,6 +54,8 @@ struct State {
     pods: Mirror<PeerPod>,
     /// By uid.
     locals: HashMap<String, Local>,
+    /// How many of them there may be before those that are gone are looked for.
+    sweep_at: usize,
 }
 
 /// A pod of this worker.
@@ -90,10 +92,12 @@ impl Policies {
     }
 
     /// Gives a pod's network its rules, from now on.
-    pub fn attach(&self, pod: &Pod, net: &Arc<PodNet>) -> Result<(), serde_json::Error> {
-        let pod = Arc::new(PeerPod::of(pod)?);
+    pub fn attach(&self, pod: &Pod, net: &Arc<PodNet>) {
+        let pod = Arc::new(PeerPod::of(pod));
         let mut state = self.lock();
-        state.locals.retain(|_, local| local.net.strong_count() > 0);
+        if state.locals.len() >= state.sweep_at {
+            state.sweep();
+        }
         let rules = plan(&state.view(), &[&pod]).pop().flatten();
         net.set_rules(rules.map(Arc::new));
         let local = Local {
@@ -101,7 +105,6 @@ impl Policies {
             pod,
         };
         state.locals.insert(local.pod.uid().to_owned(), local);
-        Ok(())
     }
 
     async fn run(&self, client: Client) {
@@ -207,8 +210,14 @@ impl State {
         }
     }
 
-    fn publish(&mut self) {
+    /// Forgets the pods that are gone.
+    fn sweep(&mut self) {
         self.locals.retain(|_, local| local.net.strong_count() > 0);
+        self.sweep_at = 2 * self.locals.len() + 16;
+    }
+
+    fn publish(&mut self) {
+        self.sweep();
         for local in self.locals.values_mut() {
             // Its labels may have changed since it came here.
             let meta = &local.pod.metadata;
@@ -270,3 +279,6 @@ async fn next<T>(stream: &mut Option<BoxStream<'static, T>>) -> Option<T> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ mod guests;
 mod helm;
 mod hostile;
 mod kubectl;
+mod network_policies;
 mod programs;
 mod prometheus;
 mod streams;

@@ -214,6 +214,31 @@ async fn endpoints_may_change_under_load_without_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_isolated_pod_is_told_of_each_client_on_a_connection_of_its_own() {
+    let services: [(&str, &[Behaviour]); 2] = [
+        ("web", &[Behaviour::Isolated]),
+        ("db", &[Behaviour::Closed]),
+    ];
+    let world = World::start(&services).await;
+    for _ in 0..3 {
+        assert_eq!(world.get("web", "/").await.status(), 200);
+    }
+    // Each asks twice: for all clients, which is not enough, then for this one.
+    assert_eq!(world.pods[0].connections(), 6);
+    for asked in 1..4 {
+        let response = world.get("db", "/").await;
+        assert_eq!(response.status(), 403);
+        let text = response.text().await.unwrap();
+        assert!(text.contains("a network policy keeps you from service shop/db"));
+        assert_eq!(
+            world.pods[1].connections(),
+            2 * asked,
+            "it does not rest for that"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn web_sockets_pass_through() {
     let world = World::start(&[("web", &[Behaviour::Upgrade])]).await;
     let mut stream = TcpStream::connect(world.http).await.unwrap();

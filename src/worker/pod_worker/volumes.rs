@@ -125,8 +125,7 @@ impl PodWorker {
         let spec = specs::sandbox(&self.pod, ip, built);
         let sandbox = self.context.runtime.create_sandbox(spec);
         let sandbox = sandbox.map_err(|error| failed(&error))?;
-        let attached = self.context.policies.attach(&self.pod, sandbox.net());
-        attached.map_err(|error| failed(&error))?;
+        self.context.policies.attach(&self.pod, sandbox.net());
         self.sandbox = Some(sandbox);
         self.ip = Some(ip);
         self.files = files;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{self, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 
@@ -42,7 +42,8 @@ struct Container {
 struct Port {
     name: String,
     protocol: String,
-    container_port: u16,
+    #[serde(rename = "containerPort")]
+    number: u16,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -63,8 +64,36 @@ struct Address {
 
 impl PeerPod {
     /// A pod of this worker, as it is before its status says so.
-    pub(super) fn of(pod: &Pod) -> Result<Self, serde_json::Error> {
-        serde_json::from_value(serde_json::to_value(pod)?)
+    pub(super) fn of(pod: &Pod) -> Self {
+        let meta = &pod.metadata;
+        let spec = pod.spec.as_ref();
+        let init = spec.and_then(|spec| spec.init_containers.as_deref());
+        let status = pod.status.as_ref();
+        let ips = status.and_then(|status| status.pod_ips.as_deref());
+        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+        Self {
+            metadata: ObjectMeta {
+                name: meta.name.clone(),
+                namespace: meta.namespace.clone(),
+                uid: meta.uid.clone(),
+                resource_version: meta.resource_version.clone(),
+                labels: meta.labels.clone(),
+                ..ObjectMeta::default()
+            },
+            spec: Spec {
+                containers: spec.map_or_else(Vec::new, |spec| ports_of(&spec.containers)),
+                init_containers: ports_of(init.unwrap_or_default()),
+            },
+            status: Status {
+                phase: text(status.and_then(|status| status.phase.as_ref())),
+                ip: text(status.and_then(|status| status.pod_ip.as_ref())),
+                ips: ips
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|it| Address { ip: it.ip.clone() })
+                    .collect(),
+            },
+        }
     }
 
     /// Whether no policy can tell the two apart.
@@ -104,8 +133,23 @@ impl PeerPod {
             .chain(&self.spec.containers);
         let mut ports = containers.flat_map(|container| &container.ports);
         let found = ports.find(|port| port.name == name && port.protocol() == Some(protocol));
-        found.map(|port| port.container_port)
+        found.map(|port| port.number)
     }
+}
+
+fn ports_of(containers: &[v1::Container]) -> Vec<Container> {
+    let port = |port: &v1::ContainerPort| Port {
+        name: port.name.clone().unwrap_or_default(),
+        protocol: port.protocol.clone().unwrap_or_default(),
+        // Validation has refused what is no port; nobody connects to port zero.
+        number: u16::try_from(port.container_port).unwrap_or(0),
+    };
+    let ports = containers.iter().map(|it| it.ports.iter().flatten());
+    ports
+        .map(|ports| Container {
+            ports: ports.map(port).collect(),
+        })
+        .collect()
 }
 
 impl Port {
@@ -185,7 +229,9 @@ mod tests {
             "status": {"phase": "Running", "podIP": "10.64.0.2", "podIPs": [{"ip": "10.64.0.2"}, {"ip": "fd00::2"}]},
         }))
         .unwrap();
-        let mut peer = PeerPod::of(&pod).unwrap();
+        let mut peer = PeerPod::of(&pod);
+        let read: PeerPod = serde_json::from_value(json!(pod)).unwrap();
+        assert_eq!(read, peer, "read off the wire it is the same");
         assert!(peer.metadata.annotations.is_none() && peer.metadata.managed_fields.is_none());
         assert_eq!((peer.namespace(), peer.uid()), ("shop", "1"));
         assert_eq!(peer.labels().unwrap()["app"], "web");

@@ -58,10 +58,10 @@ impl Policy {
         let has_egress = is_named("Egress") || (types.is_empty() && !egress.is_empty());
         let ingress = ingress
             .iter()
-            .map(|rule| RuleSpec::of(&rule.from, &rule.ports));
+            .map(|rule| RuleSpec::of(rule.from.as_deref(), rule.ports.as_deref()));
         let egress = egress
             .iter()
-            .map(|rule| RuleSpec::of(&rule.to, &rule.ports));
+            .map(|rule| RuleSpec::of(rule.to.as_deref(), rule.ports.as_deref()));
         let selector = spec.pod_selector.unwrap_or_default();
         Self {
             namespace: object.metadata.namespace.clone().unwrap_or_default(),
@@ -73,9 +73,9 @@ impl Policy {
 }
 
 impl RuleSpec {
-    fn of(peers: &Option<Vec<NetworkPolicyPeer>>, ports: &Option<Vec<NetworkPolicyPort>>) -> Self {
-        let peers = peers.as_ref().filter(|peers| !peers.is_empty());
-        let ports = ports.as_ref().filter(|ports| !ports.is_empty());
+    fn of(peers: Option<&[NetworkPolicyPeer]>, ports: Option<&[NetworkPolicyPort]>) -> Self {
+        let peers = peers.filter(|peers| !peers.is_empty());
+        let ports = ports.filter(|ports| !ports.is_empty());
         Self {
             peers: peers.map(|peers| peers.iter().filter_map(PeerSpec::of).collect()),
             ports: ports.map(|ports| ports.iter().filter_map(PortSpec::of).collect()),

@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use wasmorch::api::unseen::{RETRIABLE, Unseen};
 use wasmorch::router::table::{Index, Key};
-use wasmorch::router::tunnel::{self, Answer};
+use wasmorch::router::tunnel::{self, Answer, Source};
 use wasmorch::router::{Config, Limits, Router};
 use wasmorch::tasks::TaskGroup;
 
@@ -52,6 +52,10 @@ pub(super) enum Behaviour {
     Upgrade,
     /// Echoes bytes; says bye at the end.
     RawEcho,
+    /// Wants to know each client, and says that it was told.
+    Isolated,
+    /// Lets nobody in.
+    Closed,
 }
 
 struct State {
@@ -131,7 +135,19 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
     assert_eq!(preamble.secret, SECRET);
     assert!(preamble.target.ip().to_string().starts_with("10.64."));
     state.connections.fetch_add(1, Ordering::Relaxed);
-    stream.write_all(&[Answer::Ok.code()]).await.unwrap();
+    let said = match (state.behaviour, preamble.source) {
+        (Behaviour::Isolated | Behaviour::Closed, Source::Requests) => Answer::Isolated,
+        (Behaviour::Closed, Source::Peer(_)) => Answer::Denied,
+        (_, Source::Peer(client)) => {
+            assert!(client.ip().is_loopback(), "{client}");
+            Answer::Ok
+        }
+        (_, Source::Requests) => Answer::Ok,
+    };
+    stream.write_all(&[said.code()]).await.unwrap();
+    if said != Answer::Ok {
+        return;
+    }
     match state.behaviour {
         Behaviour::RawEcho => return echo(stream).await,
         Behaviour::HangUp => {
@@ -205,7 +221,12 @@ async fn answer(
             headers.insert("upgrade", "websocket".parse().unwrap());
             response
         }
-        Behaviour::Echo | Behaviour::Dead | Behaviour::HangUp | Behaviour::RawEcho => {
+        Behaviour::Echo
+        | Behaviour::Dead
+        | Behaviour::HangUp
+        | Behaviour::RawEcho
+        | Behaviour::Isolated
+        | Behaviour::Closed => {
             let header = |name| {
                 request
                     .headers()

@@ -1,4 +1,4 @@
-//! Datagrams between the pods of two workers, over their real wires.
+//! Between the pods of two workers, over their real wires: datagrams, and who is let in.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -9,10 +9,14 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
+use wasmorch::api::subnet::Subnet;
 use wasmorch::clock::Clock;
-use wasmorch::router::dial::Dialer;
+use wasmorch::router::dial::{self, Dialer};
+use wasmorch::router::tunnel::{Answer, Source};
 use wasmorch::runtime::net::{
-    ClusterNetwork, Duplex, Error, Family, Incarnation, Route, UdpSocket,
+    Block, ClusterNetwork, Duplex, Error, Family, Incarnation, PeerSet, Peers, Route, Rule, Rules,
+    TcpSocket, UdpSocket,
 };
 use wasmorch::runtime::spec::Protocol;
 use wasmorch::runtime::{self, PodSandbox, Runtime};
@@ -169,5 +173,88 @@ async fn datagrams_go_there_and_back_and_nobody_else_may_send_any() {
         }
     };
     assert_eq!(within(told).await, Err(Error::ConnectionRefused));
+    tasks.cancel();
+}
+
+/// Rules that let in whom `range` covers.
+fn from(range: &str) -> Option<Arc<Rules>> {
+    let set = PeerSet {
+        blocks: vec![Block {
+            range: Subnet::parse(range).unwrap(),
+            except: Vec::new(),
+        }],
+        ..PeerSet::default()
+    };
+    Some(Arc::new(Rules {
+        ingress: Some(vec![Rule {
+            peers: Peers::These(Arc::new(set)),
+            ports: None,
+        }]),
+        egress: None,
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_let_in_is_decided_at_the_other_end() {
+    let tasks = TaskGroup::new();
+    let wires = Arc::new(OnceLock::new());
+    let dialer = Arc::new(Dialer::new(None));
+    dialer.set_secret(SECRET.to_vec());
+    let network = || Network {
+        wires: Arc::clone(&wires),
+        dialer: Arc::clone(&dialer),
+    };
+    let server_side = Side::start("10.64.0.1", network(), &tasks);
+    let client_side = Side::start("10.64.32.1", network(), &tasks);
+    let known = [&server_side, &client_side].map(|side| (side.pod.net().ip(), side.wire));
+    wires.set(HashMap::from(known)).unwrap();
+    let net = server_side.pod.net();
+    let at = |ip: &str, port| SocketAddr::new(ip.parse().unwrap(), port);
+    let owner = server_side.container.owner();
+    let mut listening = TcpSocket::new(net, owner, Family::V4).unwrap();
+    listening.bind(at("0.0.0.0", PORT)).unwrap();
+    let listener = listening.listen().unwrap();
+    let wire = server_side.wire.to_string();
+    let answer = async |source| match dialer.open(&wire, source, at("10.64.0.1", PORT)).await {
+        Ok(_) => Answer::Ok,
+        Err(dial::Error::Answered { answer, .. }) => answer,
+        Err(other) => panic!("{other}"),
+    };
+    let peer = Source::Peer(at("10.64.32.1", 4000));
+    let client = Source::Peer(at("192.0.2.1", 4000));
+    assert_eq!(answer(peer).await, Answer::Ok);
+    assert_eq!(answer(Source::Requests).await, Answer::Ok);
+    let conn = listener.try_accept().unwrap();
+    assert_eq!(
+        conn.peer_addr(),
+        at("10.64.32.1", 4000),
+        "guests see who it is"
+    );
+    // A connection for whoever comes ends when it begins to matter who comes.
+    let target = at("10.64.0.1", PORT);
+    let mut shared = dialer.open(&wire, Source::Requests, target).await.unwrap();
+    let mut own = dialer.open(&wire, peer, target).await.unwrap();
+    net.set_rules(from("10.64.0.0/10"));
+    let ended = within(shared.read(&mut [0; 1])).await;
+    assert!(!matches!(ended, Ok(1..)));
+    assert_eq!(answer(peer).await, Answer::Ok);
+    assert_eq!(answer(client).await, Answer::Denied);
+    assert_eq!(answer(Source::Requests).await, Answer::Isolated);
+    net.set_rules(from("192.0.2.0/24"));
+    assert_eq!(answer(peer).await, Answer::Denied);
+    assert_eq!(answer(client).await, Answer::Ok);
+    let lives = tokio::time::timeout(Duration::from_millis(1), own.read(&mut [0; 1])).await;
+    assert!(lives.is_err(), "what is established stays");
+    // Datagrams, too, and who is connected hears of it.
+    let mut server = server_side.socket();
+    server.bind(at("0.0.0.0", PORT)).unwrap();
+    let mut socket = client_side.socket();
+    socket.connect(at("10.64.0.1", PORT)).unwrap();
+    socket.send(b"let me in".to_vec(), None).unwrap();
+    within(poll_fn(|cx| socket.poll_receivable(cx))).await;
+    assert_eq!(socket.receive(), Err(Error::ConnectionRefused));
+    net.set_rules(from("10.64.0.0/10"));
+    socket.send(b"thanks".to_vec(), None).unwrap();
+    assert_eq!(receive(&server).await.0, b"thanks");
     tasks.cancel();
 }

@@ -15,7 +15,8 @@ use tokio_rustls::rustls;
 use super::*;
 use crate::runtime::budget::Budget;
 use crate::runtime::net::{
-    Conn, ConnService, Duplex, Fabric, FabricConfig, Incarnation, PodNetConfig, ServiceBinding,
+    Conn, ConnService, Duplex, Fabric, FabricConfig, Incarnation, PodNetConfig, Rules,
+    ServiceBinding,
 };
 
 /// `shop` is well; every other pod of `flaky` breaks connections off when it has read, every
@@ -125,7 +126,7 @@ struct Bench {
     server: Arc<Server>,
     _incarnations: [Incarnation; 2],
     _bindings: [ServiceBinding; 2],
-    _shop: Arc<PodNet>,
+    shop: Arc<PodNet>,
 }
 
 /// Signs the server's certificate.
@@ -200,7 +201,7 @@ fn bench() -> Bench {
         server,
         _incarnations: incarnations,
         _bindings: [binding, secure],
-        _shop: shop,
+        shop,
     }
 }
 
@@ -341,4 +342,23 @@ async fn https_is_spoken_by_the_host_and_certificates_are_checked() {
         !matches!(error, WasiHttpError::TlsCertificateError),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn rules_are_asked_for_each_request_also_over_a_kept_connection() {
+    let bench = bench();
+    let rules = |ingress, egress| Some(Arc::new(Rules { ingress, egress }));
+    assert_eq!(get(&bench.client, "http://shop/").await.unwrap(), "sold");
+    bench.client.net.set_rules(rules(None, Some(Vec::new())));
+    for uri in ["http://shop/", "http://198.51.100.1/"] {
+        let error = get(&bench.client, uri).await.unwrap_err();
+        assert!(matches!(error, WasiHttpError::HttpRequestDenied), "{error}");
+    }
+    bench.client.net.set_rules(None);
+    bench.shop.set_rules(rules(Some(Vec::new()), None));
+    bench.client.close();
+    let error = get(&bench.client, "http://shop/").await.unwrap_err();
+    assert!(matches!(error, WasiHttpError::ConnectionRefused), "{error}");
+    bench.shop.set_rules(None);
+    assert_eq!(get(&bench.client, "http://shop/").await.unwrap(), "sold");
 }

@@ -5,8 +5,8 @@ use super::super::{Block, Family, PeerSet, Peers, PortRange, Rule, Rules, UdpSoc
 use super::*;
 use crate::api::subnet::Subnet;
 
-fn ports(protocol: Protocol, ports: std::ops::RangeInclusive<u16>) -> Option<Vec<PortRange>> {
-    Some(vec![PortRange { protocol, ports }])
+fn ports(protocol: Protocol, ports: std::ops::RangeInclusive<u16>) -> Vec<PortRange> {
+    vec![PortRange { protocol, ports }]
 }
 
 fn these(pods: &[&str], block: Option<(&str, &[&str])>) -> Peers {
@@ -23,18 +23,18 @@ fn these(pods: &[&str], block: Option<(&str, &[&str])>) -> Peers {
     }))
 }
 
-fn inward(rules: Vec<Rule>) -> Option<Arc<Rules>> {
-    Some(Arc::new(Rules {
+fn inward(rules: Vec<Rule>) -> Arc<Rules> {
+    Arc::new(Rules {
         ingress: Some(rules),
         egress: None,
-    }))
+    })
 }
 
-fn outward(rules: Vec<Rule>) -> Option<Arc<Rules>> {
-    Some(Arc::new(Rules {
+fn outward(rules: Vec<Rule>) -> Arc<Rules> {
+    Arc::new(Rules {
         ingress: None,
         egress: Some(rules),
-    }))
+    })
 }
 
 fn rule(peers: Peers, ports: Option<Vec<PortRange>>) -> Rule {
@@ -48,7 +48,7 @@ fn a_rule_is_peers_and_ports() {
         ingress: Some(vec![
             rule(
                 these(&["192.0.2.1"], block),
-                ports(Protocol::Tcp, 8000..=8009),
+                Some(ports(Protocol::Tcp, 8000..=8009)),
             ),
             rule(these(&["192.0.2.2"], None), None),
         ]),
@@ -85,21 +85,21 @@ fn the_mesh_asks_both_ends_and_lo_nobody() {
     let by_service = "10.43.0.1:80";
     assert!(world.connect(by_service).is_ok());
     // In: the service's address means nothing, the pod's does.
-    world.second.set_rules(inward(Vec::new()));
+    world.second.set_rules(Some(inward(Vec::new())));
     for to in [by_service, "10.64.0.2:8080"] {
         let refused = world.connect(to).err();
         assert_eq!(refused, Some(Error::ConnectionRefused), "{to}");
     }
     let first = these(&["10.64.0.1"], None);
-    let right = ports(Protocol::Tcp, 8080..=8080);
+    let right = Some(ports(Protocol::Tcp, 8080..=8080));
     world
         .second
-        .set_rules(inward(vec![rule(first.clone(), right.clone())]));
+        .set_rules(Some(inward(vec![rule(first.clone(), right.clone())])));
     assert!(world.connect(by_service).is_ok());
-    let wrong = ports(Protocol::Tcp, 80..=80);
+    let wrong = Some(ports(Protocol::Tcp, 80..=80));
     world
         .second
-        .set_rules(inward(vec![rule(first, wrong.clone())]));
+        .set_rules(Some(inward(vec![rule(first, wrong.clone())])));
     assert!(world.connect(by_service).is_err());
     world.second.set_rules(None);
     // Out, likewise.
@@ -109,7 +109,9 @@ fn the_mesh_asks_both_ends_and_lo_nobody() {
         (second, wrong, Some(Error::AccessDenied)),
         (these(&["10.64.0.3"], None), None, Some(Error::AccessDenied)),
     ] {
-        world.first.set_rules(outward(vec![rule(peers, ports)]));
+        world
+            .first
+            .set_rules(Some(outward(vec![rule(peers, ports)])));
         assert_eq!(world.connect(by_service).err(), expected);
     }
     // Oneself is always there.
@@ -126,7 +128,7 @@ fn the_mesh_asks_both_ends_and_lo_nobody() {
     let client = addr("192.0.2.9:4000");
     assert!(world.first.dial_from(client, 80).is_err());
     let block = these(&[], Some(("192.0.2.0/24", &[])));
-    world.first.set_rules(inward(vec![rule(block, None)]));
+    world.first.set_rules(Some(inward(vec![rule(block, None)])));
     let conn = world.first.dial_from(client, 80).unwrap();
     drop(conn);
 }
@@ -135,20 +137,22 @@ fn the_mesh_asks_both_ends_and_lo_nobody() {
 async fn the_wire_and_the_outside_ask_on_the_way_out() {
     let world = World::new();
     assert!(connected(world.tcp(), "10.64.9.9:7").await.is_ok());
-    world.first.set_rules(outward(Vec::new()));
+    world.first.set_rules(Some(outward(Vec::new())));
     for to in ["10.64.9.9:7", "198.51.100.1:80"] {
         let refused = connected(world.tcp(), to).await.err();
         assert_eq!(refused, Some(Error::AccessDenied), "{to}");
     }
     let elsewhere = these(&["10.64.9.9"], None);
-    world.first.set_rules(outward(vec![rule(elsewhere, None)]));
+    world
+        .first
+        .set_rules(Some(outward(vec![rule(elsewhere, None)])));
     assert!(connected(world.tcp(), "10.64.9.9:7").await.is_ok());
     let outside = Plane::Host(addr("198.51.100.1:80"));
     assert!(world.first.check_way_out(&outside).is_err());
     let block = Some(("198.51.100.0/24", &["198.51.100.128/25"][..]));
     world
         .first
-        .set_rules(outward(vec![rule(these(&[], block), None)]));
+        .set_rules(Some(outward(vec![rule(these(&[], block), None)])));
     assert!(world.first.check_way_out(&outside).is_ok());
     let hole = Plane::Host(addr("198.51.100.200:80"));
     assert!(world.first.check_way_out(&hole).is_err());
@@ -168,15 +172,13 @@ fn answers_to_datagrams_pass_and_questions_do_not() {
     client.bind(addr("0.0.0.0:4000")).unwrap();
     let to = Some(addr("10.64.0.2:53"));
     // The client may ask, and nobody may ask it; the server may be asked, and may not ask.
-    world.first.set_rules(inward(Vec::new()).map(|_| {
-        Arc::new(Rules {
-            ingress: Some(Vec::new()),
-            egress: Some(vec![rule(
-                these(&["10.64.0.2"], None),
-                ports(Protocol::Udp, 53..=53),
-            )]),
-        })
-    }));
+    world.first.set_rules(Some(Arc::new(Rules {
+        ingress: Some(Vec::new()),
+        egress: Some(vec![rule(
+            these(&["10.64.0.2"], None),
+            Some(ports(Protocol::Udp, 53..=53)),
+        )]),
+    })));
     world.second.set_rules(Some(Arc::new(Rules {
         ingress: Some(vec![rule(these(&["10.64.0.1"], None), None)]),
         egress: Some(Vec::new()),
@@ -213,9 +215,9 @@ async fn whoever_waits_for_isolation_hears_of_it() {
     assert!(!world.first.is_isolated());
     let waiting = world.first.isolated();
     let closing = async {
-        world.first.set_rules(outward(Vec::new()));
+        world.first.set_rules(Some(outward(Vec::new())));
         tokio::task::yield_now().await;
-        world.first.set_rules(inward(Vec::new()));
+        world.first.set_rules(Some(inward(Vec::new())));
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), async {
         tokio::join!(waiting, closing)
