@@ -24,6 +24,7 @@ pub mod quantity;
 pub mod selector;
 pub mod share;
 pub mod storage;
+pub mod subnet;
 pub mod table;
 pub mod unseen;
 pub mod wire;

@@ -5,6 +5,7 @@
 //! module; everything that must be wired together is wired here, in reading order.
 
 pub mod config;
+mod descriptors;
 pub mod dev;
 pub mod flags;
 pub mod login;
@@ -37,6 +38,7 @@ impl Role {
     /// Runs until the role has ended: after a signal, or when the process that started it is gone.
     pub async fn run(self) -> anyhow::Result<()> {
         log_to_stderr();
+        descriptors::raise_limit();
         let tasks = TaskGroup::new();
         let stop = tasks.clone();
         tasks.spawn("shutdown", async move {

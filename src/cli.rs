@@ -38,6 +38,7 @@ mod scale;
 mod session;
 mod style;
 mod table;
+mod take_over;
 mod target;
 mod terminal;
 mod wait;

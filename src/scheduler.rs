@@ -14,8 +14,8 @@
 //!
 //! Deciding is pure and deterministic (`decide.rs`): no clock, no randomness, no I/O.
 //! A pod without room may make some (`preempt.rs`).
-//! Deliberately absent: inter-pod affinity and hard topology spreading; pods that require one of
-//! them are refused in words.
+//! Pods that ask for each other (affinity, spreading) are decided about in `sociable.rs`, with the
+//! counts of `neighbours.rs`.
 
 mod cache;
 mod claims;
@@ -23,12 +23,16 @@ mod classes;
 mod decide;
 mod feed;
 mod filter;
+mod neighbours;
 mod node_info;
 mod order;
 mod pod_info;
 mod preempt;
 mod queue;
 mod score;
+mod sociable;
+mod social;
+mod spread;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,6 +11,7 @@
 
 mod accept;
 mod executor;
+mod first_request;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 pub use executor::Executor;
+pub use first_request::FirstRequest;
 
 /// A set of tasks with one cancellation token; cheap to clone, clones are the same group.
 #[derive(Clone, Debug)]

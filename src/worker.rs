@@ -4,8 +4,8 @@
 //! wants), `probes` and `restart` (when to ask and when to try again) and `status` (what to say)
 //! around it. `pod_worker` drives one machine, `pod_workers` all of them. Beside them stand the
 //! components that they use: `images`, `objects`, `volumes`, `env`, `logs`, `addresses`,
-//! `checkpoint`, `claim`, `events`, `status_sender`. `network` and `wire` are the data plane, `node`, `fence`
-//! and `server` the worker's face to the control plane.
+//! `checkpoint`, `claim`, `events`, `status_sender`. `network`, `policies` and `wire` are the data plane,
+//! `node`, `fence` and `server` the worker's face to the control plane.
 //!
 //! The worker is an ordinary API client. While the control plane is away pods go on, probes go on,
 //! names resolve from the last snapshot, and statuses wait to be sent. Guests die with the process;
@@ -35,6 +35,7 @@ pub mod objects;
 pub mod plan;
 pub mod pod_worker;
 pub mod pod_workers;
+pub mod policies;
 pub mod port_forward;
 pub mod probe_run;
 pub mod probes;
@@ -277,6 +278,7 @@ impl Worker {
         }
         self.network
             .start(self.client.clone(), secret, &self.organs);
+        context.policies.start(self.client.clone(), &self.organs);
         follow_cidr(&self.network, &context, &self.organs);
         volume_ends::start(self.client.clone(), context.places.clone(), &self.organs);
         let running = {
@@ -320,7 +322,8 @@ impl Worker {
         let remembered = remembered.filter_map(|(uid, it)| Some((uid.clone(), it.ip?)));
         let objects = objects::ObjectCache::new(client.clone(), clock.clone());
         let images = config.data_dir.join("images");
-        let images = images::Images::new(client.clone(), self.runtime.clone(), images);
+        let (runtime, tasks) = (self.runtime.clone(), self.organs.child());
+        let images = images::Images::new(client.clone(), runtime, images, tasks);
         Ok(Arc::new(Context {
             clock: clock.clone(),
             client: client.clone(),
@@ -334,6 +337,7 @@ impl Worker {
             objects,
             tokens: tokens::TokenCache::new(client.clone(), clock.clone()),
             network: Arc::clone(&self.network),
+            policies: Arc::default(),
             addresses: AddressPool::new(remembered.collect()),
             logs: Logs::new(
                 config.data_dir.join("logs"),

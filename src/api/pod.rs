@@ -57,6 +57,10 @@ pub fn phase(pod: &Pod) -> Phase {
     }
 }
 
+/// The reason of a pod's conditions once its node has fallen silent. The worker says otherwise when it
+/// is back.
+pub const NODE_LOST: &str = "NodeLost";
+
 /// The pod's conditions.
 pub fn conditions(pod: &Pod) -> &[PodCondition] {
     pod.status

@@ -23,7 +23,7 @@ pub enum Error {
 }
 
 /// One condition on one label.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Requirement {
     Exists(String),
     DoesNotExist(String),
@@ -32,7 +32,7 @@ pub enum Requirement {
 }
 
 /// All requirements must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Labels(pub Vec<Requirement>);
 
 impl Labels {

@@ -30,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-use crate::tasks::TaskGroup;
+use crate::tasks::{FirstRequest, TaskGroup};
 
 use super::Server;
 use super::dispatch::dispatch;
@@ -185,7 +185,10 @@ async fn serve<S>(
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
     let drain = server.limits.drain;
+    let first = FirstRequest::default();
+    let asking = first.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
+        asking.arrived();
         let server = Arc::clone(&server);
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
@@ -198,6 +201,7 @@ async fn serve<S>(
     let cancelled = tasks.cancelled();
     let result = tokio::select! {
         result = connection.as_mut() => result,
+        () = first.missing_for(HEADER_TIMEOUT) => return,
         () = cancelled.cancelled() => {
             connection.as_mut().graceful_shutdown();
             match tokio::time::timeout(drain, connection).await {

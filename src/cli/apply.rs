@@ -9,6 +9,7 @@ use super::manifest::Files;
 use super::merge;
 use super::output::Output;
 use super::session::{Session, query};
+use super::take_over::{self, take_over};
 
 const APPLY_EXAMPLES: &str = "\
 Examples:
@@ -44,7 +45,7 @@ pub(super) struct ApplyArgs {
         long,
         value_name = "NAME",
         requires = "server_side",
-        default_value = "wasmorch"
+        default_value = take_over::SERVER_SIDE
     )]
     field_manager: String,
 }
@@ -179,14 +180,22 @@ async fn apply_on_server(
         ("fieldManager", &args.field_manager),
         ("force", if args.force_conflicts { "true" } else { "" }),
     ]);
-    let applied = session.apply(&format!("{path}{options}"), object).await;
-    let applied = applied.map_err(|failure| {
-        if failure.is_conflict() {
-            failure.help("take the fields over: --force-conflicts; or leave them out of the file")
-        } else {
-            failure
-        }
-    })?;
+    let target = format!("{path}{options}");
+    let send = async || {
+        let applied = session.apply(&target, object).await;
+        applied.map_err(|failure| {
+            if failure.is_conflict() {
+                failure
+                    .help("take the fields over: --force-conflicts; or leave them out of the file")
+            } else {
+                failure
+            }
+        })
+    };
+    let mut applied = send().await?;
+    if !dry_run && take_over(session, &path, applied.clone(), &args.field_manager).await? {
+        applied = send().await?;
+    }
     tell(session, resource, &applied, "serverside-applied", dry_run)
 }
 
@@ -199,7 +208,7 @@ fn name_of(object: &Value) -> Result<&str> {
 fn options(dry_run: bool) -> String {
     query(&[
         ("dryRun", if dry_run { "All" } else { "" }),
-        ("fieldManager", "wasmorch-client-side-apply"),
+        ("fieldManager", take_over::CLIENT_SIDE),
     ])
 }
 

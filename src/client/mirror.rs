@@ -70,6 +70,11 @@ impl<K: Resource> Mirror<K> {
         self.objects.get(&(namespace.to_owned(), name.to_owned()))
     }
 
+    /// All of them, in no order.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<K>> {
+        self.objects.values()
+    }
+
     fn replace(&mut self) -> Vec<Change<K>> {
         self.is_synced = true;
         let arrived = self.arriving.take().unwrap_or_default();

@@ -6,27 +6,74 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use crate::api::owner;
 use crate::api::selector::Labels;
-use crate::registry::ApiKind;
+use crate::errors;
+use crate::registry::{Api, ApiKind};
 
+use super::runtime::Key;
 use super::{Context, Error, doing, path};
 
+/// The children that `owner` has afterwards, listed live. Only what `may_be` allows comes into
+/// question, whatever its labels say.
+pub(super) async fn observe<K: ApiKind, O: ApiKind>(
+    ctx: &Context,
+    component: &str,
+    owner: &O,
+    selector: &LabelSelector,
+    may_be: impl Fn(&K) -> bool,
+) -> Result<Vec<Arc<K>>, Error> {
+    let meta = owner.metadata();
+    let selector = Labels::from_selector(selector).map_err(|source| Error::Selector {
+        object: path(meta),
+        source,
+    })?;
+    let candidates = ctx.api::<K>(component).list(meta.namespace.as_deref());
+    let mut candidates = candidates.map_err(doing("list the children of", path(meta)))?;
+    candidates.retain(|object| may_be(object));
+    let claim = claim(meta, &selector, candidates);
+    claim.settle(ctx, component, owner).await
+}
+
+/// Whom a change of a child concerns: the owner that controls it or, for an orphan, those that
+/// might adopt it.
+pub(super) fn owners<K: ApiKind, O: ApiKind>(
+    api: &Api<O>,
+    child: &K,
+    selector: fn(&O) -> Option<&LabelSelector>,
+) -> Vec<Key> {
+    let meta = child.metadata();
+    if owner::controller_of(meta).is_some() {
+        return Key::of_controller(meta, O::KIND).into_iter().collect();
+    }
+    if meta.labels.as_ref().is_none_or(|labels| labels.is_empty()) {
+        return Vec::new();
+    }
+    // A failed list loses a wake-up, not the adoption: the periodic resync will see the orphan.
+    let candidates = api.list(meta.namespace.as_deref()).unwrap_or_else(|error| {
+        tracing::debug!(error = %errors::chain(&error), "who might adopt an orphan");
+        Vec::new()
+    });
+    let adopts = |owner: &&Arc<O>| {
+        selector(owner)
+            .and_then(|selector| Labels::from_selector(selector).ok())
+            .is_some_and(|selector| selector.matches(meta.labels.as_ref()))
+    };
+    let adopting = candidates.iter().filter(adopts);
+    adopting.map(|owner| Key::of(owner.metadata())).collect()
+}
+
 /// What a look at the possible children gave.
-pub(super) struct Claim<K> {
-    pub(super) owned: Vec<Arc<K>>,
-    pub(super) adopt: Vec<Arc<K>>,
-    pub(super) release: Vec<Arc<K>>,
+struct Claim<K> {
+    owned: Vec<Arc<K>>,
+    adopt: Vec<Arc<K>>,
+    release: Vec<Arc<K>>,
 }
 
 /// Sorts `candidates`, which may hold anything of the owner's namespace.
-pub(super) fn claim<K: ApiKind>(
-    owner: &ObjectMeta,
-    selector: &Labels,
-    candidates: Vec<Arc<K>>,
-) -> Claim<K> {
+fn claim<K: ApiKind>(owner: &ObjectMeta, selector: &Labels, candidates: Vec<Arc<K>>) -> Claim<K> {
     let mut claim = Claim {
         owned: Vec::new(),
         adopt: Vec::new(),
@@ -51,7 +98,7 @@ pub(super) fn claim<K: ApiKind>(
 
 impl<K: ApiKind> Claim<K> {
     /// Writes adoptions and releases; returns what is owned afterwards.
-    pub(super) async fn settle<O: ApiKind>(
+    async fn settle<O: ApiKind>(
         self,
         ctx: &Context,
         component: &str,

@@ -1,10 +1,12 @@
 //! DaemonSet: one pod on each node that fits.
 //!
 //! The pods are placed by the scheduler and stay on nodes that are cordoned or silent. An update
-//! takes away a node's old pod before its new one comes, as far as `maxUnavailable` lets it.
+//! takes away a node's old pod before its new one comes, as far as `maxUnavailable` lets it, or
+//! after its new one is available, as far as `maxSurge` lets new ones stand beside old ones.
 
 mod placement;
 mod plan;
+mod surge;
 
 use std::sync::Arc;
 
@@ -12,12 +14,11 @@ use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-use super::claim::claim;
+use super::claim;
 use super::events::{Notice, Recorder};
 use super::revision::{self, History};
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path, pod_control};
-use crate::api::selector::Labels;
 use crate::errors;
 use crate::registry::Api;
 
@@ -43,10 +44,9 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
     });
     let controller = Controller::new("daemonset", ctx);
     controller.root(&mut sources.daemon_sets, this.api.clone());
-    controller.on(&mut sources.pods, |pod: &Pod| {
-        Key::of_controller(&pod.metadata, "DaemonSet")
-            .into_iter()
-            .collect()
+    let api = this.api.clone();
+    controller.on(&mut sources.pods, move |pod: &Pod| {
+        claim::owners(&api, pod, |set| Some(&set.spec.as_ref()?.selector))
     });
     let (queue, api) = (Arc::clone(&controller.queue), this.api.clone());
     sources.nodes.subscribe(move |before, after| {
@@ -87,7 +87,8 @@ impl DaemonSets {
         let wanted = (&spec.selector, &spec.template);
         let history = revision::settle(&self.ctx, COMPONENT, set.as_ref(), wanted).await?;
         let hash = revision::hash(&history.update);
-        let pods = self.observe(&set, spec).await?;
+        let pods = claim::observe(&self.ctx, COMPONENT, set.as_ref(), &spec.selector, |_| true);
+        let pods: Vec<Arc<Pod>> = pods.await?;
         let nodes = self
             .nodes
             .list(None)
@@ -96,21 +97,6 @@ impl DaemonSets {
         self.apply(&set, spec, &plan, hash).await?;
         self.forget(spec, &history, &pods).await?;
         Ok(Outcome::after(plan.look_again))
-    }
-
-    async fn observe(&self, set: &DaemonSet, spec: &DaemonSetSpec) -> Result<Vec<Arc<Pod>>, Error> {
-        let meta = &set.metadata;
-        let selector = Labels::from_selector(&spec.selector).map_err(|source| Error::Selector {
-            object: path(meta),
-            source,
-        })?;
-        let candidates = self
-            .pods
-            .list(meta.namespace.as_deref())
-            .map_err(doing("list the pods of", path(meta)))?;
-        claim(meta, &selector, candidates)
-            .settle(&self.ctx, COMPONENT, set)
-            .await
     }
 
     async fn apply(

@@ -25,11 +25,10 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::claim::claim;
+use super::claim;
 use super::events::{Notice, Recorder};
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path};
-use crate::api::selector::Labels;
 use crate::api::{owner, pod};
 use crate::registry;
 use crate::registry::{Api, DeleteOptions};
@@ -59,7 +58,9 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
     let api = this.api.clone();
     controller.on(
         &mut sources.replica_sets,
-        move |replica_set: &ReplicaSet| owners(&api, replica_set),
+        move |replica_set: &ReplicaSet| {
+            claim::owners(&api, replica_set, |it| Some(&it.spec.as_ref()?.selector))
+        },
     );
     // Recreate waits for the last old pod to be gone, which no ReplicaSet's status tells: its
     // counts leave out pods that are being deleted.
@@ -80,27 +81,6 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
     })
 }
 
-/// The Deployment that controls the ReplicaSet or, for an orphan, those that might adopt it.
-fn owners(api: &Api<Deployment>, replica_set: &ReplicaSet) -> Vec<Key> {
-    let meta = &replica_set.metadata;
-    if owner::controller_of(meta).is_some() {
-        return Key::of_controller(meta, "Deployment").into_iter().collect();
-    }
-    // A failed list loses a wake-up, not the adoption: the periodic resync will see the orphan.
-    let Ok(candidates) = api.list(meta.namespace.as_deref()) else {
-        return Vec::new();
-    };
-    let adopts = |deployment: &&Arc<Deployment>| {
-        let spec = deployment.spec.as_ref();
-        spec.and_then(|spec| Labels::from_selector(&spec.selector).ok())
-            .is_some_and(|selector| selector.matches(meta.labels.as_ref()))
-    };
-    let adopting = candidates.iter().filter(adopts);
-    adopting
-        .map(|deployment| Key::of(&deployment.metadata))
-        .collect()
-}
-
 impl Deployments {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
         let found = self.api.try_get(&key.namespace, &key.name);
@@ -118,17 +98,9 @@ impl Deployments {
             .spec
             .as_ref()
             .ok_or_else(|| Error::NoSpec { object: path(meta) })?;
-        let selector = Labels::from_selector(&spec.selector).map_err(|source| Error::Selector {
-            object: path(meta),
-            source,
-        })?;
-        let candidates = self
-            .replica_sets
-            .list(meta.namespace.as_deref())
-            .map_err(doing("list the ReplicaSets of", path(meta)))?;
-        let replica_sets = claim(meta, &selector, candidates)
-            .settle(&self.ctx, COMPONENT, deployment)
-            .await?;
+        let selector = &spec.selector;
+        let replica_sets =
+            claim::observe(&self.ctx, COMPONENT, deployment, selector, |_| true).await?;
         let pods = if rolling::is_recreate(spec) {
             self.living_pods(deployment, &replica_sets)?
         } else {

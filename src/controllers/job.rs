@@ -6,24 +6,25 @@
 
 mod finish;
 mod indexes;
+mod per_index;
 mod plan;
 mod pods;
+mod policy;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use futures::future::join_all;
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::claim::claim;
+use super::claim;
 use super::events::{Notice, Recorder};
 use super::pod_control;
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path};
 use crate::api::owner;
-use crate::api::selector::Labels;
 use crate::errors;
 use crate::registry::{self, Api, DeleteOptions, Propagation};
 
@@ -82,25 +83,10 @@ impl Jobs {
         let spec = job.spec.as_ref().ok_or_else(|| Error::NoSpec {
             object: path(&job.metadata),
         })?;
-        let pods = self.observe(&job, spec).await?;
+        let selector = spec.selector.clone().unwrap_or_default();
+        let pods = claim::observe(&self.ctx, COMPONENT, job.as_ref(), &selector, |_| true).await?;
         let plan = plan::plan(&job, spec, &pods, self.ctx.clock.now());
         self.apply(&job, plan).await
-    }
-
-    async fn observe(&self, job: &Job, spec: &JobSpec) -> Result<Vec<Arc<Pod>>, Error> {
-        let meta = &job.metadata;
-        let selector = spec.selector.clone().unwrap_or_default();
-        let selector = Labels::from_selector(&selector).map_err(|source| Error::Selector {
-            object: path(meta),
-            source,
-        })?;
-        let candidates = self
-            .pods
-            .list(meta.namespace.as_deref())
-            .map_err(doing("list the pods of", path(meta)))?;
-        claim(meta, &selector, candidates)
-            .settle(&self.ctx, COMPONENT, job)
-            .await
     }
 
     /// Pods that still wait to be counted by a job of this name that is no more.
@@ -155,12 +141,12 @@ impl Jobs {
                 .await
                 .map_err(doing("write the status of", path(meta)))?;
         }
-        for notice in plan.notices {
-            self.recorder.event(job, notice);
+        for notice in &plan.notices {
+            self.recorder.event(job, notice.clone());
         }
         self.release(&plan.release).await?;
         self.delete(job, namespace, &plan.delete).await?;
-        self.create(job, namespace, &plan.create).await?;
+        self.create(job, namespace, &plan).await?;
         Ok(Outcome::after(plan.look_again))
     }
 
@@ -187,16 +173,18 @@ impl Jobs {
         }
     }
 
-    async fn create(
-        &self,
-        job: &Job,
-        namespace: &str,
-        indexes: &[Option<i32>],
-    ) -> Result<(), Error> {
+    async fn create(&self, job: &Job, namespace: &str, plan: &Plan) -> Result<(), Error> {
         let next = std::sync::atomic::AtomicUsize::new(0);
-        let series = pod_control::slow_start(indexes.len(), || {
+        let series = pod_control::slow_start(plan.create.len(), || {
             let place = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let pod = indexes.get(place).and_then(|index| pods::make(job, *index));
+            let pod = plan.create.get(place).and_then(|index| {
+                let mut pod = pods::make(job, *index)?;
+                let failures = index.and_then(|index| plan.failures.get(&index));
+                if let Some(failures) = failures {
+                    failures.note(&mut pod);
+                }
+                Some(pod)
+            });
             async move { self.pods.create(namespace, &pod.unwrap_or_default()).await }
         })
         .await;

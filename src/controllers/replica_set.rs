@@ -17,12 +17,11 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::claim::claim;
+use super::claim;
 use super::events::{Notice, Recorder};
 use super::pod_control::{self, Series};
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path};
-use crate::api::selector::Labels;
 use crate::api::{owner, pod};
 use crate::errors;
 use crate::registry::Api;
@@ -49,36 +48,12 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
     controller.root(&mut sources.replica_sets, this.api.clone());
     let replica_sets = this.api.clone();
     controller.on(&mut sources.pods, move |pod: &Pod| {
-        owners(&replica_sets, pod)
+        claim::owners(&replica_sets, pod, |it| Some(&it.spec.as_ref()?.selector))
     });
     controller.start(move |key| {
         let this = Arc::clone(&this);
         async move { this.reconcile(&key).await }
     })
-}
-
-/// The ReplicaSet that controls the pod or, for an orphan, those that might adopt it.
-fn owners(api: &Api<ReplicaSet>, pod: &Pod) -> Vec<Key> {
-    let meta = &pod.metadata;
-    if owner::controller_of(meta).is_some() {
-        return Key::of_controller(meta, "ReplicaSet").into_iter().collect();
-    }
-    if meta.labels.as_ref().is_none_or(BTreeMap::is_empty) {
-        return Vec::new();
-    }
-    // A failed list loses a wake-up, not the adoption: the periodic resync will see the orphan.
-    let Ok(candidates) = api.list(meta.namespace.as_deref()) else {
-        return Vec::new();
-    };
-    let adopts = |replica_set: &&Arc<ReplicaSet>| {
-        let spec = replica_set.spec.as_ref();
-        spec.and_then(|spec| Labels::from_selector(&spec.selector).ok())
-            .is_some_and(|selector| selector.matches(meta.labels.as_ref()))
-    };
-    let adopting = candidates.iter().filter(adopts);
-    adopting
-        .map(|replica_set| Key::of(&replica_set.metadata))
-        .collect()
 }
 
 impl ReplicaSets {
@@ -87,7 +62,11 @@ impl ReplicaSets {
         let Some(replica_set) = found.map_err(doing("get", key.to_string()))? else {
             return Ok(Outcome::Done);
         };
-        let pods = self.observe(&replica_set).await?;
+        let object = || path(&replica_set.metadata);
+        let spec = replica_set.spec.as_ref();
+        let spec = spec.ok_or_else(|| Error::NoSpec { object: object() })?;
+        let (owner, selector) = (replica_set.as_ref(), &spec.selector);
+        let pods = claim::observe(&self.ctx, COMPONENT, owner, selector, |_| true).await?;
         let siblings = self.siblings(&replica_set, &pods)?;
         let now = self.ctx.clock.now();
         let plan = plan::plan(&replica_set, &pods, &siblings, now)?;
@@ -108,26 +87,6 @@ impl ReplicaSets {
             Some(source) => Err(doing("manage the pods of", key.to_string())(source)),
             None => Ok(Outcome::after(plan.look_again)),
         }
-    }
-
-    /// The pods that this ReplicaSet owns, after adoption and release.
-    async fn observe(&self, replica_set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, Error> {
-        let what = || path(&replica_set.metadata);
-        let spec = replica_set
-            .spec
-            .as_ref()
-            .ok_or_else(|| Error::NoSpec { object: what() })?;
-        let selector = Labels::from_selector(&spec.selector).map_err(|source| Error::Selector {
-            object: what(),
-            source,
-        })?;
-        let candidates = self
-            .pods
-            .list(replica_set.metadata.namespace.as_deref())
-            .map_err(doing("list the pods of", what()))?;
-        claim(&replica_set.metadata, &selector, candidates)
-            .settle(&self.ctx, COMPONENT, replica_set)
-            .await
     }
 
     /// Active pods of the same Deployment by node: a node that has two of them loses one first.

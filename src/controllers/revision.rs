@@ -14,9 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use serde_json::{Value, json};
 
-use super::claim::claim;
-use super::{Context, Error, doing, path, stable_hash};
-use crate::api::selector::Labels;
+use super::{Context, Error, claim, doing, path, stable_hash};
 use crate::api::{object, owner};
 use crate::registry::{self, ApiKind, DeleteOptions};
 
@@ -79,15 +77,8 @@ pub(super) async fn settle<K: ApiKind>(
     (selector, wanted): (&LabelSelector, &PodTemplateSpec),
 ) -> Result<History, Error> {
     let meta = owner.metadata();
-    let selector = Labels::from_selector(selector).map_err(|source| Error::Selector {
-        object: path(meta),
-        source,
-    })?;
-    let api = ctx.api::<ControllerRevision>(component);
-    let all = api.list(meta.namespace.as_deref());
-    let all = all.map_err(doing("list the revisions of", path(meta)))?;
-    let owned = claim(meta, &selector, all).settle(ctx, component, owner);
-    let mut all = owned.await?;
+    let owned = claim::observe(ctx, component, owner, selector, |_| true);
+    let mut all: Vec<Arc<ControllerRevision>> = owned.await?;
     all.sort_by_key(|one| (one.revision, one.metadata.name.clone()));
     let data = data(wanted).map_err(|source| Error::Encode {
         object: format!("the template of {}", path(meta)),
@@ -101,6 +92,7 @@ pub(super) async fn settle<K: ApiKind>(
         Some(place) => {
             let mut again = all.remove(place).as_ref().clone();
             again.revision = next;
+            let api = ctx.api::<ControllerRevision>(component);
             let again = api.update(namespace, &again).await;
             let again = again.map_err(doing("renew a revision of", path(meta)))?;
             all.push(Arc::clone(&again));

@@ -7,19 +7,17 @@
 mod identity;
 mod plan;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
 
-use super::claim::claim;
+use super::claim;
 use super::events::{Notice, Recorder};
 use super::revision::{self, History};
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path, pod_control};
-use crate::api::selector::Labels;
-use crate::api::{owner, pod};
+use crate::api::pod;
 use crate::errors;
 use crate::registry::{self, Api};
 
@@ -46,36 +44,13 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
     let controller = Controller::new("statefulset", ctx);
     controller.root(&mut sources.stateful_sets, this.api.clone());
     let api = this.api.clone();
-    controller.on(&mut sources.pods, move |pod: &Pod| owners(&api, pod));
+    controller.on(&mut sources.pods, move |pod: &Pod| {
+        claim::owners(&api, pod, |set| Some(&set.spec.as_ref()?.selector))
+    });
     controller.start(move |key| {
         let this = Arc::clone(&this);
         async move { this.reconcile(&key).await }
     })
-}
-
-/// The set that controls the pod or, for an orphan, those that might adopt it.
-fn owners(api: &Api<StatefulSet>, pod: &Pod) -> Vec<Key> {
-    let meta = &pod.metadata;
-    if owner::controller_of(meta).is_some() {
-        return Key::of_controller(meta, "StatefulSet")
-            .into_iter()
-            .collect();
-    }
-    if meta.labels.as_ref().is_none_or(BTreeMap::is_empty) {
-        return Vec::new();
-    }
-    // A failed list loses a wake-up, not the adoption: the periodic resync will see the orphan.
-    let candidates = api.list(meta.namespace.as_deref()).unwrap_or_else(|error| {
-        tracing::debug!(error = %errors::chain(&error), "the sets of an orphan");
-        Vec::new()
-    });
-    let adopts = |set: &&Arc<StatefulSet>| {
-        let spec = set.spec.as_ref();
-        spec.and_then(|spec| Labels::from_selector(&spec.selector).ok())
-            .is_some_and(|selector| selector.matches(meta.labels.as_ref()))
-    };
-    let adopting = candidates.iter().filter(adopts);
-    adopting.map(|set| Key::of(&set.metadata)).collect()
 }
 
 /// The templates of both revisions.
@@ -97,7 +72,10 @@ impl StatefulSets {
             .ok_or_else(|| Error::NoSpec { object: path(meta) })?;
         let wanted = (&spec.selector, &spec.template);
         let history = revision::settle(&self.ctx, COMPONENT, set.as_ref(), wanted).await?;
-        let pods = self.observe(&set, spec).await?;
+        // A pod of another name is nobody's replica, whatever its labels say.
+        let is_replica = |pod: &Pod| identity::ordinal(meta, pod).is_some();
+        let (set, selector) = (set.as_ref(), &spec.selector);
+        let pods = claim::observe(&self.ctx, COMPONENT, set, selector, is_replica).await?;
         let update = history.update.metadata.name.clone().unwrap_or_default();
         let status = set.status.as_ref();
         let named = status.and_then(|status| status.current_revision.as_deref());
@@ -113,33 +91,12 @@ impl StatefulSets {
             current: &current_name,
             update: &update,
         };
-        let plan = plan::plan(&set, spec, &pods, revisions, self.ctx.clock.now());
-        self.keep_claims(&set, spec, &pods, &plan).await?;
-        self.apply(&set, spec, &plan, (&templates, revisions))
+        let plan = plan::plan(set, spec, &pods, revisions, self.ctx.clock.now());
+        self.keep_claims(set, spec, &pods, &plan).await?;
+        self.apply(set, spec, &plan, (&templates, revisions))
             .await?;
         self.forget(spec, &history, &pods, revisions).await?;
         Ok(Outcome::after(plan.look_again))
-    }
-
-    async fn observe(
-        &self,
-        set: &StatefulSet,
-        spec: &StatefulSetSpec,
-    ) -> Result<Vec<Arc<Pod>>, Error> {
-        let meta = &set.metadata;
-        let selector = Labels::from_selector(&spec.selector).map_err(|source| Error::Selector {
-            object: path(meta),
-            source,
-        })?;
-        let mut candidates = self
-            .pods
-            .list(meta.namespace.as_deref())
-            .map_err(doing("list the pods of", path(meta)))?;
-        // A pod of another name is nobody's replica, whatever its labels say.
-        candidates.retain(|pod| identity::ordinal(meta, pod).is_some());
-        claim(meta, &selector, candidates)
-            .settle(&self.ctx, COMPONENT, set)
-            .await
     }
 
     /// Lets claims die with the set or with a pod that is scaled away, or keeps them.

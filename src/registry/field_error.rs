@@ -89,6 +89,15 @@ impl Errors {
         self.push("FieldValueInvalid", path, message);
     }
 
+    /// A wrong value that is not shown, since it is a whole structure.
+    pub(crate) fn invalid_whole(&mut self, path: &Path<'_>, detail: &str) {
+        self.push(
+            "FieldValueInvalid",
+            path,
+            format!("Invalid value: {detail}"),
+        );
+    }
+
     /// A value of the wrong JSON type, named by its type or shown.
     pub(crate) fn type_invalid(&mut self, path: &Path<'_>, value: &str, detail: &str) {
         let message = with_detail(format!("Invalid value: {value:?}"), detail);

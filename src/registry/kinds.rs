@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, Pod, PodTemplate, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
@@ -219,6 +219,11 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         namespaced: false,
         columns: resources::ingress_class::COLUMNS,
         ..row::<IngressClass>("ingressclasses.networking.k8s.io", "ingressclass")
+    },
+    ResourceInfo {
+        short_names: &["netpol"],
+        columns: resources::network_policy::COLUMNS,
+        ..row::<NetworkPolicy>("networkpolicies.networking.k8s.io", "networkpolicy")
     },
     ResourceInfo {
         short_names: &["pv"],

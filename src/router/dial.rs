@@ -21,7 +21,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 pub use stream::Stream;
 
-use super::tunnel::{self, Answer, Preamble, WireProtocol};
+use super::tunnel::{self, Answer, Preamble, Source, WireProtocol};
 
 /// How long opening may take, the worker's answer included.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,21 +71,33 @@ impl Dialer {
         self.secret.store(Some(Arc::new(secret)));
     }
 
-    /// Opens a stream to a pod through the worker at `wire`.
-    pub async fn open(&self, wire: &str, target: SocketAddr) -> Result<Stream, Error> {
-        self.open_for(wire, WireProtocol::Tcp, target).await
+    /// Opens a stream to a pod through the worker at `wire`, in the name of `source`.
+    pub async fn open(
+        &self,
+        wire: &str,
+        source: Source,
+        target: SocketAddr,
+    ) -> Result<Stream, Error> {
+        self.open_for(wire, WireProtocol::Tcp, source, target).await
     }
 
-    /// Opens a stream for datagrams to a pod.
-    pub async fn open_datagrams(&self, wire: &str, pod: IpAddr) -> Result<Stream, Error> {
+    /// Opens a stream for datagrams from one pod to another.
+    pub async fn open_datagrams(
+        &self,
+        wire: &str,
+        from: IpAddr,
+        pod: IpAddr,
+    ) -> Result<Stream, Error> {
+        let source = Source::Peer(SocketAddr::new(from, 0));
         let target = SocketAddr::new(pod, 0);
-        self.open_for(wire, WireProtocol::Udp, target).await
+        self.open_for(wire, WireProtocol::Udp, source, target).await
     }
 
     async fn open_for(
         &self,
         wire: &str,
         protocol: WireProtocol,
+        source: Source,
         target: SocketAddr,
     ) -> Result<Stream, Error> {
         let secret = self.secret.load_full().ok_or(Error::NoSecret)?;
@@ -93,6 +105,7 @@ impl Dialer {
             protocol,
             secret: secret.to_vec(),
             target,
+            source,
         });
         let opening = self.greet(wire, target, &preamble);
         match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
@@ -175,20 +188,21 @@ mod tests {
             }
         });
         let dialer = Dialer::new(None);
+        let client = Source::Peer("10.64.0.9:1".parse().unwrap());
         let answer = |error: Error| match error {
             Error::Answered { answer, .. } => answer,
             other => panic!("{other}"),
         };
-        let opened = dialer.open(&wire, here).await;
+        let opened = dialer.open(&wire, client, here).await;
         assert!(matches!(opened, Err(Error::NoSecret)));
         dialer.set_secret(b"wrong".to_vec());
-        let refused = dialer.open(&wire, here).await.err().unwrap();
+        let refused = dialer.open(&wire, client, here).await.err().unwrap();
         assert_eq!(answer(refused), Answer::Unauthorized);
         dialer.set_secret(b"right".to_vec());
         let elsewhere = "10.64.32.2:80".parse().unwrap();
-        let refused = dialer.open(&wire, elsewhere).await.err().unwrap();
+        let refused = dialer.open(&wire, client, elsewhere).await.err().unwrap();
         assert_eq!(answer(refused), Answer::NoSuchPod);
-        let mut stream = dialer.open(&wire, here).await.unwrap();
+        let mut stream = dialer.open(&wire, client, here).await.unwrap();
         let mut greeting = [0; 5];
         stream.read_exact(&mut greeting).await.unwrap();
         assert_eq!(&greeting, b"hello");

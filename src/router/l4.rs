@@ -16,6 +16,7 @@ use super::dial;
 use super::http::Site;
 use super::lane::Lane;
 use super::table::{Endpoint, Service};
+use super::tunnel::Source;
 use super::upstream::InFlight;
 use crate::errors::chain;
 
@@ -30,7 +31,7 @@ pub(super) async fn serve(lane: &Arc<Lane>, site: Site, client: TcpStream, from:
     };
     let _under_way = service.traffic.began();
     service.traffic.connected();
-    match reach(lane, &endpoints).await {
+    match reach(lane, &endpoints, from).await {
         Ok((pod, _in_flight)) => copy(client, pod, lane.front.limits.idle_timeout).await,
         Err(error) => {
             let (namespace, name) = (&service.namespace, &service.name);
@@ -56,11 +57,15 @@ fn candidates(lane: &Lane, site: Site, from: SocketAddr) -> (Option<Arc<Service>
     (Some(listener.service), endpoints)
 }
 
-async fn reach(lane: &Lane, endpoints: &[Endpoint]) -> Result<(dial::Stream, InFlight), String> {
+async fn reach(
+    lane: &Lane,
+    endpoints: &[Endpoint],
+    client: SocketAddr,
+) -> Result<(dial::Stream, InFlight), String> {
     let mut failure = "no ready pod".to_owned();
     for endpoint in endpoints {
         let in_flight = InFlight::enter(lane.upstreams.get(endpoint.addr));
-        match lane.open(endpoint).await {
+        match lane.open(endpoint, Source::Peer(client)).await {
             Ok(stream) => return Ok((stream, in_flight)),
             Err(error) => failure = chain(&error).to_string(),
         }

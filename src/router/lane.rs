@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::dial;
 use super::front::Front;
@@ -25,9 +25,10 @@ use super::http::{self as proxy, Client, Sent, Site};
 use super::l4;
 use super::listen::{self, Place};
 use super::table::Endpoint;
+use super::tunnel::Source;
 use super::upstream::Upstreams;
 use crate::errors::chain;
-use crate::tasks::{Executor, TaskGroup};
+use crate::tasks::{Executor, FirstRequest, TaskGroup};
 
 const SWEEP: Duration = Duration::from_secs(5);
 /// An address that could not be listened on is tried again.
@@ -192,7 +193,11 @@ impl Lane {
         });
         let stopped = self.connections.cancelled();
         let server = self.http_server();
+        let first = FirstRequest::default();
+        let silent = first.missing_for(self.front.limits.head_timeout);
+        let asking = first.clone();
         let service = service_fn(move |request| {
+            asking.arrived();
             let (lane, client) = (Arc::clone(&self), Arc::clone(&client));
             async move { proxy::serve(&lane, &client, request).await }
         });
@@ -200,6 +205,7 @@ impl Lane {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = silent => return,
             () = stopped.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -229,11 +235,20 @@ impl Lane {
         server
     }
 
+    /// A place for a connection that its HTTP server has let go of; `None` if all are taken.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
     /// Opens a stream to an endpoint through its worker.
-    pub(super) async fn open(&self, endpoint: &Endpoint) -> Result<dial::Stream, dial::Error> {
+    pub(super) async fn open(
+        &self,
+        endpoint: &Endpoint,
+        source: Source,
+    ) -> Result<dial::Stream, dial::Error> {
         let wire = self.front.table().wire_of(endpoint).cloned();
         let wire = wire.ok_or(dial::Error::NoWorker(endpoint.addr))?;
-        self.front.dialer.open(&wire, endpoint.addr).await
+        self.front.dialer.open(&wire, source, endpoint.addr).await
     }
 
     /// Begins to speak HTTP/1.1 on a stream.

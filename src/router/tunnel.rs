@@ -1,9 +1,15 @@
 //! The wire plane's preamble: how a connection to a worker names the pod it is for.
 //!
 //! ```text
-//!  "WOW1" | protocol u8 | secret length u8 | secret | family u8 (4, 6) | address | port u16 BE
-//!  ◀── one byte: 0 ok, 1 refused, 2 unauthorized, 3 no such pod
+//!  "WOW2" | protocol u8 | secret length u8 | secret | target | source
+//!  target, source: family u8 (4, 6) | address | port u16 BE; a source may be the one byte 0
+//!  ◀── one byte: 0 ok, 1 refused, 2 unauthorized, 3 no such pod, 4 denied, 5 isolated
 //! ```
+//!
+//! The source is who is let in by the pod's rules: a pod's address, or that of the router's client.
+//! The workers believe it of whoever knows the secret. A router that keeps its connection for the
+//! requests of many clients says 0, and each request names its client (`x-forwarded-for`). Where a
+//! byte stream is all there is and the pod is isolated, that is not enough, and the answer says so.
 //!
 //! Then the connection is the pod's: raw bytes to its virtual socket, HTTP/1.1 to its handler, or frames
 //! of datagrams.
@@ -17,7 +23,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-const MAGIC: [u8; 4] = *b"WOW1";
+const MAGIC: [u8; 4] = *b"WOW2";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the bytes behind the preamble are.
@@ -51,6 +57,15 @@ pub struct Preamble {
     /// The cluster's wire secret, at most 255 bytes.
     pub secret: Vec<u8>,
     pub target: SocketAddr,
+    pub source: Source,
+}
+
+/// In whose name a connection is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Peer(SocketAddr),
+    /// Of many clients, each of which is named by its requests.
+    Requests,
 }
 
 /// The worker's answer.
@@ -61,6 +76,10 @@ pub enum Answer {
     Refused,
     Unauthorized,
     NoSuchPod,
+    /// The pod's network policies do not let the source in.
+    Denied,
+    /// The pod's network policies want to know for whom this is.
+    Isolated,
 }
 
 impl Answer {
@@ -71,14 +90,23 @@ impl Answer {
             Self::Refused => 1,
             Self::Unauthorized => 2,
             Self::NoSuchPod => 3,
+            Self::Denied => 4,
+            Self::Isolated => 5,
         }
     }
 
     /// What a byte on the wire means.
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Ok, Self::Refused, Self::Unauthorized, Self::NoSuchPod]
-            .into_iter()
-            .find(|answer| answer.code() == code)
+        [
+            Self::Ok,
+            Self::Refused,
+            Self::Unauthorized,
+            Self::NoSuchPod,
+            Self::Denied,
+            Self::Isolated,
+        ]
+        .into_iter()
+        .find(|answer| answer.code() == code)
     }
 }
 
@@ -108,12 +136,21 @@ pub enum Error {
 /// The preamble's bytes.
 pub fn encode(preamble: &Preamble) -> Vec<u8> {
     let secret = &preamble.secret[..preamble.secret.len().min(255)];
-    let mut bytes = Vec::with_capacity(32 + secret.len());
+    let mut bytes = Vec::with_capacity(48 + secret.len());
     bytes.extend_from_slice(&MAGIC);
     bytes.push(preamble.protocol.code());
     bytes.push(secret.len() as u8);
     bytes.extend_from_slice(secret);
-    match preamble.target.ip() {
+    push_address(&mut bytes, preamble.target);
+    match preamble.source {
+        Source::Peer(address) => push_address(&mut bytes, address),
+        Source::Requests => bytes.push(0),
+    }
+    bytes
+}
+
+fn push_address(bytes: &mut Vec<u8>, address: SocketAddr) {
+    match address.ip() {
         IpAddr::V4(ip) => {
             bytes.push(4);
             bytes.extend_from_slice(&ip.octets());
@@ -123,8 +160,7 @@ pub fn encode(preamble: &Preamble) -> Vec<u8> {
             bytes.extend_from_slice(&ip.octets());
         }
     }
-    bytes.extend_from_slice(&preamble.target.port().to_be_bytes());
-    bytes
+    bytes.extend_from_slice(&address.port().to_be_bytes());
 }
 
 /// Reads a preamble, and not a byte more.
@@ -135,20 +171,28 @@ pub async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Result<Preamble, Err
         return Err(Error::Malformed);
     }
     let protocol = WireProtocol::from_code(head[4]).ok_or(Error::Malformed)?;
-    let mut rest = vec![0; usize::from(head[5]) + 1];
-    reader.read_exact(&mut rest).await.map_err(Error::Read)?;
-    let family = rest.pop().ok_or(Error::Malformed)?;
+    let mut secret = vec![0; usize::from(head[5])];
+    reader.read_exact(&mut secret).await.map_err(Error::Read)?;
+    let target = read_address(reader).await?;
+    let source = read_address(reader).await?;
+    Ok(Preamble {
+        protocol,
+        secret,
+        target: target.ok_or(Error::Malformed)?,
+        source: source.map_or(Source::Requests, Source::Peer),
+    })
+}
+
+async fn read_address(reader: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, Error> {
+    let [family] = read_array::<1>(reader).await?;
     let ip = match family {
+        0 => return Ok(None),
         4 => IpAddr::V4(Ipv4Addr::from(read_array::<4>(reader).await?)),
         6 => IpAddr::V6(Ipv6Addr::from(read_array::<16>(reader).await?)),
         _ => return Err(Error::Malformed),
     };
     let port = u16::from_be_bytes(read_array::<2>(reader).await?);
-    Ok(Preamble {
-        protocol,
-        secret: rest,
-        target: SocketAddr::new(ip, port),
-    })
+    Ok(Some(SocketAddr::new(ip, port)))
 }
 
 async fn read_array<const N: usize>(
@@ -170,13 +214,15 @@ pub async fn connect(wire: SocketAddr, preamble: &Preamble) -> Result<TcpStream,
         let answer = stream.read_u8().await.map_err(failed)?;
         match Answer::from_code(answer).ok_or(Error::Malformed)? {
             Answer::Ok => Ok(stream),
-            answer @ (Answer::Refused | Answer::Unauthorized | Answer::NoSuchPod) => {
-                Err(Error::Answered {
-                    wire,
-                    target: preamble.target,
-                    answer,
-                })
-            }
+            answer @ (Answer::Refused
+            | Answer::Unauthorized
+            | Answer::NoSuchPod
+            | Answer::Denied
+            | Answer::Isolated) => Err(Error::Answered {
+                wire,
+                target: preamble.target,
+                answer,
+            }),
         }
     };
     let opened = tokio::time::timeout(TIMEOUT, opening).await;
@@ -192,6 +238,7 @@ mod tests {
             protocol: WireProtocol::Tcp,
             secret: b"secret".to_vec(),
             target: target.parse().unwrap(),
+            source: Source::Peer("10.64.32.3:40000".parse().unwrap()),
         }
     }
 
@@ -210,6 +257,12 @@ mod tests {
         };
         let bytes = encode(&datagrams);
         assert_eq!(read(&mut bytes.as_slice()).await.unwrap(), datagrams);
+        let shared = Preamble {
+            source: Source::Requests,
+            ..preamble("10.64.0.2:80")
+        };
+        let bytes = encode(&shared);
+        assert_eq!(read(&mut bytes.as_slice()).await.unwrap(), shared);
     }
 
     #[tokio::test]
@@ -218,7 +271,7 @@ mod tests {
         for end in 0..whole.len() {
             assert!(read(&mut &whole[..end]).await.is_err(), "{end}");
         }
-        for (at, byte) in [(0, b'X'), (4, 9), (12, 5)] {
+        for (at, byte) in [(0, b'X'), (4, 9), (12, 5), (12, 0), (19, 5)] {
             let mut wrong = whole.clone();
             wrong[at] = byte;
             assert!(

@@ -2,7 +2,7 @@
 //!
 //! The upgrade is offered to the pod as the client asked for it. If the pod switches, the router
 //! answers the client likewise and from then on copies bytes, until both sides have ended or
-//! nothing was said for too long.
+//! nothing was said for too long. Such a connection keeps one of the lane's places, like any other.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::http::Answer;
 use super::l4;
@@ -52,6 +53,7 @@ impl Wanted {
         mut answer: Response<Incoming>,
         in_flight: InFlight,
         service: &Arc<Service>,
+        place: OwnedSemaphorePermit,
     ) -> Response<Answer> {
         let pod = hyper::upgrade::on(&mut answer);
         let traffic = &service.traffic;
@@ -64,8 +66,7 @@ impl Wanted {
                     let (client, pod) = (TokioIo::new(client), TokioIo::new(pod));
                     l4::copy(client, pod, patience).await;
                 }
-                drop(under_way);
-                drop(in_flight);
+                drop((under_way, in_flight, place));
             });
         let (mut head, _) = answer.into_parts();
         head.status = StatusCode::SWITCHING_PROTOCOLS;

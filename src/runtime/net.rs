@@ -14,7 +14,10 @@
 //!  host   outside the cluster      a real socket, if the pod's egress and `policy` allow it
 //! ```
 //!
-//! UDP takes the same planes: `far` carries it over the wire, `outside` beyond the cluster. Nothing in this module knows wasmtime: the faces are in `runtime::wasi`.
+//! UDP takes the same planes: `far` carries it over the wire, `outside` beyond the cluster. On every
+//! plane but `lo` the pods' [`Rules`] are asked first, if there are any (`guard`): the sender's about
+//! where it may go, the receiver's about who may come. Nothing in this module knows wasmtime: the
+//! faces are in `runtime::wasi`.
 
 mod cluster;
 mod conn;
@@ -24,7 +27,9 @@ mod fabric;
 mod far;
 #[cfg(test)]
 mod fixture;
+mod flows;
 mod from_host;
+mod guard;
 mod listen;
 mod mailbox;
 mod options;
@@ -37,6 +42,7 @@ mod ports;
 mod pump;
 mod resolve;
 mod ring;
+mod rules;
 mod tcp;
 mod udp;
 mod wakers;
@@ -52,7 +58,7 @@ pub use listen::TcpListener;
 pub use options::{Family, Options};
 pub use owner::{Incarnation, Owner};
 pub use pod_net::{ConnService, PodNet, PodNetConfig, ServiceBinding};
-pub use policy::Subnet;
 pub use resolve::Lookup;
+pub use rules::{Block, PeerSet, Peers, PortRange, Rule, Rules};
 pub use tcp::TcpSocket;
 pub use udp::UdpSocket;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 
+use super::neighbours::{KindId, Neighbours};
 use super::node_info::{NodeInfo, Offer};
 use super::pod_info::{Group, PodInfo, Shape};
 
@@ -30,6 +31,7 @@ pub(super) struct Cache {
     priorities: BTreeMap<i32, usize>,
     /// On how many nodes a group has pods.
     spread: HashMap<Group, usize>,
+    pub(super) neighbours: Neighbours,
     log: Vec<Slot>,
     /// How many changes were cut off the log's front.
     forgotten: u64,
@@ -39,6 +41,7 @@ struct Placed {
     slot: Slot,
     priority: i32,
     shape: Arc<Shape>,
+    kind: KindId,
     is_assumed: bool,
 }
 
@@ -67,6 +70,8 @@ impl Cache {
         if self.nodes[slot].offer.as_ref() == Some(&offer) {
             return false;
         }
+        let is_empty = self.nodes[slot].pods == 0;
+        self.neighbours.relabel(slot, &offer.labels, is_empty);
         self.nodes[slot].offer = Some(offer);
         self.changed(slot);
         true
@@ -75,6 +80,8 @@ impl Cache {
     pub(super) fn remove_node(&mut self, name: &str) {
         if let Some(&slot) = self.slots.get(name) {
             self.nodes[slot].offer = None;
+            let is_empty = self.nodes[slot].pods == 0;
+            self.neighbours.relabel(slot, &Arc::default(), is_empty);
             self.changed(slot);
             self.release(slot);
         }
@@ -96,18 +103,21 @@ impl Cache {
         }
     }
 
-    /// Counts a pod on a node, once, wherever it was counted before.
-    pub(super) fn place(&mut self, info: &PodInfo, node: &str, is_assumed: bool) {
+    /// Counts a pod on a node, once, wherever it was counted before; tells whether that is new.
+    pub(super) fn place(&mut self, info: &PodInfo, node: &str, is_assumed: bool) -> bool {
+        let kind = self.neighbours.learn(&info.social);
         if let Some(placed) = self.pods.get_mut(&info.uid)
             && self.nodes[placed.slot].name == node
             && placed.shape == info.shape
+            && placed.kind == kind
         {
             placed.is_assumed = is_assumed;
-            return;
+            return false;
         }
         self.remove_pod(&info.uid);
         let slot = self.slot(node);
         self.nodes[slot].add(&info.shape);
+        self.neighbours.count(kind, slot, true);
         self.count_spread(slot, &info.shape, true);
         self.changed(slot);
         *self.priorities.entry(info.priority).or_default() += 1;
@@ -115,9 +125,11 @@ impl Cache {
             slot,
             priority: info.priority,
             shape: Arc::clone(&info.shape),
+            kind,
             is_assumed,
         };
         self.pods.insert(info.uid.clone(), placed);
+        true
     }
 
     /// Tells whether the pod was counted anywhere, so that there is more room now.
@@ -132,6 +144,7 @@ impl Cache {
             }
         }
         self.nodes[placed.slot].remove(&placed.shape);
+        self.neighbours.count(placed.kind, placed.slot, false);
         self.count_spread(placed.slot, &placed.shape, false);
         self.changed(placed.slot);
         self.release(placed.slot);

@@ -19,7 +19,8 @@ use super::cache::{Cache, Slot};
 use super::filter::filter;
 use super::order::{Found, Order};
 use super::pod_info::{Fit, Shape};
-use super::score::score;
+use super::score::{Score, score};
+use super::sociable::Company;
 
 const MOST: usize = 128;
 
@@ -33,7 +34,7 @@ pub(super) struct Classes {
 #[derive(Default)]
 struct Class {
     /// Score, then the lower slot, then the version that was judged.
-    heap: BinaryHeap<(i64, Reverse<Slot>, u64)>,
+    heap: BinaryHeap<(Score, Reverse<Slot>, u64)>,
     /// The position in the cache's log up to which the heap is true.
     position: Option<u64>,
     last_use: u64,
@@ -53,6 +54,18 @@ impl Classes {
         self.class(shape).best(shape, cache)
     }
 
+    /// The best node for pods whose neighbours matter.
+    pub(super) fn best_in(
+        &mut self,
+        company: &Company<'_>,
+        shape: &Shape,
+        cache: &Cache,
+    ) -> Option<Slot> {
+        let order = self.order(&shape.fit);
+        order.catch_up(&shape.fit, cache);
+        company.best(order, shape)
+    }
+
     /// Why there is none.
     pub(super) fn explain(&mut self, fit: &Arc<Fit>, cache: &Cache) -> String {
         let order = self.order(fit);
@@ -60,7 +73,7 @@ impl Classes {
         match &order.explained {
             Some((at, words)) if *at == position => words.clone(),
             Some(_) | None => {
-                let words = explanation(fit, cache);
+                let words = explanation(fit, cache, None);
                 order.explained = Some((position, words.clone()));
                 words
             }
@@ -130,7 +143,7 @@ impl Class {
     }
 }
 
-fn judge(shape: &Shape, cache: &Cache, slot: Slot) -> Option<(i64, Reverse<Slot>, u64)> {
+fn judge(shape: &Shape, cache: &Cache, slot: Slot) -> Option<(Score, Reverse<Slot>, u64)> {
     let node = cache.node(slot);
     filter(&shape.fit, node).ok()?;
     let offer = node.offer.as_ref()?;
@@ -138,15 +151,21 @@ fn judge(shape: &Shape, cache: &Cache, slot: Slot) -> Option<(i64, Reverse<Slot>
 }
 
 /// `0/3 nodes are available: 1 Insufficient memory, 2 node(s) had untolerated taint {…}.`
-fn explanation(fit: &Fit, cache: &Cache) -> String {
+pub(super) fn explanation(fit: &Fit, cache: &Cache, company: Option<&Company<'_>>) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut nodes = 0;
     for (node, offer) in cache.present() {
         nodes += 1;
-        if let Err(refusal) = filter(fit, node) {
-            for word in refusal.words(offer) {
-                *counts.entry(word).or_default() += 1;
+        let words = match (filter(fit, node), company) {
+            (Err(refusal), _) => refusal.words(offer),
+            (Ok(()), Some(company)) => {
+                let refused = company.admits(offer, &[]).err();
+                refused.into_iter().map(str::to_owned).collect()
             }
+            (Ok(()), None) => Vec::new(),
+        };
+        for word in words {
+            *counts.entry(word).or_default() += 1;
         }
     }
     if nodes == 0 {

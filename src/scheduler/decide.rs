@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-use super::cache::Cache;
-use super::classes::Classes;
+use super::cache::{Cache, Slot};
+use super::classes::{Classes, explanation};
+use super::neighbours::KindId;
 use super::pod_info::{PodInfo, Shape};
+use super::sociable::Company;
+use super::social::Social;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
@@ -20,6 +23,15 @@ pub(super) enum Decision {
 pub(super) struct Decider {
     pub(super) cache: Cache,
     classes: Classes,
+    failed: Option<Failed>,
+}
+
+/// The last pod in company for which there was no node, and why, at that position of the log.
+struct Failed {
+    social: Arc<Social>,
+    shape: Arc<Shape>,
+    position: u64,
+    words: String,
 }
 
 impl Decider {
@@ -33,17 +45,50 @@ impl Decider {
         if info.shape.fit.is_gated {
             return Decision::Gated;
         }
-        if let Some(field) = info.shape.fit.unsupported {
-            return Decision::Unschedulable(format!("wasmorch does not implement {field} yet"));
-        }
-        match self.classes.best(shape, &self.cache) {
-            Some(slot) => {
+        let kind = self.cache.neighbours.learn(&info.social);
+        let found = if self.cache.neighbours.matters(kind) {
+            self.decide_in_company(info, shape, kind)
+        } else {
+            let slot = self.classes.best(shape, &self.cache);
+            slot.ok_or_else(|| self.classes.explain(&shape.fit, &self.cache))
+        };
+        match found {
+            Ok(slot) => {
                 let node = self.cache.node(slot).name.clone();
                 self.cache.place(info, &node, true);
                 Decision::Bind(node)
             }
-            None => Decision::Unschedulable(self.classes.explain(&shape.fit, &self.cache)),
+            Err(words) => Decision::Unschedulable(words),
         }
+    }
+
+    /// For a pod whose neighbours matter. Replicas that fail one after the other fail alike.
+    fn decide_in_company(
+        &mut self,
+        info: &PodInfo,
+        shape: &Arc<Shape>,
+        kind: KindId,
+    ) -> Result<Slot, String> {
+        let position = self.cache.position();
+        if let Some(last) = &self.failed
+            && last.position == position
+            && last.social == info.social
+            && last.shape == *shape
+        {
+            return Err(last.words.clone());
+        }
+        let company = Company::new(kind, shape, &self.cache);
+        let best = self.classes.best_in(&company, shape, &self.cache);
+        best.ok_or_else(|| {
+            let words = explanation(&shape.fit, &self.cache, Some(&company));
+            self.failed = Some(Failed {
+                social: Arc::clone(&info.social),
+                shape: Arc::clone(shape),
+                position,
+                words: words.clone(),
+            });
+            words
+        })
     }
 }
 
@@ -132,11 +177,6 @@ mod tests {
         let mut gated = pod("g", "web", 1);
         fit_of(&mut gated).is_gated = true;
         assert_eq!(decider.decide(&gated), Decision::Gated);
-        let mut picky = pod("q", "web", 1);
-        fit_of(&mut picky).unsupported = Some("required podAntiAffinity");
-        assert!(
-            matches!(decider.decide(&picky), Decision::Unschedulable(words) if words.contains("podAntiAffinity"))
-        );
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn cordon() -> Taint {
     }
 }
 
-fn tolerates_all(fit: &Fit, taint: &Taint) -> bool {
+pub(super) fn tolerates_all(fit: &Fit, taint: &Taint) -> bool {
     fit.tolerations
         .iter()
         .any(|tolerated| tolerates(tolerated, taint))
@@ -112,7 +112,7 @@ fn tolerates(tolerated: &Tolerated, taint: &Taint) -> bool {
             .is_none_or(|value| *value == taint.value)
 }
 
-fn is_selected(fit: &Fit, name: &str, offer: &Offer) -> bool {
+pub(super) fn is_selected(fit: &Fit, name: &str, offer: &Offer) -> bool {
     let has = |(key, value): (&String, &String)| offer.labels.get(key) == Some(value);
     fit.selector.iter().all(has)
         && (fit.affinity.is_empty()
@@ -123,7 +123,7 @@ fn is_selected(fit: &Fit, name: &str, offer: &Offer) -> bool {
 }
 
 /// An empty term selects nothing.
-fn term_holds(term: &Term, name: &str, offer: &Offer) -> bool {
+pub(super) fn term_holds(term: &Term, name: &str, offer: &Offer) -> bool {
     let label = |wanted: &Wanted| holds(wanted, offer.labels.get(&wanted.key).map(String::as_str));
     let field = |wanted: &Wanted| wanted.key == "metadata.name" && holds(wanted, Some(name));
     !(term.labels.is_empty() && term.fields.is_empty())

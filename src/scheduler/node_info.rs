@@ -1,6 +1,7 @@
 //! A node as the scheduler sees it: what it offers, and what is taken of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -19,7 +20,7 @@ const ASSUMED_MEMORY: u64 = 200 << 20;
 /// What the Node object says; equal offers need no new look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offer {
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: Arc<BTreeMap<String, String>>,
     /// Those that keep pods away.
     pub(super) taints: Vec<Taint>,
     pub(super) is_unschedulable: bool,
@@ -62,7 +63,7 @@ impl Offer {
             .unwrap_or_default();
         let keeps_away = |effect: &str| effect == "NoSchedule" || effect == "NoExecute";
         Self {
-            labels: node.metadata.labels.clone().unwrap_or_default(),
+            labels: Arc::new(node.metadata.labels.clone().unwrap_or_default()),
             taints: taints
                 .iter()
                 .filter(|taint| keeps_away(&taint.effect))

@@ -1,9 +1,9 @@
-//! All nodes that pods of one fit may go to, the least allocated first, kept up to date by looking
+//! All nodes that pods of one fit may go to, the preferred and then the least allocated first, kept up to date by looking
 //! at the nodes that changed.
 //!
 //! Spreading is not in the order, since it differs from workload to workload. But a node without
 //! any pod of the workload beats every node with one, and the first such node in the order is the
-//! best of them; as long as a workload is on few nodes it is found among the first. A thousand
+//! best of them if no other is preferred; as long as a workload is on few nodes it is found among the first. A thousand
 //! workloads of one fit thus share one order.
 
 use std::cmp::Reverse;
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use super::cache::{Cache, Slot};
 use super::filter::filter;
 use super::pod_info::{Fit, Shape};
-use super::score::{crowding, least_allocated};
+use super::score::{Score, crowding, of_node};
 
 /// How many of the first nodes are looked at.
 const LOOKS: usize = 64;
@@ -27,9 +27,9 @@ pub(super) enum Found {
 
 #[derive(Default)]
 pub(super) struct Order {
-    sorted: BTreeSet<(Reverse<i64>, Slot)>,
-    /// The free part of each slot in `sorted`.
-    current: Vec<Option<i64>>,
+    sorted: BTreeSet<(Reverse<Score>, Slot)>,
+    /// The score of each slot in `sorted`.
+    current: Vec<Option<Score>>,
     position: Option<u64>,
     pub(super) last_use: u64,
     /// Why there is no node, for the position at which that was found.
@@ -39,13 +39,20 @@ pub(super) struct Order {
 impl Order {
     pub(super) fn best(&mut self, shape: &Shape, cache: &Cache) -> Found {
         self.catch_up(&shape.fit, cache);
-        let mut best: Option<(i64, Reverse<Slot>)> = None;
-        for &(Reverse(free), slot) in self.sorted.iter().take(LOOKS) {
+        let mut best: Option<(Score, Reverse<Slot>)> = None;
+        for (mut score, slot) in self.sorted().take(LOOKS) {
+            // Those that follow are preferred less, however free they are.
+            if let Some((best, Reverse(slot))) = best
+                && best.preference > score.preference
+            {
+                return Found::Best(slot);
+            }
             let crowding = crowding(shape, cache.node(slot));
             if crowding == 0 {
                 return Found::Best(slot);
             }
-            best = best.max(Some((free - crowding, Reverse(slot))));
+            score.balance -= crowding;
+            best = best.max(Some((score, Reverse(slot))));
         }
         match best {
             Some(_) if self.sorted.len() > LOOKS => Found::Crowded,
@@ -54,7 +61,13 @@ impl Order {
         }
     }
 
-    fn catch_up(&mut self, fit: &Fit, cache: &Cache) {
+    /// The nodes in order, as of the last `catch_up`.
+    pub(super) fn sorted(&self) -> impl Iterator<Item = (Score, Slot)> {
+        let entries = self.sorted.iter();
+        entries.map(|&(Reverse(score), slot)| (score, slot))
+    }
+
+    pub(super) fn catch_up(&mut self, fit: &Fit, cache: &Cache) {
         let nodes = cache.slots().len();
         self.current.resize(nodes, None);
         match self
@@ -67,10 +80,10 @@ impl Order {
                 }
             }
             Some(_) | None => {
-                self.current = cache.slots().map(|slot| free(fit, cache, slot)).collect();
+                self.current = cache.slots().map(|slot| judge(fit, cache, slot)).collect();
                 let judged = self.current.iter().enumerate();
                 self.sorted = judged
-                    .filter_map(|(slot, free)| Some((Reverse((*free)?), slot)))
+                    .filter_map(|(slot, score)| Some((Reverse((*score)?), slot)))
                     .collect();
             }
         }
@@ -78,23 +91,23 @@ impl Order {
     }
 
     fn judge(&mut self, fit: &Fit, cache: &Cache, slot: Slot) {
-        let free = free(fit, cache, slot);
-        if free == self.current[slot] {
+        let score = judge(fit, cache, slot);
+        if score == self.current[slot] {
             return;
         }
         if let Some(before) = self.current[slot] {
             self.sorted.remove(&(Reverse(before), slot));
         }
-        if let Some(free) = free {
-            self.sorted.insert((Reverse(free), slot));
+        if let Some(score) = score {
+            self.sorted.insert((Reverse(score), slot));
         }
-        self.current[slot] = free;
+        self.current[slot] = score;
     }
 }
 
-/// How much of a node would be free; `None` if the pod may not go there.
-fn free(fit: &Fit, cache: &Cache, slot: Slot) -> Option<i64> {
+/// How good a node is; `None` if the pod may not go there.
+fn judge(fit: &Fit, cache: &Cache, slot: Slot) -> Option<Score> {
     let node = cache.node(slot);
     filter(fit, node).ok()?;
-    Some(least_allocated(fit, node, node.offer.as_ref()?))
+    Some(of_node(fit, node, node.offer.as_ref()?))
 }

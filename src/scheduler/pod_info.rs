@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
     NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration,
 };
 
+use super::social::Social;
 use crate::api::annotations::POD_TEMPLATE_HASH;
 use crate::api::{owner, pod};
 
@@ -55,10 +56,11 @@ pub(super) struct Fit {
     pub(super) selector: BTreeMap<String, String>,
     /// Alternatives; empty means any node.
     pub(super) affinity: Vec<Term>,
+    /// With weights.
+    pub(super) preferred: Vec<(i64, Term)>,
     /// What the pod's volumes reach: one of the terms of each group; filled in at each decision.
     pub(super) volumes: Vec<Vec<Term>>,
     pub(super) tolerations: Vec<Tolerated>,
-    pub(super) unsupported: Option<&'static str>,
     pub(super) is_gated: bool,
 }
 
@@ -110,6 +112,8 @@ pub(super) struct PodInfo {
     /// Whether this scheduler is asked for.
     pub(super) is_ours: bool,
     pub(super) shape: Arc<Shape>,
+    /// What it is to other pods.
+    pub(super) social: Arc<Social>,
     pub(super) pod: Arc<Pod>,
 }
 
@@ -143,6 +147,7 @@ impl PodInfo {
             is_terminating: pod::is_terminating(&pod),
             is_ours: scheduler.is_none_or(|name| name.is_empty() || name == super::COMPONENT),
             shape: Arc::new(shape(&pod)),
+            social: Social::of(&pod),
             pod,
         }
     }
@@ -172,13 +177,13 @@ fn fit(pod: &Pod) -> Fit {
             .and_then(|spec| spec.node_selector.clone())
             .unwrap_or_default(),
         affinity: spec.map(affinity).unwrap_or_default(),
+        preferred: spec.map(preferred).unwrap_or_default(),
         volumes: Vec::new(),
         tolerations: tolerations
             .unwrap_or_default()
             .iter()
             .map(tolerated)
             .collect(),
-        unsupported: spec.and_then(unsupported),
         is_gated: gates.is_some_and(|gates| !gates.is_empty()),
     }
 }
@@ -189,35 +194,6 @@ fn app(pod: &Pod) -> Option<Group> {
     let is_stable = |key: &str| key != POD_TEMPLATE_HASH && key != "controller-revision-hash";
     let stable: Vec<_> = labels.iter().filter(|(key, _)| is_stable(key)).collect();
     (!stable.is_empty()).then(|| Group::of(&(pod.metadata.namespace.as_deref(), stable)))
-}
-
-/// What this scheduler cannot honour, by the field's name.
-fn unsupported(spec: &PodSpec) -> Option<&'static str> {
-    let affinity = spec.affinity.as_ref();
-    let pod_affinity = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
-    let anti_affinity = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
-    let required = |terms: Option<&Vec<_>>| terms.is_some_and(|terms| !terms.is_empty());
-    let hard_spread = || {
-        let constraints = spec.topology_spread_constraints.iter().flatten();
-        constraints
-            .into_iter()
-            .any(|constraint| constraint.when_unsatisfiable == "DoNotSchedule")
-    };
-    if required(pod_affinity.and_then(|a| {
-        a.required_during_scheduling_ignored_during_execution
-            .as_ref()
-    })) {
-        Some("required podAffinity")
-    } else if required(anti_affinity.and_then(|a| {
-        a.required_during_scheduling_ignored_during_execution
-            .as_ref()
-    })) {
-        Some("required podAntiAffinity")
-    } else if hard_spread() {
-        Some("topologySpreadConstraints with DoNotSchedule")
-    } else {
-        None
-    }
 }
 
 fn affinity(spec: &PodSpec) -> Vec<Term> {
@@ -231,6 +207,20 @@ fn affinity(spec: &PodSpec) -> Vec<Term> {
             .as_ref()
     });
     required.map(terms).unwrap_or_default()
+}
+
+fn preferred(spec: &PodSpec) -> Vec<(i64, Term)> {
+    let affinity = spec.affinity.as_ref();
+    let affinity = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+    let preferred = affinity.and_then(|affinity| {
+        affinity
+            .preferred_during_scheduling_ignored_during_execution
+            .as_ref()
+    });
+    let weighted = preferred.into_iter().flatten();
+    weighted
+        .map(|one| (i64::from(one.weight), term(&one.preference)))
+        .collect()
 }
 
 /// The alternatives of a selector.

@@ -21,6 +21,7 @@ use super::logs::Logs;
 use super::network::Network;
 use super::object_changes::ObjectChanges;
 use super::objects::ObjectCache;
+use super::policies::Policies;
 use super::status_sender::StatusSender;
 use super::tokens::TokenCache;
 use crate::clock::Clock;
@@ -36,6 +37,7 @@ pub struct Context {
     pub tokens: TokenCache,
     pub object_changes: ObjectChanges,
     pub network: Arc<Network>,
+    pub policies: Arc<Policies>,
     pub addresses: AddressPool,
     pub logs: Logs,
     pub events: Recorder,

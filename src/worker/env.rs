@@ -2,11 +2,12 @@
 //!
 //! Pure: the ConfigMaps and Secrets were fetched before ([`references`] says which).
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource};
 
-use super::expand::expand;
+use super::expand::{Budget, TooLarge, expand};
 use super::fields::{self, Subject};
 use super::objects::{Kind, Objects, References};
 use crate::api::names;
@@ -34,6 +35,8 @@ pub enum Error {
     },
     #[error("env `{0}`: the value is not UTF-8")]
     NotText(String),
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     #[error("env `{0}`: valueFrom.fileKeyRef is not implemented")]
     FileKey(String),
     #[error("env `{name}`")]
@@ -65,31 +68,67 @@ pub fn references(container: &Container, into: &mut References) {
     }
 }
 
+/// Variables in the order in which their names came first.
+#[derive(Debug, Default)]
+pub struct Variables {
+    list: Vec<(String, String)>,
+    index: HashMap<String, usize>,
+}
+
+impl Variables {
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let index = self.index.get(name)?;
+        Some(&self.list[*index].1)
+    }
+
+    /// Sets a variable; a later value takes the place of an earlier one.
+    pub fn put(&mut self, name: String, value: String) {
+        if let Some(index) = self.index.get(&name) {
+            self.list[*index].1 = value;
+        } else {
+            self.index.insert(name.clone(), self.list.len());
+            self.list.push((name, value));
+        }
+    }
+
+    /// Names and values in order.
+    pub fn into_list(self) -> Vec<(String, String)> {
+        self.list
+    }
+}
+
 /// Builds the environment.
 pub fn build(
     container: &Container,
     subject: &Subject<'_>,
     objects: &Objects,
     services: &[ServiceLink],
-) -> Result<Vec<(String, String)>, Error> {
+    budget: &mut Budget,
+) -> Result<Variables, Error> {
     let links = service_variables(services);
-    let mut env: Vec<(String, String)> = Vec::new();
-    add_env_from(container, objects, &mut env)?;
+    let mut env = Variables::default();
+    add_env_from(container, objects, &mut env, budget)?;
     for variable in container.env.iter().flatten() {
         let value = match &variable.value_from {
             None => {
                 let text = variable.value.as_deref().unwrap_or_default();
-                Some(expand(text, |name| lookup(name, &env, &links)))
+                let value_of = |name: &str| env.get(name).or_else(|| links.get(name));
+                Some(expand(text, value_of, budget)?)
             }
-            Some(source) => value_from(variable, source, (container, subject), objects)?,
+            Some(source) => {
+                let value = value_from(variable, source, (container, subject), objects)?;
+                budget.charge(value.as_ref().map_or(0, String::len))?;
+                value
+            }
         };
         if let Some(value) = value {
-            put(&mut env, variable.name.clone(), value);
+            env.put(variable.name.clone(), value);
         }
     }
-    for (name, value) in links {
-        if !env.iter().any(|(known, _)| *known == name) {
-            env.push((name, value));
+    for (name, value) in links.list {
+        if env.get(&name).is_none() {
+            env.put(name, value);
         }
     }
     Ok(env)
@@ -97,39 +136,26 @@ pub fn build(
 
 /// The whole argv: `command` and `args` with the container's variables, the module's name as the
 /// program's where no command is written.
-pub fn argv(container: &Container, module: &str, env: &[(String, String)]) -> Vec<String> {
-    let expand = |text: &String| expand(text, |name| lookup(name, env, &[]));
-    let command: Vec<String> = container.command.iter().flatten().map(expand).collect();
-    let arguments = container.args.iter().flatten().map(expand);
-    if command.is_empty() {
-        std::iter::once(module.to_owned())
-            .chain(arguments)
-            .collect()
-    } else {
-        command.into_iter().chain(arguments).collect()
-    }
-}
-
-/// The value of a variable.
-pub fn lookup(name: &str, env: &[(String, String)], links: &[(String, String)]) -> Option<String> {
-    let find = |variables: &[(String, String)]| {
-        let found = variables.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.clone())
+pub fn argv(
+    container: &Container,
+    module: &str,
+    env: &Variables,
+    budget: &mut Budget,
+) -> Result<Vec<String>, TooLarge> {
+    let program = match container.command.as_deref() {
+        None | Some([]) => Some(module.to_owned()),
+        Some(_) => None,
     };
-    find(env).or_else(|| find(links))
-}
-
-fn put(env: &mut Vec<(String, String)>, name: String, value: String) {
-    match env.iter_mut().find(|(known, _)| *known == name) {
-        Some(known) => known.1 = value,
-        None => env.push((name, value)),
-    }
+    let written = container.command.iter().chain(&container.args).flatten();
+    let written = written.map(|text| expand(text, |name| env.get(name), budget));
+    program.map(Ok).into_iter().chain(written).collect()
 }
 
 fn add_env_from(
     container: &Container,
     objects: &Objects,
-    env: &mut Vec<(String, String)>,
+    env: &mut Variables,
+    budget: &mut Budget,
 ) -> Result<(), Error> {
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
@@ -151,8 +177,9 @@ fn add_env_from(
                 let name = format!("{prefix}{key}");
                 // Kubernetes skips keys that cannot name a variable.
                 if names::is_env_name(&name) {
+                    budget.charge(name.len() + value.len())?;
                     let value = String::from_utf8(value.to_vec());
-                    put(env, name.clone(), value.map_err(|_| Error::NotText(name))?);
+                    env.put(name.clone(), value.map_err(|_| Error::NotText(name))?);
                 }
             }
         }
@@ -212,29 +239,29 @@ fn value_from(
 
 /// `HELLO_SERVICE_HOST`, `HELLO_SERVICE_PORT`, `HELLO_SERVICE_PORT_<NAME>` and the older
 /// `HELLO_PORT_80_TCP…` family.
-fn service_variables(services: &[ServiceLink]) -> Vec<(String, String)> {
-    let mut variables = Vec::new();
+fn service_variables(services: &[ServiceLink]) -> Variables {
+    let mut variables = Variables::default();
     for service in services {
         let upper = |text: &str| text.to_uppercase().replace('-', "_");
         let name = upper(&service.name);
         let ip = service.cluster_ip;
-        variables.push((format!("{name}_SERVICE_HOST"), ip.to_string()));
+        variables.put(format!("{name}_SERVICE_HOST"), ip.to_string());
         for (index, (port_name, port, protocol)) in service.ports.iter().enumerate() {
             let scheme = protocol.to_lowercase();
             let url = format!("{scheme}://{ip}:{port}");
             if index == 0 {
-                variables.push((format!("{name}_SERVICE_PORT"), port.to_string()));
-                variables.push((format!("{name}_PORT"), url.clone()));
+                variables.put(format!("{name}_SERVICE_PORT"), port.to_string());
+                variables.put(format!("{name}_PORT"), url.clone());
             }
             if !port_name.is_empty() {
                 let variable = format!("{name}_SERVICE_PORT_{}", upper(port_name));
-                variables.push((variable, port.to_string()));
+                variables.put(variable, port.to_string());
             }
             let prefix = format!("{name}_PORT_{port}_{}", protocol.to_uppercase());
-            variables.push((format!("{prefix}_PROTO"), scheme));
-            variables.push((format!("{prefix}_PORT"), port.to_string()));
-            variables.push((format!("{prefix}_ADDR"), ip.to_string()));
-            variables.push((prefix, url));
+            variables.put(format!("{prefix}_PROTO"), scheme);
+            variables.put(format!("{prefix}_PORT"), port.to_string());
+            variables.put(format!("{prefix}_ADDR"), ip.to_string());
+            variables.put(prefix, url);
         }
     }
     variables
@@ -249,10 +276,7 @@ mod tests {
     use super::*;
     use crate::worker::plan::tests::pod;
 
-    fn build_with(
-        container: &Value,
-        services: &[ServiceLink],
-    ) -> Result<Vec<(String, String)>, Error> {
+    fn build_with(container: &Value, services: &[ServiceLink]) -> Result<Variables, Error> {
         let pod = pod(&json!({"nodeName": "dev-1", "containers": [container]}));
         let objects = Objects::default()
             .with(
@@ -273,6 +297,7 @@ mod tests {
             &subject,
             &objects,
             services,
+            &mut Budget::default(),
         )
     }
 
@@ -281,7 +306,7 @@ mod tests {
         reason = "cases read better without `&`"
     )]
     fn check(container: Value, expected: &[(&str, &str)]) {
-        let env = build_with(&container, &[]).unwrap();
+        let env = build_with(&container, &[]).unwrap().into_list();
         let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(env, expected, "{container}");
     }
@@ -333,7 +358,7 @@ mod tests {
         };
         let container = json!({"name": "m", "env": [{"name": "URL", "value": "http://$(MY_SHOP_SERVICE_HOST)"}, {"name": "MY_SHOP_PORT", "value": "own"}]});
         let env = build_with(&container, &[service]).unwrap();
-        let value = |name: &str| lookup(name, &env, &[]).unwrap();
+        let value = |name: &str| env.get(name).unwrap();
         assert_eq!(value("URL"), "http://10.43.0.9");
         assert_eq!(value("MY_SHOP_PORT"), "own");
         assert_eq!(value("MY_SHOP_SERVICE_PORT"), "80");
@@ -358,10 +383,27 @@ mod tests {
                 vec!["ls", "-l"],
             ),
         ];
-        let env = [("X".to_owned(), "x".to_owned())];
+        let mut env = Variables::default();
+        env.put("X".to_owned(), "x".to_owned());
         for (container, expected) in cases {
             let container: Container = serde_json::from_value(container).unwrap();
-            assert_eq!(argv(&container, "hello", &env), expected);
+            let argv = argv(&container, "hello", &env, &mut Budget::default()).unwrap();
+            assert_eq!(argv, expected);
         }
+    }
+
+    #[test]
+    fn a_bomb_of_variables_is_refused() {
+        let tenfold = |name: &str| format!("$({name})").repeat(10);
+        let mut env = vec![json!({"name": "A0", "value": "x".repeat(100)})];
+        for level in 1..12 {
+            let value = tenfold(&format!("A{}", level - 1));
+            env.push(json!({"name": format!("A{level}"), "value": value}));
+        }
+        let container = json!({"name": "m", "env": env});
+        assert_eq!(
+            build_with(&container, &[]).unwrap_err(),
+            Error::TooLarge(TooLarge)
+        );
     }
 }

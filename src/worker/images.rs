@@ -2,7 +2,9 @@
 //!
 //! A file in the cache has its digest as its name; it is written to a temporary file, hashed on the
 //! way, synced and renamed, and the runtime checks the digest again before it compiles. A reference
-//! that is not pinned is looked up in its Module first. Nothing here backs off: the lifecycle does.
+//! that is not pinned is looked up in its Module first. A loading is a task of the worker, not of the
+//! pod that asked first: that pod may go, and a compilation that nobody drives would keep its place
+//! for ever. Nothing here backs off: the lifecycle does.
 
 mod download;
 mod toolbox;
@@ -22,6 +24,7 @@ use crate::api::image::{Digest, ImageRef};
 use crate::api::module::Module;
 use crate::errors::chain;
 use crate::runtime::{Artifact, Runtime};
+use crate::tasks::TaskGroup;
 
 /// A program that is ready to start, and what it was called.
 #[derive(Clone)]
@@ -45,6 +48,7 @@ struct Shelf {
     runtime: Runtime,
     directory: PathBuf,
     loaded: Mutex<HashMap<Digest, Loaded>>,
+    tasks: TaskGroup,
 }
 
 enum Loaded {
@@ -57,7 +61,12 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Images {
     /// `directory` is made if it is missing; half-written files of a former process are removed.
-    pub fn new(client: Client, runtime: Runtime, directory: PathBuf) -> std::io::Result<Self> {
+    pub fn new(
+        client: Client,
+        runtime: Runtime,
+        directory: PathBuf,
+        tasks: TaskGroup,
+    ) -> std::io::Result<Self> {
         std::fs::create_dir_all(&directory)?;
         for entry in std::fs::read_dir(&directory)? {
             let path = entry?.path();
@@ -70,6 +79,7 @@ impl Images {
             runtime,
             directory,
             loaded: Mutex::default(),
+            tasks,
         })))
     }
 
@@ -200,6 +210,12 @@ impl Shelf {
         };
         let loading = loading.boxed().shared();
         loaded.insert(key, Loaded::Loading(loading.clone()));
+        drop(loaded);
+        let (driven, stopping) = (loading.clone(), self.tasks.cancelled());
+        self.tasks.spawn_contained("image", async move {
+            // Who waits has the result.
+            let _ = stopping.run_until_cancelled(driven).await;
+        });
         loading
     }
 

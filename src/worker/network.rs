@@ -26,7 +26,7 @@ use crate::client::{self, Change, Mirror};
 use crate::errors::chain;
 use crate::router::dial::{self, Dialer};
 use crate::router::table::{self, Answer, Decision, Endpoint, Index, Key, RoutingTable};
-use crate::router::tunnel;
+use crate::router::tunnel::{self, Source};
 use crate::runtime::net::{ClusterNetwork, Duplex, Route};
 use crate::runtime::spec::Protocol;
 use crate::tasks::TaskGroup;
@@ -122,18 +122,31 @@ impl Network {
         let mut slices = client::watch(slices, everything()).boxed();
         let mut nodes = client::watch(nodes, everything()).boxed();
         let mut world = World::default();
+        // Set by the first change after a publication: later ones must not put it off.
+        let mut publish_at = None;
         loop {
+            let due = async {
+                match publish_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                biased;
+                () = due => {
+                    publish_at = None;
+                    world.is_dirty = false;
+                    self.publish(&world);
+                }
                 Some(event) = services.next() => world.services(event),
                 Some(event) = slices.next() => world.slices(event),
                 Some(event) = nodes.next() => {
                     world.nodes(event);
                     self.publish_own_node(&world.nodes);
                 }
-                () = tokio::time::sleep(COALESCE), if world.is_dirty => {
-                    world.is_dirty = false;
-                    self.publish(&world);
-                }
+            }
+            if world.is_dirty {
+                publish_at.get_or_insert_with(|| tokio::time::Instant::now() + COALESCE);
             }
         }
     }
@@ -275,7 +288,7 @@ impl ClusterNetwork for Network {
 
     fn dial_pod(
         &self,
-        _from: SocketAddr,
+        from: SocketAddr,
         to: SocketAddr,
     ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
         match self.api_server {
@@ -285,17 +298,19 @@ impl ClusterNetwork for Network {
                 Ok(Box::new(stream) as Box<dyn Duplex>)
             }
             .boxed(),
-            Some(_) | None => self.dial(to.ip(), move |dialer, wire| dialer.open(wire, to).boxed()),
+            Some(_) | None => self.dial(to.ip(), move |dialer, wire| {
+                dialer.open(wire, Source::Peer(from), to).boxed()
+            }),
         }
     }
 
     fn dial_datagrams(
         &self,
-        _from: IpAddr,
+        from: IpAddr,
         to: IpAddr,
     ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
         self.dial(to, move |dialer, wire| {
-            dialer.open_datagrams(wire, to).boxed()
+            dialer.open_datagrams(wire, from, to).boxed()
         })
     }
 }

@@ -8,6 +8,7 @@
 
 mod begin;
 mod perform;
+mod report;
 mod start;
 mod volumes;
 mod watch;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch as channel;
 
@@ -34,10 +35,7 @@ use super::lifecycle::{Event, Lifecycle, Now, PullFailure, Saved, Stage};
 use super::object_changes::Following;
 use super::objects::{self, Objects};
 use super::plan;
-use super::status::{Observation, pod_status};
-use super::status_sender::{Update, Urgency};
 use super::volumes as volume_specs;
-use crate::api::pod::Phase;
 use crate::runtime::spec::ProjectedFile;
 use crate::runtime::{ContainerHandle, PodSandbox};
 
@@ -67,6 +65,8 @@ enum Done {
     },
     Refreshed(Result<Objects, volumes::FetchError>),
     Finalized,
+    /// What the API says of the pod has to be put right.
+    Contradicted,
 }
 
 /// See the module.
@@ -93,10 +93,12 @@ pub struct PodWorker {
     storage_told: Option<Instant>,
     /// When it was last said that a limit refused something.
     limit_told: Option<Instant>,
-    has_deletion: bool,
+    /// The shortest grace period that a deletion of the pod gave it so far.
+    granted: Option<Duration>,
     is_forgotten: bool,
     is_leaving: bool,
     is_finalizing: bool,
+    is_contradicted: bool,
     said: Option<PodStatus>,
     saved: Saved,
 }
@@ -143,18 +145,19 @@ impl PodWorker {
             is_stale: false,
             storage_told: None,
             limit_told: None,
-            has_deletion: false,
+            granted: None,
             is_forgotten: false,
             is_leaving: false,
             is_finalizing: false,
+            is_contradicted: false,
             said: None,
             saved: Saved::default(),
             context,
         };
         // A pod that is being deleted is not started again first.
         if worker.pod.metadata.deletion_timestamp.is_some() {
-            worker.has_deletion = true;
             let grace = Duration::ZERO;
+            worker.granted = Some(grace);
             worker.queue.push_back(Event::Delete { grace });
         } else {
             worker.perform_all(effects);
@@ -207,26 +210,6 @@ impl PodWorker {
         self.leave();
     }
 
-    /// Tells what was refused before the sandbox of an ended pod is gone, and its word with it.
-    fn say_last_words(&mut self) {
-        if let Some(message) = full(self.sandbox.as_ref(), self.storage_told).now_or_never() {
-            self.say_full(message);
-        }
-        if let Some(message) = limited(self.sandbox.as_ref(), self.limit_told).now_or_never() {
-            self.say_limited(message);
-        }
-    }
-
-    fn say_full(&mut self, message: String) {
-        self.storage_told = Some(self.context.clock.monotonic());
-        self.record(true, "StorageFull", message, None);
-    }
-
-    fn say_limited(&mut self, message: String) {
-        self.limit_told = Some(self.context.clock.monotonic());
-        self.record(true, "LimitReached", message, None);
-    }
-
     /// The worker process is ending: the pod is not ready any more, routers get the time to see
     /// that, then the guests get a moment to end in good order. The object stays, bound to this
     /// node; the next start of the worker goes on from the checkpoint.
@@ -269,18 +252,19 @@ impl PodWorker {
         if self.has_files() && is_described_otherwise(&before, &self.pod) {
             self.refresh();
         }
+        self.contradict();
         let meta = &self.pod.metadata;
         let Some(deletion) = &meta.deletion_timestamp else {
             return;
         };
-        // The timestamp is when the grace period ends; only a shorter one is news.
+        // The timestamp is when the grace period ends; only a shorter period is news.
         let left = deletion.0.duration_since(self.context.clock.now());
         let left = Duration::try_from(left).unwrap_or_default();
         let grace = meta.deletion_grace_period_seconds;
         let grace = grace.and_then(|seconds| u64::try_from(seconds).ok());
         let whole = grace.map_or(self.lifecycle.plan().grace, Duration::from_secs);
-        if !self.has_deletion || grace == Some(0) {
-            self.has_deletion = true;
+        if self.granted.is_none_or(|granted| whole < granted) {
+            self.granted = Some(whole);
             let grace = left.min(whole);
             self.queue.push_back(Event::Delete { grace });
         }
@@ -298,46 +282,11 @@ impl PodWorker {
             } => self.start_with(container, incarnation, objects),
             Done::Refreshed(objects) => self.refreshed(objects),
             Done::Finalized => self.is_finalizing = false,
+            Done::Contradicted => {
+                self.is_contradicted = false;
+                self.said = None;
+            }
         }
-    }
-
-    /// Sends the status if it is not what was said last.
-    fn say(&mut self) {
-        let stage = self.lifecycle.stage();
-        if matches!(stage, Stage::Gone) || self.is_forgotten {
-            return;
-        }
-        let status = self.status();
-        if self.said.as_ref() == Some(&status) {
-            return;
-        }
-        let is_pending = status.phase.as_deref() == Some(Phase::Pending.as_str());
-        let has_failed = matches!(stage, Stage::Preparing { message, .. } if !message.is_empty());
-        let urgency = if is_pending && !has_failed && !self.has_deletion {
-            Urgency::Soon
-        } else {
-            Urgency::Now
-        };
-        let update = Update {
-            namespace: self.id.namespace.clone(),
-            name: self.id.name.clone(),
-            uid: self.id.uid.clone(),
-            status: Arc::new(status.clone()),
-        };
-        self.context.statuses.send(update, urgency);
-        self.said = Some(status);
-    }
-
-    fn status(&self) -> PodStatus {
-        let observed = Observation {
-            pod: &self.pod,
-            lifecycle: &self.lifecycle,
-            prior: self.said.as_ref(),
-            pod_ip: self.ip,
-            host_ip: self.context.host_ip,
-            is_leaving: self.is_leaving,
-        };
-        pod_status(&observed, self.context.clock.now())
     }
 
     fn save(&mut self) {

@@ -2,7 +2,8 @@
 //!
 //! The watch brings every pod that is bound to this node; each pod's task gets the latest version
 //! through a `watch` channel, so a slow pod never holds up another one and never sees old news. A
-//! complete list ends pods that are not in it; an interrupted list or an error ends nothing.
+//! complete list ends pods that are not in it; an interrupted list or an error ends nothing. Lists come
+//! by the watch alone, so that none is older than what was seen before it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +11,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::api::ListParams;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::checkpoint::Checkpoint;
@@ -21,10 +21,8 @@ use super::context::Context;
 use super::lifecycle::{Saved, SavedContainer};
 use super::pod_worker::{Desired, PodId, PodWorker};
 use crate::api::pod::phase;
-use crate::backoff::Backoff;
 use crate::client;
 use crate::errors::chain;
-use crate::ids;
 use crate::tasks::TaskGroup;
 
 /// See the module.
@@ -33,6 +31,8 @@ pub struct PodWorkers {
     node: String,
     tasks: TaskGroup,
     state: Mutex<State>,
+    /// A wish for a new list is in the state.
+    wished: Notify,
 }
 
 struct State {
@@ -42,6 +42,8 @@ struct State {
     /// Pods of before this process that have not been seen yet.
     checkpoints: HashMap<String, Checkpoint>,
     is_stopping: bool,
+    /// Who waits for a list that begins from now on, and for the end of the pods that are not in it.
+    catching_up: Vec<oneshot::Sender<Vec<JoinHandle<()>>>>,
 }
 
 struct Entry {
@@ -50,7 +52,6 @@ struct Entry {
     task: JoinHandle<()>,
 }
 
-const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 impl PodWorkers {
@@ -69,7 +70,9 @@ impl PodWorkers {
                 names: HashMap::new(),
                 checkpoints,
                 is_stopping: false,
+                catching_up: Vec::new(),
             }),
+            wished: Notify::new(),
         }
     }
 
@@ -77,13 +80,30 @@ impl PodWorkers {
     pub async fn run(&self, client: Client) {
         let api: Api<Pod> = Api::all(client);
         let config = watcher::Config::default().fields(&self.selector());
-        let mut events = client::watch(api, config).boxed();
+        let open = || client::watch(api.clone(), config.clone()).boxed();
+        let mut events = open();
         let mut listed: Vec<Pod> = Vec::new();
-        while let Some(event) = events.next().await {
+        let mut waiting = Vec::new();
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = self.wished.notified() => {
+                    waiting.append(&mut self.lock().catching_up);
+                    events = open();
+                    continue;
+                }
+            };
+            let Some(event) = event else { return };
             match event {
                 Ok(Event::Init) => listed.clear(),
                 Ok(Event::InitApply(pod)) => listed.push(pod),
-                Ok(Event::InitDone) => drop(self.take_list(std::mem::take(&mut listed))),
+                Ok(Event::InitDone) => {
+                    let mut ending = self.take_list(std::mem::take(&mut listed));
+                    for caller in waiting.drain(..) {
+                        // Nobody waits any more: the pods end all the same.
+                        let _ = caller.send(std::mem::take(&mut ending));
+                    }
+                }
                 Ok(Event::Apply(pod)) => self.observe(pod),
                 Ok(Event::Delete(pod)) => {
                     let uid = pod.metadata.uid.unwrap_or_default();
@@ -96,19 +116,12 @@ impl PodWorkers {
 
     /// Asks the API which pods are still ours, and waits until the others have stopped.
     pub async fn catch_up(&self) {
-        let api: Api<Pod> = Api::all(self.context.client.clone());
-        let params = ListParams::default().fields(&self.selector());
-        let mut failures = 0;
-        let pods = loop {
-            match tokio::time::timeout(STOP_DEADLINE, api.list(&params)).await {
-                Ok(Ok(list)) => break list.items,
-                Ok(Err(error)) => tracing::debug!(error = %chain(&error), "list pods"),
-                Err(_) => {}
-            }
-            failures += 1;
-            tokio::time::sleep(RETRY.delay_with_jitter(failures, ids::jitter())).await;
-        };
-        let ending = futures::future::join_all(self.take_list(pods));
+        let (caller, listed) = oneshot::channel();
+        self.lock().catching_up.push(caller);
+        self.wished.notify_one();
+        // The watch ends with the process.
+        let Ok(ending) = listed.await else { return };
+        let ending = futures::future::join_all(ending);
         if tokio::time::timeout(STOP_DEADLINE, ending).await.is_err() {
             tracing::warn!("some pods that are not ours any more did not stop in time");
         }

@@ -36,9 +36,10 @@ use super::logs::{LogId, Query};
 use super::wire::is_same;
 use super::{plan, stats};
 use crate::errors::chain;
-use crate::tasks::TaskGroup;
+use crate::tasks::{FirstRequest, TaskGroup};
 
 const CONNECTIONS: usize = 512;
+const STREAMS: usize = 512;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const HEAD: Duration = Duration::from_secs(30);
 
@@ -62,6 +63,8 @@ struct Shared {
     node: String,
     secret: Vec<u8>,
     tasks: TaskGroup,
+    /// Places of connections that have switched from HTTP.
+    streams: Arc<Semaphore>,
 }
 
 impl Server {
@@ -91,6 +94,7 @@ impl Server {
             node,
             secret,
             tasks: tasks.clone(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
         }));
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let serve = |stream, _| {
@@ -117,10 +121,19 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, tasks: 
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD);
+    let first = FirstRequest::default();
+    let asking = first.clone();
+    let router = router.layer(middleware::map_request(move |request: Request| {
+        asking.arrived();
+        std::future::ready(request)
+    }));
     let service = TowerToHyperService::new(router);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        tracing::trace!(error = %chain(&*error), "worker API connection");
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            tracing::trace!(error = %chain(&*error), "worker API connection");
+        },
+        () = first.missing_for(HEAD) => {}
     }
 }
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use super::env;
-use super::expand::expand;
+use super::env::{self, Variables};
+use super::expand::{Budget, TooLarge, expand};
 use crate::api::{annotations, duration, quantity};
 use crate::runtime::spec::{
     ContainerSpec, MountSpec, PodLimits, PodSandboxSpec, PortSpec, Protocol, VolumeSpec,
@@ -39,22 +39,44 @@ pub fn sandbox(pod: &Pod, ip: IpAddr, volumes: Vec<VolumeSpec>) -> PodSandboxSpe
     }
 }
 
-/// The sum of the containers' limits, where every container has one.
+/// What the pod as a whole may use: by Kubernetes' rule, the most that its containers may use at one
+/// time. All that have no limit of their own share one [`DEFAULT_MEMORY`].
 fn limits(pod: &Pod) -> PodLimits {
-    let containers = pod.spec.as_ref().map_or(&[][..], |spec| &spec.containers);
-    let sum = |resource: &str| -> Option<u64> {
-        let limits = containers
-            .iter()
-            .map(|container| limit(container, resource));
-        limits.sum::<Option<u64>>().filter(|sum| *sum > 0)
-    };
-    let memory_bytes = sum("memory").unwrap_or(DEFAULT_MEMORY);
+    let memory_bytes = most_at_once(pod, "memory", DEFAULT_MEMORY);
+    let storage_bytes = most_at_once(pod, "ephemeral-storage", memory_bytes);
     PodLimits {
         memory_bytes,
-        storage_bytes: sum("ephemeral-storage").map_or(memory_bytes, |it| it.min(memory_bytes)),
+        storage_bytes: storage_bytes.min(memory_bytes),
         inodes: INODES,
         sockets: SOCKETS,
     }
+}
+
+/// Init containers run one by one beside the sidecars that were started before them, then all others
+/// beside all sidecars.
+fn most_at_once(pod: &Pod, resource: &str, default: u64) -> u64 {
+    let Some(spec) = &pod.spec else {
+        return default;
+    };
+    let is_unlimited = |container: &Container| limit(container, resource).is_none();
+    let mut init = spec.init_containers.iter().flatten();
+    let shared = if spec.containers.iter().chain(init.clone()).any(is_unlimited) {
+        default
+    } else {
+        0
+    };
+    let of = |container: &Container| limit(container, resource).unwrap_or(0);
+    let (mut sidecars, mut most) = (0_u64, 0_u64);
+    for container in &mut init {
+        if container.restart_policy.as_deref() == Some("Always") {
+            sidecars = sidecars.saturating_add(of(container));
+        } else {
+            most = most.max(sidecars.saturating_add(of(container)));
+        }
+    }
+    let others = spec.containers.iter().map(of);
+    let together = others.fold(sidecars, u64::saturating_add);
+    most.max(together).saturating_add(shared)
 }
 
 fn limit(container: &Container, resource: &str) -> Option<u64> {
@@ -67,13 +89,14 @@ fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
     annotations.get(key).map(String::as_str)
 }
 
-/// A container of the pod; `env` is whole.
+/// A container of the pod; `env` is whole, `budget` what it has left of what the container may be given.
 pub fn container(
     pod: &Pod,
     container: &Container,
     module: &str,
-    env: Vec<(String, String)>,
-) -> ContainerSpec {
+    env: Variables,
+    mut budget: Budget,
+) -> Result<ContainerSpec, TooLarge> {
     let resources = container.resources.as_ref();
     let millis = |map: Option<&std::collections::BTreeMap<_, _>>| {
         map.and_then(|map| map.get("cpu"))
@@ -83,11 +106,11 @@ pub fn container(
     let limited = millis(resources.and_then(|it| it.limits.as_ref())).filter(|it| *it > 0);
     let reuse = annotation(pod, annotations::INSTANCE_REUSE).and_then(|text| text.parse().ok());
     let security = container.security_context.as_ref();
-    ContainerSpec {
+    Ok(ContainerSpec {
         name: container.name.clone(),
-        args: env::argv(container, module, &env),
-        mounts: mounts(container, &env),
-        env,
+        args: env::argv(container, module, &env, &mut budget)?,
+        mounts: mounts(container, &env, &mut budget)?,
+        env: env.into_list(),
         working_dir: container
             .working_dir
             .clone()
@@ -109,7 +132,7 @@ pub fn container(
                 .filter(|path| path.starts_with('/'))
                 .unwrap_or_else(|| DEFAULT_TERMINATION_LOG.to_owned()),
         ),
-    }
+    })
 }
 
 fn is_ephemeral(pod: &Pod, name: &str) -> bool {
@@ -118,21 +141,26 @@ fn is_ephemeral(pod: &Pod, name: &str) -> bool {
     all.any(|ephemeral| ephemeral.name == name)
 }
 
-fn mounts(container: &Container, env: &[(String, String)]) -> Vec<MountSpec> {
+fn mounts(
+    container: &Container,
+    env: &Variables,
+    budget: &mut Budget,
+) -> Result<Vec<MountSpec>, TooLarge> {
     let mounts = container.volume_mounts.iter().flatten();
     mounts
         .map(|mount| {
             let expanded = mount
                 .sub_path_expr
                 .as_ref()
-                .map(|text| expand(text, |name| env::lookup(name, env, &[])));
+                .map(|text| expand(text, |name| env.get(name), budget))
+                .transpose()?;
             let sub_path = expanded.or_else(|| mount.sub_path.clone());
-            MountSpec {
+            Ok(MountSpec {
                 volume: mount.name.clone(),
                 path: mount.mount_path.clone(),
                 sub_path: sub_path.filter(|path| !path.is_empty()),
                 read_only: mount.read_only == Some(true),
-            }
+            })
         })
         .collect()
 }
@@ -182,7 +210,9 @@ mod tests {
             .into(),
         );
         let from = &pod.spec.as_ref().unwrap().containers[0];
-        let spec = container(&pod, from, "hello", vec![("A".into(), "a".into())]);
+        let mut env = Variables::default();
+        env.put("A".into(), "a".into());
+        let spec = container(&pod, from, "hello", env, Budget::default()).unwrap();
         assert_eq!(spec.args, ["hello", "a"]);
         assert_eq!(
             (spec.memory_bytes, spec.cpu_limit_millis),
@@ -203,14 +233,46 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_may_use_what_its_containers_may_use_at_one_time() {
+        let container = |memory: u64, restart: Option<&str>| {
+            let limits = if memory == 0 {
+                json!({})
+            } else {
+                json!({"memory": format!("{memory}Mi")})
+            };
+            json!({"name": "m", "image": "m", "restartPolicy": restart, "resources": {"limits": limits}})
+        };
+        let default = DEFAULT_MEMORY >> 20;
+        let cases: [(&[u64], &[(u64, bool)], u64); 7] = [
+            (&[64], &[], 64),
+            (&[64, 32], &[], 96),
+            (&[64], &[(1024, false)], 1024),
+            (&[64], &[(100, true), (30, false)], 164),
+            (&[64], &[(100, true), (300, false)], 400),
+            (&[2048, 0], &[], 2048 + default),
+            (&[0, 0], &[(0, false)], default),
+        ];
+        for (main, init, expected) in cases {
+            let main: Vec<_> = main.iter().map(|memory| container(*memory, None)).collect();
+            let restart = |is_sidecar: bool| is_sidecar.then_some("Always");
+            let init = init
+                .iter()
+                .map(|(memory, it)| container(*memory, restart(*it)));
+            let init: Vec<_> = init.collect();
+            let pod = pod(&json!({"containers": main, "initContainers": init}));
+            assert_eq!(
+                limits(&pod).memory_bytes >> 20,
+                expected,
+                "{main:?} {init:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_container_with_nothing() {
         let pod = pod(&json!({"containers": [{"name": "m", "image": "m"}]}));
-        let spec = container(
-            &pod,
-            &pod.spec.as_ref().unwrap().containers[0],
-            "m",
-            Vec::new(),
-        );
+        let from = &pod.spec.as_ref().unwrap().containers[0];
+        let spec = container(&pod, from, "m", Variables::default(), Budget::default()).unwrap();
         assert_eq!(
             (spec.memory_bytes, spec.cpu_shares, spec.instance_reuse),
             (None, 2, 1)

@@ -44,6 +44,9 @@ const IN_FLIGHT: usize = 16;
 const PATIENCE: Duration = Duration::from_millis(40);
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a status is said again that was refused for what may pass: a lost race of writes, rights
+/// that are changed.
+const REFUSALS: u32 = 10;
 
 /// The slots, and when each is due.
 #[derive(Default)]
@@ -226,8 +229,11 @@ async fn send(client: Client, update: Update, failures: u32) -> (String, Option<
     let failures = failures.saturating_add(1);
     match tokio::time::timeout(TIMEOUT, sending).await {
         Ok(Ok(_)) => (uid, None),
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409 | 422 | 403) => {
-            // The pod is gone or another one; a refusal of the content will not change by asking again.
+        Ok(Err(kube::Error::Api(status)))
+            if matches!(status.code, 404 | 422)
+                || matches!(status.code, 403 | 409) && failures > REFUSALS =>
+        {
+            // The pod is gone; a refusal of the content will not change by asking again.
             if status.code != 404 {
                 tracing::warn!(
                     pod = update.name,

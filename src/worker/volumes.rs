@@ -5,6 +5,7 @@
 //! `hostPath` only under directories that the operator allows, and claims where `claims` found
 //! them. All else is refused in words.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
@@ -223,7 +224,7 @@ fn projected_files(
         volume: &volume.name,
         objects,
         subject,
-        list: Vec::new(),
+        list: BTreeMap::new(),
     };
     if let Some(it) = &volume.config_map {
         let mode = it.default_mode.unwrap_or(DEFAULT_MODE);
@@ -241,14 +242,15 @@ fn projected_files(
     } else {
         return Ok(None);
     }
-    Ok(Some(files.list))
+    Ok(Some(files.list.into_values().collect()))
 }
 
 struct Files<'a> {
     volume: &'a str,
     objects: &'a Objects,
     subject: &'a Subject<'a>,
-    list: Vec<ProjectedFile>,
+    /// By path.
+    list: BTreeMap<String, ProjectedFile>,
 }
 
 impl Files<'_> {
@@ -352,12 +354,12 @@ impl Files<'_> {
                 path: path.to_owned(),
             });
         }
-        self.list.retain(|file| file.path != path);
-        self.list.push(ProjectedFile {
+        let file = ProjectedFile {
             path: path.to_owned(),
             contents,
             mode: u32::try_from(mode).unwrap_or(0o644) & 0o777,
-        });
+        };
+        self.list.insert(file.path.clone(), file);
         Ok(())
     }
 }

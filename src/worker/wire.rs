@@ -22,7 +22,8 @@ use tokio::sync::Semaphore;
 use super::fence::Fence;
 use crate::errors::chain;
 use crate::router::listen;
-use crate::router::tunnel::{self, Answer, Preamble, WireProtocol};
+use crate::router::tunnel::{self, Answer, Preamble, Source, WireProtocol};
+use crate::runtime::net::{Conn, PodNet};
 use crate::runtime::{PodSandbox, Runtime};
 use crate::tasks::TaskGroup;
 
@@ -115,17 +116,29 @@ async fn serve_one(mut stream: TcpStream, wire: &Arc<Wire>) {
     };
     match target {
         Target::Handler(sandbox) => {
-            http::serve(stream, sandbox, preamble.target.port(), Arc::clone(wire)).await;
+            http::serve(stream, sandbox, &preamble, Arc::clone(wire)).await;
         }
         Target::Datagrams(sandbox) => {
             if let Err(error) = sandbox.net().receive_far(stream).await {
                 tracing::debug!(error = %chain(&error), "datagrams on the wire");
             }
         }
-        Target::Socket(mut connection) => {
-            let spliced = tokio::io::copy_bidirectional(&mut stream, &mut connection).await;
-            if let Err(error) = spliced {
-                tracing::trace!(error = %chain(&error), "wire connection");
+        Target::Socket(mut connection, net) => {
+            // Requests of many clients, which nobody can tell apart here, may come for as long as
+            // it does not matter whose they are.
+            let isolated = async {
+                match preamble.source {
+                    Source::Requests => net.isolated().await,
+                    Source::Peer(_) => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                spliced = tokio::io::copy_bidirectional(&mut stream, &mut connection) => {
+                    if let Err(error) = spliced {
+                        tracing::trace!(error = %chain(&error), "wire connection");
+                    }
+                }
+                () = isolated => {}
             }
         }
     }
@@ -134,7 +147,7 @@ async fn serve_one(mut stream: TcpStream, wire: &Arc<Wire>) {
 enum Target {
     Handler(Arc<PodSandbox>),
     Datagrams(Arc<PodSandbox>),
-    Socket(crate::runtime::net::Conn),
+    Socket(Conn, Arc<PodNet>),
 }
 
 fn admit(preamble: &Preamble, wire: &Wire) -> (Answer, Option<Target>) {
@@ -148,12 +161,25 @@ fn admit(preamble: &Preamble, wire: &Wire) -> (Answer, Option<Target>) {
     if preamble.protocol == WireProtocol::Udp {
         return (Answer::Ok, Some(Target::Datagrams(sandbox)));
     }
-    let port = preamble.target.port();
+    let (port, net) = (preamble.target.port(), sandbox.net());
+    if let Source::Peer(from) = preamble.source
+        && !net.lets_in(from.ip(), port)
+    {
+        return (Answer::Denied, None);
+    }
     if sandbox.http_handler(port).is_some() {
         return (Answer::Ok, Some(Target::Handler(sandbox)));
     }
-    match sandbox.dial(port) {
-        Ok(connection) => (Answer::Ok, Some(Target::Socket(connection))),
+    let dialled = match preamble.source {
+        Source::Peer(from) => net.dial_from(from, port),
+        Source::Requests if net.is_isolated() => return (Answer::Isolated, None),
+        Source::Requests => net.dial(port),
+    };
+    match dialled {
+        Ok(connection) => {
+            let target = Target::Socket(connection, Arc::clone(net));
+            (Answer::Ok, Some(target))
+        }
         Err(_) if sandbox.is_leaving() => (Answer::NoSuchPod, None),
         Err(_) => (Answer::Refused, None),
     }

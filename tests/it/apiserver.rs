@@ -3,6 +3,7 @@
 mod custom_resources;
 mod harness;
 mod kube_client;
+mod kube_runtime;
 mod large;
 mod logs;
 mod openapi;

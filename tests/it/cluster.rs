@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, ListParams};
 use kube::runtime::conditions::Condition;
 use kube::runtime::wait::await_condition;
+use rustix::process::Signal;
 use serde_json::Value;
 
 pub(crate) use self::load::Load;
@@ -68,7 +69,7 @@ impl Cluster {
     /// Ctrl-C; gives how long it took, what was said, and the directory.
     pub(crate) fn stop(mut self) -> (Duration, String, tempfile::TempDir) {
         let since = Instant::now();
-        self.signal(rustix::process::Signal::INT);
+        self.signal(Signal::INT);
         let status = self.process.wait().unwrap();
         let took = since.elapsed();
         let said = self.said();
@@ -89,7 +90,7 @@ impl Cluster {
         std::mem::replace(&mut self.directory, elsewhere)
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    fn signal(&self, signal: Signal) {
         if let Some(pid) = rustix::process::Pid::from_raw(self.process.id().cast_signed()) {
             rustix::process::kill_process(pid, signal).unwrap();
         }
@@ -159,8 +160,13 @@ impl Cluster {
 
     /// `kill -9`.
     pub(crate) fn kill(&self, name: &str) {
+        self.signal_to(name, Signal::KILL);
+    }
+
+    /// Sends a signal to one of `dev`'s processes.
+    pub(crate) fn signal_to(&self, name: &str, signal: Signal) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid(name)).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Waits until `dev` has put another process in the killed one's place.
@@ -308,7 +314,7 @@ impl Drop for Cluster {
             eprintln!("--- events\n{}", String::from_utf8_lossy(&events.stdout));
         }
         if let Ok(None) = self.process.try_wait() {
-            self.signal(rustix::process::Signal::TERM);
+            self.signal(Signal::TERM);
             let _ = self.process.wait();
         }
         if std::thread::panicking() {

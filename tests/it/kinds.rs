@@ -7,6 +7,7 @@ mod behaviours;
 mod door;
 mod forms;
 mod malformed;
+mod names;
 mod parts;
 mod protobuf;
 mod watching;

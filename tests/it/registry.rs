@@ -8,7 +8,6 @@
 
 mod addresses;
 mod apply;
-mod conformance;
 mod deletion;
 mod quota;
 mod reading;

@@ -6,6 +6,7 @@ mod commands;
 mod file_guest;
 mod harness;
 mod images;
+mod kube_rs;
 mod lifecycles;
 mod limits;
 mod pods;

@@ -86,7 +86,13 @@ const RULES: &[Rule] = &[
         &["endpointslices"],
         Which::All,
     ),
-    rule(NODES, READ, "networking.k8s.io", &["ingresses"], Which::All),
+    rule(
+        NODES,
+        READ,
+        "networking.k8s.io",
+        &["ingresses", "networkpolicies"],
+        Which::All,
+    ),
     rule(
         NODES,
         READ,

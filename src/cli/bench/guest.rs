@@ -16,7 +16,7 @@ use super::raw::{self, Until};
 use super::rest::Rest;
 use super::{Cluster, Sample, Target, pods, stats};
 use crate::app::dev::demo;
-use crate::router::tunnel::{Preamble, WireProtocol};
+use crate::router::tunnel::{Preamble, Source, WireProtocol};
 use crate::tasks::TaskGroup;
 
 const START: Duration = Duration::from_secs(30);
@@ -197,6 +197,7 @@ async fn wire(cluster: &Cluster, api: &mut Rest) -> anyhow::Result<raw::Target> 
         protocol: WireProtocol::Tcp,
         secret: secret.context("the wire secret is empty")?.0,
         target: SocketAddr::new(ip.parse()?, 8080),
+        source: Source::Peer(SocketAddr::from(([127, 0, 0, 1], 0))),
     });
     target.processes = cluster.processes(|name| name == node);
     Ok(target)

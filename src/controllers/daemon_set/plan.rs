@@ -9,6 +9,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::placement::{self, Fits};
+use super::surge;
 use crate::api::pod::{self, Phase};
 use crate::api::share;
 use crate::controllers::events::Notice;
@@ -28,9 +29,9 @@ pub(super) struct Plan {
 }
 
 /// A node and the set's pods on it, also those that are being deleted.
-struct Place<'a> {
-    fits: Fits,
-    pods: Vec<&'a Arc<Pod>>,
+pub(super) struct Place<'a> {
+    pub(super) fits: Fits,
+    pub(super) pods: Vec<&'a Arc<Pod>>,
 }
 
 pub(super) fn plan(
@@ -73,17 +74,35 @@ pub(super) fn plan(
         plan.delete.clear();
         return plan;
     }
+    let most_extra = surge::allowed(spec, desired(&places));
     for (node, place) in &places {
-        manage(&mut plan, node, place);
+        manage(&mut plan, node, place, most_extra > 0);
+        if most_extra > 0 && place.fits.stays {
+            let living = surge::living(place);
+            let extra = surge::superfluous(&living, hash, (min_ready, now));
+            plan.delete.extend(extra);
+        }
     }
-    roll(&mut plan, spec, &places, hash, (min_ready, now));
+    let strategy = spec.update_strategy.as_ref();
+    if strategy.and_then(|it| it.type_.as_deref()) != Some("OnDelete") {
+        if most_extra > 0 {
+            surge::roll(&mut plan, &places, (most_extra, hash), (min_ready, now));
+        } else {
+            roll(&mut plan, spec, &places, hash, (min_ready, now));
+        }
+    }
     plan.create.truncate(BURST);
     plan.delete.truncate(BURST);
     plan
 }
 
+/// How many nodes shall have a pod.
+fn desired(places: &BTreeMap<&str, Place<'_>>) -> i32 {
+    places.values().filter(|place| place.fits.runs).count() as i32
+}
+
 /// One node: exactly one pod where it fits, none where it may not stay.
-fn manage(plan: &mut Plan, node: &str, place: &Place<'_>) {
+fn manage(plan: &mut Plan, node: &str, place: &Place<'_>, is_surging: bool) {
     let living = place.pods.iter().filter(|pod| !pod::is_terminating(pod));
     if !place.fits.stays {
         plan.delete.extend(living.map(|pod| Arc::clone(pod)));
@@ -97,7 +116,7 @@ fn manage(plan: &mut Plan, node: &str, place: &Place<'_>) {
             Phase::Succeeded => "succeeded",
             Phase::Pending | Phase::Running | Phase::Unknown => {
                 kept += 1;
-                if kept > 1 {
+                if kept > 1 && !is_surging {
                     plan.delete.push(Arc::clone(pod));
                 }
                 continue;
@@ -126,13 +145,9 @@ fn roll(
     (min_ready, now): (Duration, Timestamp),
 ) {
     let strategy = spec.update_strategy.as_ref();
-    if strategy.and_then(|it| it.type_.as_deref()) == Some("OnDelete") {
-        return;
-    }
     let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
     let allowed = rolling.and_then(|rolling| rolling.max_unavailable.as_ref());
-    let desired = places.values().filter(|place| place.fits.runs).count() as i32;
-    let allowed = allowed.map_or(1, |allowed| share::scaled(allowed, desired, true));
+    let allowed = allowed.map_or(1, |allowed| share::scaled(allowed, desired(places), true));
     let allowed = usize::try_from(allowed).unwrap_or(0).max(1);
     let (mut unavailable, mut candidates) = (0, Vec::new());
     for place in places.values().filter(|place| place.fits.runs) {
@@ -159,7 +174,7 @@ fn roll(
     plan.delete.extend(candidates);
 }
 
-fn is_of(pod: &Pod, hash: &str) -> bool {
+pub(super) fn is_of(pod: &Pod, hash: &str) -> bool {
     let labels = pod.metadata.labels.as_ref();
     labels
         .and_then(|labels| labels.get(POD_LABEL))
@@ -168,7 +183,11 @@ fn is_of(pod: &Pod, hash: &str) -> bool {
 }
 
 /// `Err` if the pod is not available, with the time that will make it so.
-fn availability(pod: &Pod, min_ready: Duration, now: Timestamp) -> Result<(), Option<Duration>> {
+pub(super) fn availability(
+    pod: &Pod,
+    min_ready: Duration,
+    now: Timestamp,
+) -> Result<(), Option<Duration>> {
     if !pod::is_ready(pod) || pod::is_terminating(pod) {
         return Err(None);
     }
@@ -330,6 +349,21 @@ mod tests {
         check(json!({}), "a b c", "aq bo co", &[], &["aq"]);
         let wide = json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": "50%"}}});
         check(wide, "a b c", "ao bo co", &[], &["ao", "bo"]);
+        let surge =
+            json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}});
+        check(surge.clone(), "a b", "", &["a", "b"], &[]);
+        // A new one beside an old one, which goes once the new one is available.
+        check(surge.clone(), "a b c", "ao bo co", &["a"], &[]);
+        check(surge.clone(), "a b c", "ao ap bo co", &[], &[]);
+        check(surge.clone(), "a b c", "ao ar bo co", &["b"], &["ao"]);
+        check(surge.clone(), "a b c", "ar bo co", &["b"], &[]);
+        // One that is of no use anyway is replaced beyond the limit, and goes when both are not ready.
+        check(surge.clone(), "a b c", "aq bo co", &["a", "b"], &[]);
+        check(surge.clone(), "a b", "aq ap bo", &[], &["aq"]);
+        check(surge.clone(), "a b", "ar ar bo", &["b"], &["ar"]);
+        let half =
+            json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "50%"}}});
+        check(half, "a b c", "ao bo co", &["a", "b"], &[]);
         check(
             json!({"updateStrategy": {"type": "OnDelete"}}),
             "a b",

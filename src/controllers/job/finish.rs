@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::{JobSpec, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::plan::{Plan, Tally};
-use super::pods;
+use super::{pods, policy};
 use crate::api::condition::{self, Status};
 use crate::controllers::events::Notice;
 
@@ -49,8 +49,14 @@ pub(super) fn judge(spec: &JobSpec, status: &JobStatus, tally: &Tally, now: Time
             });
         }
     }
+    if let Some(words) = &tally.fatal {
+        return Verdict::Ended(Ending::new(false, "PodFailurePolicy", words));
+    }
     let limit = spec.backoff_limit.unwrap_or(6);
-    if tally.failed > limit || has_restarted_too_often(spec, tally, limit) {
+    let held = tally.per_index.as_ref().map_or(0, |it| it.held.len());
+    if tally.failed.saturating_add(held as i32) > limit
+        || has_restarted_too_often(spec, tally, limit)
+    {
         return Verdict::Ended(Ending::new(
             false,
             "BackoffLimitExceeded",
@@ -64,6 +70,9 @@ pub(super) fn judge(spec: &JobSpec, status: &JobStatus, tally: &Tally, now: Time
             "Job was active longer than specified deadline",
         ));
     }
+    if let Some(ending) = by_index(spec, tally) {
+        return Verdict::Ended(ending);
+    }
     let is_done = match spec.completions {
         Some(completions) => tally.succeeded >= completions,
         None => tally.succeeded > 0 && tally.active.is_empty(),
@@ -76,6 +85,26 @@ pub(super) fn judge(spec: &JobSpec, status: &JobStatus, tally: &Tally, now: Time
         ));
     }
     Verdict::GoesOn
+}
+
+/// What indexes that have failed for good, or those that have succeeded, say of the whole.
+fn by_index(spec: &JobSpec, tally: &Tally) -> Option<Ending> {
+    if let Some(per_index) = &tally.per_index {
+        let failed = per_index.failed.len();
+        if spec.max_failed_indexes.is_some_and(|most| failed > most) {
+            let words = "Job has exceeded the specified maximal number of failed indexes";
+            return Some(Ending::new(false, "MaxFailedIndexesExceeded", words));
+        }
+        if failed > 0 && failed + tally.completed.len() >= spec.completions.unwrap_or(0) {
+            return Some(Ending::new(
+                false,
+                "FailedIndexes",
+                "Job has failed indexes",
+            ));
+        }
+    }
+    let words = policy::is_success(spec, &tally.completed)?;
+    Some(Ending::new(true, "SuccessPolicy", &words))
 }
 
 /// Where containers are restarted in their pod, restarts count as failures.
@@ -133,7 +162,12 @@ pub(super) fn conclude(plan: &mut Plan, verdict: Verdict, is_still: bool, now: T
 }
 
 fn known(reason: &str) -> Option<&'static str> {
-    ["BackoffLimitExceeded", "DeadlineExceeded"]
-        .into_iter()
-        .find(|known| *known == reason)
+    const KNOWN: [&str; 5] = [
+        "BackoffLimitExceeded",
+        "DeadlineExceeded",
+        "PodFailurePolicy",
+        "MaxFailedIndexesExceeded",
+        "FailedIndexes",
+    ];
+    KNOWN.into_iter().find(|known| *known == reason)
 }

@@ -53,6 +53,21 @@ impl Indexes {
         self.0.iter().map(|(from, to)| to - from + 1).sum()
     }
 
+    /// How many are in both.
+    pub(super) fn common(&self, other: &Self) -> i32 {
+        let overlap = |one: &(i32, i32), other: &(i32, i32)| {
+            (one.1.min(other.1) - one.0.max(other.0) + 1).max(0)
+        };
+        let pairs = self.0.iter();
+        let pairs = pairs.flat_map(|one| other.0.iter().map(move |other| overlap(one, other)));
+        pairs.sum()
+    }
+
+    /// Takes in all of another set.
+    pub(super) fn extend(&mut self, other: &Self) {
+        other.0.iter().for_each(|(from, to)| self.add(*from, *to));
+    }
+
     /// The first `count` indexes below `completions` that are in neither set.
     pub(super) fn missing(&self, taken: &Self, completions: i32, count: usize) -> Vec<i32> {
         let is_free = |index: &i32| !self.contains(*index) && !taken.contains(*index);

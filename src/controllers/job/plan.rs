@@ -7,7 +7,7 @@
 //! Each arrow is one write, and a crash between two of them loses and doubles nothing: a pod stays
 //! until its uid is written down, and a uid is counted once its pod is held no more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::finish::{self, Verdict};
 use super::indexes::Indexes;
+use super::per_index::{self, Failures, PerIndex};
 use super::pods::{self, End};
+use super::policy::{Meaning, meaning};
 use crate::api::condition::{self, Status};
 use crate::api::{job, pod};
 use crate::controllers::events::Notice;
@@ -35,6 +37,8 @@ pub(super) struct Plan {
     pub(super) status: JobStatus,
     /// The completions to start; `None` where a job has no indexes.
     pub(super) create: Vec<Option<i32>>,
+    /// Of the indexes to start, where they are counted for each.
+    pub(super) failures: BTreeMap<i32, Failures>,
     /// To be deleted; with `true` released first, so that they do not count as failures.
     pub(super) delete: Vec<(Arc<Pod>, bool)>,
     /// To be released once the status is written.
@@ -50,13 +54,30 @@ pub(super) struct Tally {
     pub(super) active: Vec<Arc<Pod>>,
     pub(super) succeeded: i32,
     pub(super) failed: i32,
-    completed: Indexes,
+    pub(super) completed: Indexes,
+    /// Where failures are counted for each index.
+    pub(super) per_index: Option<PerIndex>,
+    /// A failure that ends the job by its policy.
+    pub(super) fatal: Option<String>,
     uncounted: UncountedTerminatedPods,
     terminating: i32,
     release: Vec<Arc<Pod>>,
 }
 
 impl Tally {
+    /// Counts the failed pods that were held for their replacements: there will be none.
+    fn give_up(&mut self) {
+        let Some(per_index) = &mut self.per_index else {
+            return;
+        };
+        for pod in std::mem::take(&mut per_index.held).into_values() {
+            let uid = pod.metadata.uid.clone().unwrap_or_default();
+            self.uncounted.failed.get_or_insert_default().push(uid);
+            self.failed += 1;
+            self.release.push(pod);
+        }
+    }
+
     fn is_settled(&self) -> bool {
         let none = |uids: &Option<Vec<String>>| uids.as_ref().is_none_or(Vec::is_empty);
         none(&self.uncounted.succeeded) && none(&self.uncounted.failed)
@@ -69,15 +90,18 @@ pub(super) fn plan(job: &Job, spec: &JobSpec, found: &[Arc<Pod>], now: Timestamp
         let since = end.last_transition_time.as_ref().map_or(now, |time| time.0);
         return finished(job, spec, old, found, (since, now));
     }
-    let tally = tally(spec, &old, found);
+    let mut tally = tally(spec, &old, found);
     let mut plan = Plan {
         status: old,
-        release: tally.release.clone(),
         ..Plan::default()
     };
     let is_suspended = spec.suspend == Some(true);
     suspend_or_resume(&mut plan, is_suspended, now);
     let verdict = finish::judge(spec, &plan.status, &tally, now);
+    if matches!(verdict, Verdict::Ended(_)) || job.metadata.deletion_timestamp.is_some() {
+        tally.give_up();
+    }
+    plan.release.clone_from(&tally.release);
     match &verdict {
         Verdict::Ended(_) => {
             plan.delete = tally
@@ -104,11 +128,17 @@ pub(super) fn plan(job: &Job, spec: &JobSpec, found: &[Arc<Pod>], now: Timestamp
     plan
 }
 
+/// Whether a pod counts as failed only once it has really ended: by the job's wish, or because its
+/// policy asks how it has ended.
+pub(super) fn waits(spec: &JobSpec) -> bool {
+    spec.pod_replacement_policy.as_deref() == Some("Failed") || spec.pod_failure_policy.is_some()
+}
+
 /// Counts what is new; what is written down already counts once its pod is held no more.
 fn tally(spec: &JobSpec, old: &JobStatus, found: &[Arc<Pod>]) -> Tally {
     let is_indexed = spec.completion_mode.as_deref() == Some("Indexed");
     let completions = spec.completions.unwrap_or(0);
-    let waits = spec.pod_replacement_policy.as_deref() == Some("Failed");
+    let waits = waits(spec);
     let mut tally = Tally {
         active: Vec::new(),
         succeeded: old.succeeded.unwrap_or(0),
@@ -117,6 +147,8 @@ fn tally(spec: &JobSpec, old: &JobStatus, found: &[Arc<Pod>]) -> Tally {
             old.completed_indexes.as_deref().unwrap_or_default(),
             completions,
         ),
+        per_index: None,
+        fatal: None,
         uncounted: UncountedTerminatedPods::default(),
         terminating: 0,
         release: Vec::new(),
@@ -140,6 +172,13 @@ fn tally(spec: &JobSpec, old: &JobStatus, found: &[Arc<Pod>]) -> Tally {
             }
         }
     }
+    let succeeded = found
+        .iter()
+        .filter(|pod| pods::is_tracked(pod) && pods::end(pod, waits) == End::Succeeded);
+    succeeded
+        .filter_map(|pod| pods::index(pod).filter(|index| *index < completions))
+        .for_each(|index| tally.completed.insert(index));
+    tally.per_index = per_index::look(spec, old, found, &tally.completed);
     for pod in found {
         let end = pods::end(pod, waits);
         if pod::is_terminating(pod) && !pod::phase(pod).is_terminal() {
@@ -156,11 +195,18 @@ fn tally(spec: &JobSpec, old: &JobStatus, found: &[Arc<Pod>]) -> Tally {
         }
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         if end == End::Failed {
-            bad.insert(uid);
+            let meaning = meaning(spec, pod);
+            if let Meaning::FailsJob(words) = &meaning {
+                tally.fatal.get_or_insert_with(|| words.clone());
+            }
+            if tally.per_index.as_ref().is_some_and(|it| it.holds(pod)) {
+                continue;
+            }
+            if meaning != Meaning::Ignored {
+                bad.insert(uid);
+            }
         } else if !is_indexed {
             good.insert(uid);
-        } else if let Some(index) = pods::index(pod).filter(|index| *index < completions) {
-            tally.completed.insert(index);
         }
         tally.release.push(Arc::clone(pod));
     }
@@ -207,12 +253,12 @@ fn manage(plan: &mut Plan, spec: &JobSpec, tally: &Tally, found: &[Arc<Pod>], no
     let wanted = usize::try_from(wanted).unwrap_or(0);
     if active > wanted {
         let mut surplus = tally.active.clone();
-        rank::sort(&mut surplus, &std::collections::BTreeMap::new());
+        rank::sort(&mut surplus, &BTreeMap::new());
         surplus.truncate(active - wanted);
         plan.delete = surplus.into_iter().map(|pod| (pod, true)).collect();
         return;
     }
-    let waits = spec.pod_replacement_policy.as_deref() == Some("Failed");
+    let waits = waits(spec);
     let ending = if waits {
         usize::try_from(tally.terminating).unwrap_or(0)
     } else {
@@ -222,7 +268,9 @@ fn manage(plan: &mut Plan, spec: &JobSpec, tally: &Tally, found: &[Arc<Pod>], no
     if missing == 0 {
         return;
     }
-    if let Some(wait) = backoff(found, waits, now) {
+    if tally.per_index.is_none()
+        && let Some(wait) = backoff(found, waits, now)
+    {
         plan.look_again = Some(wait);
         return;
     }
@@ -235,7 +283,16 @@ fn manage(plan: &mut Plan, spec: &JobSpec, tally: &Tally, found: &[Arc<Pod>], no
             .filter_map(|pod| pods::index(pod))
             .for_each(|index| taken.insert(index));
         let completions = spec.completions.unwrap_or(0);
-        let indexes = tally.completed.missing(&taken, completions, missing);
+        if let Some(per_index) = &tally.per_index {
+            taken.extend(&per_index.failed);
+        }
+        let mut indexes = tally.completed.missing(&taken, completions, missing);
+        if let Some(per_index) = &tally.per_index {
+            let (ready, wait) = per_index.ready(spec, indexes, now);
+            plan.look_again = wait;
+            indexes = ready.iter().map(|(index, _)| *index).collect();
+            plan.failures = ready.into_iter().collect();
+        }
         indexes.into_iter().map(Some).collect()
     } else {
         vec![None; missing]
@@ -257,11 +314,18 @@ fn backoff(found: &[Arc<Pod>], waits: bool, now: Timestamp) -> Option<Duration> 
         .filter(|at| success.is_none_or(|success| *at > success))
         .collect();
     let last = failures.iter().max()?;
-    let doublings = u32::try_from(failures.len() - 1)
-        .unwrap_or(u32::MAX)
-        .min(20);
+    left_of_backoff(
+        i32::try_from(failures.len()).unwrap_or(i32::MAX),
+        *last,
+        now,
+    )
+}
+
+/// What is left of the wait after so many failures, the last of them then.
+pub(super) fn left_of_backoff(failures: i32, last: Timestamp, now: Timestamp) -> Option<Duration> {
+    let doublings = u32::try_from(failures - 1).unwrap_or(0).min(20);
     let wait = (BACKOFF << doublings).min(LONGEST_BACKOFF);
-    let left = *last + SignedDuration::from_secs(wait) - now;
+    let left = last + SignedDuration::from_secs(wait) - now;
     Duration::try_from(SignedDuration::try_from(left).ok()?)
         .ok()
         .filter(|left| !left.is_zero())
@@ -286,6 +350,8 @@ fn report(plan: &mut Plan, spec: &JobSpec, tally: &Tally) {
         let text = tally.completed.to_string();
         status.completed_indexes = (!text.is_empty()).then_some(text);
     }
+    let per_index = tally.per_index.as_ref();
+    status.failed_indexes = per_index.map(|it| it.failed.to_string());
 }
 
 /// A job that has ended is looked at for its last pods and for its time to live only.

@@ -254,3 +254,131 @@ fn a_finished_job_lives_for_its_time() {
     assert_eq!(look(20).look_again.map(|wait| wait.as_secs()), Some(40));
     assert!(!look(59).is_expired && look(60).is_expired);
 }
+
+/// A pod of an index that has ended with a code, after so many failures.
+fn ended(name: &str, index: i32, code: i32, before: i32) -> Arc<Pod> {
+    let mut pod = pod(name, &format!("Failed@{index}")).as_ref().clone();
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    let key = "batch.kubernetes.io/job-index-failure-count";
+    annotations.insert(key.to_owned(), before.to_string());
+    let statuses = pod.status.as_mut().unwrap().container_statuses.as_mut();
+    let state = statuses.unwrap()[0].state.as_mut().unwrap();
+    state.terminated.as_mut().unwrap().exit_code = code;
+    Arc::new(pod)
+}
+
+fn see(job: &Job, pods: &[Arc<Pod>]) -> Plan {
+    let now = Timestamp::from_second(NOW).unwrap();
+    plan(job, job.spec.as_ref().unwrap(), pods, now)
+}
+
+#[test]
+fn a_failure_policy_ignores_counts_or_ends_the_job() {
+    let rules = json!([
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [3]}},
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}]);
+    let spec = json!({"backoffLimit": 0, "podFailurePolicy": {"rules": rules}});
+    let work = job(&spec, &json!({}));
+    let ignored = see(&work, &[ended("a", 0, 3, 0)]);
+    assert!(!is(&ignored, "FailureTarget"));
+    assert_eq!((ignored.release.len(), ignored.create.len()), (1, 1));
+    let uncounted = ignored.status.uncounted_terminated_pods.unwrap();
+    assert_eq!(uncounted.failed, None);
+    let counted = see(&work, &[ended("a", 0, 1, 0)]);
+    assert!(is(&counted, "FailureTarget"));
+    let fatal = see(
+        &job(
+            &json!({"backoffLimit": 9, "podFailurePolicy": spec["podFailurePolicy"]}),
+            &json!({}),
+        ),
+        &[ended("a", 0, 42, 0)],
+    );
+    let conditions = fatal.status.conditions.as_deref().unwrap();
+    let told = condition::find(conditions, "FailureTarget").unwrap();
+    assert_eq!(told.reason.as_deref(), Some("PodFailurePolicy"));
+    assert_eq!(
+        told.message.as_deref(),
+        Some(
+            "Container c for pod default/a failed with exit code 42 matching FailJob rule at index 1"
+        )
+    );
+    // A pod on its way out has not failed before it has ended.
+    let going = look(&work, &["-Running"]);
+    assert!(!is(&going, "FailureTarget") && going.create.is_empty());
+}
+
+#[test]
+fn an_index_fails_by_itself() {
+    let spec = |change: Value| {
+        let mut spec = json!({"completionMode": "Indexed", "completions": 3, "parallelism": 3,
+            "backoffLimit": i32::MAX, "backoffLimitPerIndex": 1});
+        json_patch::merge(&mut spec, &change);
+        spec
+    };
+    let work = job(&spec(json!({})), &json!({}));
+    // The first failure: tried again, and told what was before; the failed pod is held meanwhile.
+    let first = see(&work, &[ended("a", 0, 1, 0)]);
+    assert_eq!(first.create, [Some(0), Some(1), Some(2)]);
+    assert_eq!(first.failures[&0].counted, 1);
+    assert!(first.release.is_empty());
+    assert_eq!(first.status.failed_indexes.as_deref(), Some(""));
+    let replaced = see(&work, &[ended("a", 0, 1, 0), pod("b", "Running@0")]);
+    assert_eq!(replaced.release.len(), 1);
+    assert_eq!(replaced.create, [Some(1), Some(2)]);
+    // The second is the last of this index; the others go on.
+    let second = see(&work, &[ended("b", 0, 1, 1)]);
+    assert_eq!(second.status.failed_indexes.as_deref(), Some("0"));
+    assert_eq!(second.create, [Some(1), Some(2)]);
+    assert_eq!(second.release.len(), 1);
+    assert!(!is(&second, "FailureTarget"));
+    let end = |change: Value, status: Value| {
+        let plan = see(&job(&spec(change), &status), &[]);
+        let conditions = plan.status.conditions.unwrap_or_default();
+        let told = condition::find(&conditions, "FailureTarget");
+        told.and_then(|told| told.reason.clone())
+    };
+    let failed = json!({"failedIndexes": "0", "completedIndexes": "1,2"});
+    assert_eq!(end(json!({}), failed).as_deref(), Some("FailedIndexes"));
+    let failed = json!({"failedIndexes": "0,1"});
+    let most = json!({"maxFailedIndexes": 1});
+    let reason = end(most, failed.clone());
+    assert_eq!(reason.as_deref(), Some("MaxFailedIndexesExceeded"));
+    assert_eq!(end(json!({"maxFailedIndexes": 2}), failed), None);
+    let rules = json!([{"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [7]}}]);
+    let work = job(
+        &spec(json!({"podFailurePolicy": {"rules": rules}})),
+        &json!({}),
+    );
+    let at_once = see(&work, &[ended("a", 2, 7, 0)]);
+    assert_eq!(at_once.status.failed_indexes.as_deref(), Some("2"));
+    assert_eq!(at_once.create, [Some(0), Some(1)]);
+}
+
+#[test]
+fn each_index_waits_for_itself() {
+    let spec = json!({"completionMode": "Indexed", "completions": 2, "parallelism": 2,
+        "backoffLimit": i32::MAX, "backoffLimitPerIndex": 9});
+    let work = job(&spec, &json!({}));
+    let pods = [ended("a", 0, 1, 2)];
+    let at = |seconds: i64| Timestamp::from_second(NOW - 1000 + seconds).unwrap();
+    let soon = plan(&work, work.spec.as_ref().unwrap(), &pods, at(10));
+    assert_eq!(soon.create, [Some(1)]);
+    assert_eq!(soon.look_again.map(|wait| wait.as_secs()), Some(30));
+    let late = plan(&work, work.spec.as_ref().unwrap(), &pods, at(40));
+    assert_eq!(late.create, [Some(0), Some(1)]);
+}
+
+#[test]
+fn some_successes_may_be_enough() {
+    let spec = json!({"completionMode": "Indexed", "completions": 5, "parallelism": 5,
+        "successPolicy": {"rules": [{"succeededIndexes": "0", "succeededCount": 1}]}});
+    let work = job(&spec, &json!({}));
+    let others = look(&work, &["Succeeded@1", "Running@0"]);
+    assert!(!is(&others, "SuccessCriteriaMet"));
+    let met = look(&work, &["Succeeded@0", "Running@1", "Failed@2"]);
+    let conditions = met.status.conditions.as_deref().unwrap();
+    let told = condition::find(conditions, "SuccessCriteriaMet").unwrap();
+    assert_eq!(told.reason.as_deref(), Some("SuccessPolicy"));
+    assert_eq!(told.message.as_deref(), Some("Matched rules at index 0"));
+    assert_eq!((met.delete.len(), met.create.len()), (1, 0));
+}

@@ -90,7 +90,7 @@ pub(super) fn marked(pod: &Pod, is_node_ready: bool, evict: bool, now: Timestamp
                     conditions,
                     kind,
                     Status::False,
-                    ("NodeLost", "The node of the pod stopped answering"),
+                    (pod::NODE_LOST, "The node of the pod stopped answering"),
                     now,
                 );
             }

@@ -2,7 +2,8 @@
 //!
 //! With `OrderedReady` one pod is touched at a time, upwards when growing and downwards when
 //! shrinking, and only while the others are available. With `Parallel` all that is missing or too
-//! much goes at once. An update always takes one pod at a time, from the top down to the partition.
+//! much goes at once. An update goes from the top down to the partition, one pod at a time unless
+//! `maxUnavailable` allows more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::identity;
 use crate::api::pod::{self, Phase};
+use crate::api::share;
 use crate::controllers::events::Notice;
 
 /// Pods made or removed in one pass; the next pass follows at once.
@@ -164,10 +166,37 @@ fn size(
     true
 }
 
-/// Replaces the highest pod of an old revision, once all above it are well.
+/// How many may be unavailable during an update, if the set says so.
+fn max_unavailable(spec: &StatefulSetSpec) -> Option<usize> {
+    let strategy = spec.update_strategy.as_ref()?;
+    let most = strategy.rolling_update.as_ref()?.max_unavailable.as_ref()?;
+    let most = share::scaled(most, spec.replicas.unwrap_or(1), false);
+    Some(usize::try_from(most).unwrap_or(0).max(1))
+}
+
+/// Replaces the highest pods of an old revision: as many as may be unavailable, or one once all
+/// above it are well.
 fn roll(plan: &mut Plan, spec: &StatefulSetSpec, seen: &BTreeMap<i32, Seen<'_>>, update: &str) {
     let wanted = wanted(spec);
     let lowest = wanted.start.saturating_add(partition(spec));
+    if let Some(most) = max_unavailable(spec) {
+        let is_well = |ordinal: &i32| seen.get(ordinal).is_some_and(|found| found.is_available);
+        let unavailable = wanted.clone().filter(|ordinal| !is_well(ordinal)).count();
+        let candidates = (lowest..wanted.end).rev();
+        let is_old = |found: &&Seen<'_>| {
+            identity::revision_of(found.pod) != update && !pod::is_terminating(found.pod)
+        };
+        let old = candidates
+            .filter_map(|ordinal| seen.get(&ordinal))
+            .filter(is_old);
+        for found in old.take(most.saturating_sub(unavailable)) {
+            let step = Step::Delete(Arc::clone(found.pod), false);
+            if !plan.steps.contains(&step) {
+                plan.steps.push(step);
+            }
+        }
+        return;
+    }
     for ordinal in wanted.rev().take_while(|ordinal| *ordinal >= lowest) {
         let Some(found) = seen.get(&ordinal) else {
             return;
@@ -229,165 +258,4 @@ fn status(
 
 #[cfg(test)]
 #[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn set(change: &Value) -> StatefulSet {
-        let mut base = json!({
-            "metadata": {"name": "db", "namespace": "default", "uid": "s", "generation": 4},
-            "spec": {"replicas": 3, "podManagementPolicy": "OrderedReady", "selector": {},
-                "updateStrategy": {"type": "RollingUpdate"}, "template": {}},
-        });
-        json_patch::merge(&mut base, &json!({"spec": change}));
-        serde_json::from_value(base).unwrap()
-    }
-
-    /// `0r` ordinal 0, ready, of the new revision; `0p` pending; `0f` failed; `0o` ready and old;
-    /// `0q` pending and old; `0-` ready and being deleted.
-    fn pods(words: &str) -> Vec<Arc<Pod>> {
-        let pod = |word: &str| {
-            let (ordinal, state) = word.split_at(word.len() - 1);
-            let phase = match state {
-                "p" | "q" => "Pending",
-                "f" => "Failed",
-                _ => "Running",
-            };
-            let revision = if matches!(state, "o" | "q") {
-                "db-old"
-            } else {
-                "db-new"
-            };
-            let ready = if matches!(state, "r" | "o" | "-") {
-                "True"
-            } else {
-                "False"
-            };
-            let pod = json!({
-                "metadata": {"name": format!("db-{ordinal}"), "labels": {"controller-revision-hash": revision},
-                    "deletionTimestamp": (state == "-").then_some("2026-01-01T00:00:00Z")},
-                "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "1970-01-01T00:00:00Z"}]},
-            });
-            Arc::new(serde_json::from_value(pod).unwrap())
-        };
-        words.split_whitespace().map(pod).collect()
-    }
-
-    fn look(change: &Value, words: &str, second: i64) -> Plan {
-        let set = set(change);
-        let revisions = Revisions {
-            current: "db-old",
-            update: "db-new",
-        };
-        let now = Timestamp::from_second(second).unwrap();
-        plan(
-            &set,
-            set.spec.as_ref().unwrap(),
-            &pods(words),
-            revisions,
-            now,
-        )
-    }
-
-    fn check(change: Value, words: &str, expected: &[&str]) {
-        let plan = look(&change, words, 100);
-        let word = |step: &Step| match step {
-            Step::Create(ordinal, is_new) => {
-                format!("+{ordinal}{}", if *is_new { "" } else { "o" })
-            }
-            Step::Delete(pod, is_scaled) => {
-                let name = pod.metadata.name.as_deref().unwrap();
-                let sign = if *is_scaled { "-" } else { "~" };
-                format!("{sign}{}", &name[3..])
-            }
-        };
-        let steps: Vec<String> = plan.steps.iter().map(word).collect();
-        assert_eq!(steps, expected, "{change} {words}");
-    }
-
-    #[test]
-    fn grows_upwards_one_at_a_time() {
-        check(json!({}), "", &["+0"]);
-        check(json!({}), "0p", &[]);
-        check(json!({}), "0r", &["+1"]);
-        check(json!({}), "0r 1-", &[]);
-        check(json!({}), "0r 1r 2r", &[]);
-        check(json!({}), "0r 2r", &["+1"]);
-        check(json!({}), "0f", &["~0"]);
-        check(json!({"ordinals": {"start": 5}}), "5r", &["+6"]);
-        check(json!({"minReadySeconds": 200}), "0r", &[]);
-        let waits = look(&json!({"minReadySeconds": 200}), "0r", 150);
-        assert_eq!(waits.look_again.map(|wait| wait.as_secs()), Some(50));
-    }
-
-    #[test]
-    fn shrinks_downwards_one_at_a_time() {
-        check(json!({"replicas": 1}), "0r 1r 2r", &["-2"]);
-        check(json!({"replicas": 1}), "0r 1r 2-", &[]);
-        check(json!({"replicas": 1}), "0r 1p 2r", &[]);
-        check(json!({"replicas": 1}), "0r 1r 2p", &["-2"]);
-        check(json!({"replicas": 1}), "0p 1r 2r", &[]);
-        check(json!({"replicas": 0}), "0r", &["-0"]);
-    }
-
-    #[test]
-    fn parallel_pods_come_and_go_together() {
-        let parallel =
-            |replicas: i32| json!({"replicas": replicas, "podManagementPolicy": "Parallel"});
-        check(parallel(3), "", &["+0", "+1", "+2"]);
-        check(parallel(3), "0p", &["+1", "+2"]);
-        check(parallel(1), "0p 1p 2r 3-", &["-2", "-1"]);
-    }
-
-    #[test]
-    fn an_update_goes_from_the_top_to_the_partition() {
-        check(json!({}), "0o 1o 2o", &["~2"]);
-        check(json!({}), "0o 1o 2p", &[]);
-        check(json!({}), "0o 1o 2r", &["~1"]);
-        check(json!({}), "0r 1r 2r", &[]);
-        // A broken old pod is no reason to wait above it, but an order is.
-        check(
-            json!({"podManagementPolicy": "Parallel"}),
-            "0o 1o 2q",
-            &["~2"],
-        );
-        let partition =
-            |number: i32| json!({"updateStrategy": {"rollingUpdate": {"partition": number}}});
-        check(partition(2), "0o 1o 2o", &["~2"]);
-        check(partition(2), "0o 1o 2r", &[]);
-        check(partition(2), "0o", &["+1o"]);
-        check(partition(1), "0o", &["+1"]);
-        check(
-            json!({"updateStrategy": {"type": "OnDelete"}}),
-            "0o 1o 2o",
-            &[],
-        );
-        check(
-            json!({"updateStrategy": {"type": "OnDelete"}}),
-            "0o 1o",
-            &["+2"],
-        );
-    }
-
-    #[test]
-    fn the_update_revision_becomes_the_current_one_at_the_end() {
-        let status = |words: &str| look(&json!({}), words, 100).status;
-        let half = status("0o 1o 2r");
-        assert_eq!(
-            (half.current_replicas, half.updated_replicas),
-            (Some(2), Some(1))
-        );
-        assert_eq!(half.current_revision.as_deref(), Some("db-old"));
-        let done = status("0r 1r 2r");
-        assert_eq!(
-            (done.current_replicas, done.updated_replicas),
-            (Some(3), Some(3))
-        );
-        assert_eq!(done.current_revision.as_deref(), Some("db-new"));
-        assert_eq!(
-            (done.ready_replicas, done.available_replicas),
-            (Some(3), Some(3))
-        );
-        assert_eq!(done.observed_generation, Some(4));
-    }
-}
+mod tests;

@@ -37,6 +37,7 @@ impl Strategy for CronJob {
         spec.successful_jobs_history_limit.get_or_insert(3);
         spec.failed_jobs_history_limit.get_or_insert(1);
         if let Some(job) = &mut spec.job_template.spec {
+            job::set_pattern_defaults(job);
             pod_template::set_defaults(&mut job.template);
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::field_error::Errors;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
-use super::{cell, deployment, label_selector, pod_template};
+use super::{cell, deployment, pod_template};
 use crate::api::table::Column;
 
 pub(crate) const COLUMNS: &[Column] = &[
@@ -58,10 +58,7 @@ impl Strategy for DaemonSet {
             errors.non_negative(&path.field(field), value.map(i64::from));
         }
         validate_strategy(&path, spec, errors);
-        let metadata = spec.template.metadata.as_ref();
-        let labels = metadata.and_then(|meta| meta.labels.as_ref());
-        label_selector::validate_workload(&path, &spec.selector, labels, errors);
-        pod_template::validate(&path.field("template"), &spec.template, errors);
+        pod_template::validate_replicas(&path, &spec.selector, &spec.template, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut Errors) {
@@ -117,14 +114,18 @@ fn validate_strategy(spec_path: &Path<'_>, spec: &DaemonSetSpec, errors: &mut Er
     let missing =
         deployment::validate_share(&unavailable, rolling.max_unavailable.as_ref(), errors);
     let extra = deployment::validate_share(&surge, rolling.max_surge.as_ref(), errors);
-    if missing == Some(0) && extra.unwrap_or(0) == 0 {
-        errors.required(&unavailable, "cannot be 0 when maxSurge is 0");
+    deployment::validate_hundred(&unavailable, rolling.max_unavailable.as_ref(), errors);
+    deployment::validate_hundred(&surge, rolling.max_surge.as_ref(), errors);
+    match (missing.unwrap_or(0), extra.unwrap_or(0)) {
+        (0, 0) if missing.is_some() => {
+            errors.required(&unavailable, "cannot be 0 when maxSurge is 0");
+        }
+        (0, _) | (_, 0) => {}
+        _ => {
+            let rule = "may not be set when maxUnavailable is non-zero";
+            errors.invalid_json(&surge, &rolling.max_surge, rule);
+        }
     }
-    errors.not_honoured(
-        &surge,
-        extra.is_some_and(|extra| extra != 0),
-        "a node's old pod goes before its new one comes; use maxUnavailable",
-    );
 }
 
 #[cfg(test)]
@@ -148,7 +149,14 @@ mod tests {
         rolling(
             json!({"maxSurge": 1}),
             &[
-                "spec.updateStrategy.rollingUpdate.maxSurge: Forbidden: wasmorch does not honour this field: a node's old pod goes before its new one comes; use maxUnavailable",
+                "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero",
+            ],
+        );
+        rolling(json!({"maxSurge": "10%", "maxUnavailable": 0}), &[]);
+        rolling(
+            json!({"maxSurge": "101%", "maxUnavailable": 0}),
+            &[
+                "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: \"101%\": must not be greater than 100%",
             ],
         );
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::field_error::Errors;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
-use super::{cell, label_selector, pod_template};
+use super::{cell, pod_template};
 use crate::api::table::Column;
 
 pub(crate) const COLUMNS: &[Column] = &[
@@ -73,10 +73,7 @@ impl Strategy for Deployment {
             );
         }
         validate_strategy(&path, spec, errors);
-        let metadata = spec.template.metadata.as_ref();
-        let labels = metadata.and_then(|meta| meta.labels.as_ref());
-        label_selector::validate_workload(&path, &spec.selector, labels, errors);
-        pod_template::validate(&path.field("template"), &spec.template, errors);
+        pod_template::validate_replicas(&path, &spec.selector, &spec.template, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut Errors) {
@@ -136,13 +133,17 @@ fn validate_strategy(spec_path: &Path<'_>, spec: &DeploymentSpec, errors: &mut E
     if surge == Some(0) && missing == Some(0) {
         errors.invalid(&unavailable, 0, "may not be 0 when `maxSurge` is 0");
     }
-    let is_percent = matches!(rolling.max_unavailable, Some(IntOrString::String(_)));
-    if is_percent && missing.is_some_and(|percent| percent > 100) {
-        errors.invalid_json(
-            &unavailable,
-            &rolling.max_unavailable,
-            "must not be greater than 100%",
-        );
+    validate_hundred(&unavailable, rolling.max_unavailable.as_ref(), errors);
+}
+
+/// There is no more than all of them.
+pub(super) fn validate_hundred(path: &Path<'_>, share: Option<&IntOrString>, errors: &mut Errors) {
+    let Some(IntOrString::String(text)) = share else {
+        return;
+    };
+    let percent = text.strip_suffix('%').and_then(|text| text.parse().ok());
+    if percent.is_some_and(|percent: i64| percent > 100) {
+        errors.invalid(path, text, "must not be greater than 100%");
     }
 }
 

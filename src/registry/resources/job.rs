@@ -1,7 +1,11 @@
 //! Jobs: pods that run to their end, so many of them, with so many failures allowed.
 //!
 //! A job's selector is its own uid unless the user insists, so that no two jobs ever count the same
-//! pod. What the controller does not do yet is refused by name.
+//! pod.
+
+mod policies;
+
+pub(super) use policies::set_pattern_defaults;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
@@ -42,6 +46,7 @@ impl Strategy for Job {
             spec.completions = Some(1);
         }
         spec.parallelism.get_or_insert(1);
+        policies::set_defaults(spec);
         spec.backoff_limit.get_or_insert(6);
         spec.completion_mode
             .get_or_insert_with(|| "NonIndexed".to_owned());
@@ -128,6 +133,7 @@ impl Strategy for Job {
         validate_completions(&path, new, old, errors);
         errors.immutable(&path.field("selector"), &new.selector, &old.selector);
         errors.immutable(&path.field("template"), &new.template, &old.template);
+        policies::validate_update(&path, new, old, errors);
         errors.immutable(
             &path.field("completionMode"),
             &new.completion_mode,
@@ -236,15 +242,15 @@ pub(super) fn validate_spec(path: &Path<'_>, spec: &JobSpec, errors: &mut Errors
         spec.completion_mode.as_deref(),
         &["NonIndexed", "Indexed"],
     );
-    errors.one_of(
-        &path.field("podReplacementPolicy"),
-        spec.pod_replacement_policy.as_deref(),
-        &["Failed", "TerminatingOrFailed"],
-    );
+    policies::validate(path, spec, errors);
     if spec.completion_mode.as_deref() == Some("Indexed") {
         validate_indexed(path, spec, errors);
     }
-    refuse(path, spec, errors);
+    errors.not_honoured(
+        &path.field("managedBy"),
+        spec.managed_by.as_deref().is_some_and(|by| by != MANAGER),
+        "jobs are managed by the built-in controller; remove it",
+    );
     let template = path.field("template");
     pod_template::validate_pods(&template, &spec.template, errors);
     let policy = spec.template.spec.as_ref();
@@ -254,6 +260,13 @@ pub(super) fn validate_spec(path: &Path<'_>, spec: &JobSpec, errors: &mut Errors
         errors.required(
             &at.field("restartPolicy"),
             "valid values: \"OnFailure\", \"Never\"",
+        );
+    } else if spec.pod_failure_policy.is_some() && policy != Some("Never") {
+        let at = template.field("spec");
+        errors.invalid(
+            &at.field("restartPolicy"),
+            policy.unwrap_or_default(),
+            "only \"Never\" is supported when podFailurePolicy is specified",
         );
     }
 }
@@ -276,38 +289,6 @@ fn validate_indexed(path: &Path<'_>, spec: &JobSpec, errors: &mut Errors) {
             );
             errors.invalid(&path.field(field), value, &rule);
         }
-    }
-}
-
-fn refuse(path: &Path<'_>, spec: &JobSpec, errors: &mut Errors) {
-    for (field, present, hint) in [
-        (
-            "backoffLimitPerIndex",
-            spec.backoff_limit_per_index.is_some(),
-            "failures are counted for the whole job; use backoffLimit",
-        ),
-        (
-            "maxFailedIndexes",
-            spec.max_failed_indexes.is_some(),
-            "failures are counted for the whole job; use backoffLimit",
-        ),
-        (
-            "podFailurePolicy",
-            spec.pod_failure_policy.is_some(),
-            "every failure counts towards backoffLimit; remove it",
-        ),
-        (
-            "successPolicy",
-            spec.success_policy.is_some(),
-            "a job is complete with all its completions; remove it",
-        ),
-        (
-            "managedBy",
-            spec.managed_by.as_deref().is_some_and(|by| by != MANAGER),
-            "jobs are managed by the built-in controller; remove it",
-        ),
-    ] {
-        errors.not_honoured(&path.field(field), present, hint);
     }
 }
 

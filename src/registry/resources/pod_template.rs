@@ -1,11 +1,12 @@
 //! The pod template of a workload: the pods that it will make, judged before it makes them.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::super::field_error::Errors;
 use super::super::meta;
 use super::super::path::Path;
-use super::{ephemeral, pod_annotations, pod_spec};
+use super::{ephemeral, label_selector, pod_annotations, pod_spec};
 
 pub(super) fn set_defaults(template: &mut PodTemplateSpec) {
     // A template's creation timestamp means nothing, and old clients send one.
@@ -37,8 +38,18 @@ pub(super) fn validate_pods(path: &Path<'_>, template: &PodTemplateSpec, errors:
     ephemeral::validate_create(&at, spec, errors);
 }
 
-/// A template whose pods are restarted for ever, as replicas are.
-pub(super) fn validate(path: &Path<'_>, template: &PodTemplateSpec, errors: &mut Errors) {
+/// Selector and template of a workload whose pods are restarted for ever, as replicas are; `spec`
+/// is the path of both.
+pub(super) fn validate_replicas(
+    spec: &Path<'_>,
+    selector: &LabelSelector,
+    template: &PodTemplateSpec,
+    errors: &mut Errors,
+) {
+    let metadata = template.metadata.as_ref();
+    let labels = metadata.and_then(|meta| meta.labels.as_ref());
+    label_selector::validate_workload(spec, selector, labels, errors);
+    let path = &spec.field("template");
     validate_pods(path, template, errors);
     let Some(spec) = &template.spec else { return };
     let at = path.field("spec");

@@ -8,7 +8,7 @@ use super::super::field_error::Errors;
 use super::super::filter::Selectable;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
-use super::{cell, label_selector, pod_template};
+use super::{cell, pod_template};
 use crate::api::table::Column;
 
 pub(crate) const COLUMNS: &[Column] = &[
@@ -54,12 +54,7 @@ impl Strategy for ReplicaSet {
             errors.required(&path.field("template"), "");
             return;
         };
-        let labels = template
-            .metadata
-            .as_ref()
-            .and_then(|meta| meta.labels.as_ref());
-        label_selector::validate_workload(&path, &spec.selector, labels, errors);
-        pod_template::validate(&path.field("template"), template, errors);
+        pod_template::validate_replicas(&path, &spec.selector, template, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut Errors) {

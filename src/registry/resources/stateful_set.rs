@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::field_error::Errors;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
-use super::{cell, label_selector, pod_template};
+use super::{cell, deployment, pod_template};
 use crate::api::names;
 use crate::api::table::Column;
 
@@ -79,10 +79,7 @@ impl Strategy for StatefulSet {
         if !service.is_empty() && !names::is_dns_label(service) {
             errors.invalid(&path.field("serviceName"), service, names::DNS_LABEL_RULE);
         }
-        let metadata = spec.template.metadata.as_ref();
-        let labels = metadata.and_then(|meta| meta.labels.as_ref());
-        label_selector::validate_workload(&path, &spec.selector, labels, errors);
-        pod_template::validate(&path.field("template"), &with_claims(spec), errors);
+        pod_template::validate_replicas(&path, &spec.selector, &with_claims(spec), errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut Errors) {
@@ -144,11 +141,13 @@ fn validate_strategy(spec_path: &Path<'_>, spec: &StatefulSetSpec, errors: &mut 
             );
         }
         errors.non_negative(&at.field("partition"), rolling.partition.map(i64::from));
-        errors.not_honoured(
-            &at.field("maxUnavailable"),
-            rolling.max_unavailable.is_some(),
-            "pods are updated one by one; remove it",
-        );
+        if let Some(most) = &rolling.max_unavailable {
+            let at = at.field("maxUnavailable");
+            if deployment::validate_share(&at, Some(most), errors) == Some(0) {
+                errors.invalid_json(&at, most, "cannot be 0");
+            }
+            deployment::validate_hundred(&at, Some(most), errors);
+        }
     }
     let retention = spec.persistent_volume_claim_retention_policy.clone();
     let retention = retention.unwrap_or_default();

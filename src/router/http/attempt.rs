@@ -22,7 +22,7 @@ use crate::errors::chain;
 use crate::router::balance;
 use crate::router::lane::Lane;
 use crate::router::table::{Endpoint, Key, Port};
-use crate::router::tunnel;
+use crate::router::tunnel::{self, Source};
 use crate::router::upstream::InFlight;
 use crate::{ids, router::dial};
 
@@ -41,6 +41,8 @@ pub(super) enum Failure {
     /// Every worker said that its guest has not seen the request.
     Turned(Unseen),
     Timeout,
+    /// Its network policies do not let the client in.
+    Denied,
 }
 
 impl Failure {
@@ -48,14 +50,13 @@ impl Failure {
     fn is_gone(&self) -> bool {
         match self {
             Self::Turned(why) => *why == Unseen::Gone,
-            Self::Unreachable(dial::Error::Answered { answer, .. }) => {
-                *answer == tunnel::Answer::NoSuchPod
-            }
+            Self::Unreachable(error) if is_answer(error, tunnel::Answer::NoSuchPod) => true,
             Self::NotReady
             | Self::Unreachable(_)
             | Self::Handshake(_)
             | Self::Broken(_)
-            | Self::Timeout => false,
+            | Self::Timeout
+            | Self::Denied => false,
         }
     }
 
@@ -76,6 +77,7 @@ impl Failure {
                 reason: "its pods take no more requests now".to_owned(),
             },
             Self::Timeout => Reply::Timeout(service),
+            Self::Denied => Reply::Denied(service),
         }
     }
 }
@@ -111,6 +113,14 @@ impl Said {
         request.headers_mut().clone_from(&self.head.headers);
         Some(request)
     }
+}
+
+/// A connection to an endpoint.
+struct Found {
+    sender: SendRequest<Sent>,
+    is_reused: bool,
+    /// Whether it may carry requests of other clients next.
+    is_shared: bool,
 }
 
 /// What one send led to.
@@ -155,15 +165,18 @@ impl<'a> Plan<'a> {
                 return Err(failure);
             };
             let in_flight = InFlight::enter(self.lane.upstreams.get(endpoint.addr));
-            let (sender, is_reused) = match self.connection(&endpoint, &in_flight).await {
+            let found = match self.connection(&endpoint, &in_flight).await {
                 Ok(found) => found,
+                // It is well; the client is not welcome, and is at none of its kind.
+                Err(Failure::Denied) => return Err(Failure::Denied),
                 Err(error) => {
                     failure = error;
                     self.rest(&endpoint, &in_flight);
                     continue;
                 }
             };
-            match self.send(sender, request).await {
+            let (is_reused, is_shared) = (found.is_reused, found.is_shared);
+            match self.send(found.sender, request).await {
                 Sending::Answered(answer, sender) => {
                     in_flight.upstream().succeeded();
                     if let Some(why) = Unseen::read(answer.status(), answer.headers())
@@ -175,7 +188,9 @@ impl<'a> Plan<'a> {
                         request = again;
                         continue;
                     }
-                    return Ok(self.pass_on(answer, sender, in_flight, upgrade));
+                    let limits = &self.lane.front.limits;
+                    let kept = if is_shared { limits.idle_upstreams } else { 0 };
+                    return Ok(self.pass_on(answer, (sender, kept), in_flight, upgrade));
                 }
                 Sending::Unsent(again) => {
                     request = *again;
@@ -253,21 +268,37 @@ impl<'a> Plan<'a> {
         &self,
         endpoint: &Endpoint,
         in_flight: &InFlight,
-    ) -> Result<(SendRequest<Sent>, bool), Failure> {
+    ) -> Result<Found, Failure> {
         if let Some(sender) = in_flight.upstream().take_idle() {
-            return Ok((sender, true));
+            return Ok(Found {
+                sender,
+                is_reused: true,
+                is_shared: true,
+            });
         }
-        let stream = self
-            .lane
-            .open(endpoint)
-            .await
-            .map_err(Failure::Unreachable)?;
+        let opened = self.lane.open(endpoint, Source::Requests).await;
+        let is_shared =
+            !matches!(&opened, Err(error) if is_answer(error, tunnel::Answer::Isolated));
+        let opened = if is_shared {
+            opened
+        } else {
+            let client = Source::Peer(self.client.addr);
+            self.lane.open(endpoint, client).await
+        };
+        let stream = opened.map_err(|error| match error {
+            error if is_answer(&error, tunnel::Answer::Denied) => Failure::Denied,
+            error => Failure::Unreachable(error),
+        })?;
         let sender = self
             .lane
             .handshake(stream)
             .await
             .map_err(Failure::Handshake)?;
-        Ok((sender, false))
+        Ok(Found {
+            sender,
+            is_reused: false,
+            is_shared,
+        })
     }
 
     async fn send(&self, mut sender: SendRequest<Sent>, request: Request<Sent>) -> Sending {
@@ -290,13 +321,19 @@ impl<'a> Plan<'a> {
     fn pass_on(
         &self,
         mut answer: Response<Incoming>,
-        sender: SendRequest<Sent>,
+        (sender, most_idle): (SendRequest<Sent>, usize),
         in_flight: InFlight,
         upgrade: Option<upgrade::Wanted>,
     ) -> Response<Answer> {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return match upgrade {
-                Some(wanted) => wanted.accept(self.lane, answer, in_flight, &self.target.service),
+                Some(wanted) => match self.lane.place() {
+                    Some(place) => {
+                        let service = &self.target.service;
+                        wanted.accept(self.lane, answer, in_flight, service, place)
+                    }
+                    None => Reply::Full.response(),
+                },
                 None => Reply::Broken {
                     service: Key::new(&self.target.service.namespace, &self.target.service.name),
                     reason: "it switched protocols without being asked".to_owned(),
@@ -309,11 +346,16 @@ impl<'a> Plan<'a> {
         let carried = Carried {
             sender,
             in_flight,
-            most_idle: limits.idle_upstreams,
+            most_idle,
         };
         let service = Arc::clone(&self.target.service);
         answer.map(|body| Answer::stream(body, limits.idle_timeout, carried, service))
     }
+}
+
+/// Whether it is just this that the worker said.
+fn is_answer(error: &dial::Error, wanted: tunnel::Answer) -> bool {
+    matches!(error, dial::Error::Answered { answer, .. } if *answer == wanted)
 }
 
 /// Whether doing it twice is as good as once.

@@ -32,15 +32,20 @@ pub(super) enum Reply {
         reason: String,
     },
     Timeout(Key),
+    /// This thread has as many connections as it may have.
+    Full,
+    /// The endpoint's network policies do not let the client in.
+    Denied(Key),
 }
 
 impl Reply {
     fn status(&self) -> StatusCode {
         match self {
             Self::Ambiguous | Self::NoHost => StatusCode::BAD_REQUEST,
+            Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::NoTunnel => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRule(_) | Self::Unknown(_) => StatusCode::NOT_FOUND,
-            Self::NoService | Self::NotReady(_) | Self::Unreachable { .. } => {
+            Self::NoService | Self::NotReady(_) | Self::Unreachable { .. } | Self::Full => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Broken { .. } => StatusCode::BAD_GATEWAY,
@@ -76,6 +81,10 @@ impl Reply {
             }
             Self::Timeout(key) => {
                 format!("a pod of service {} did not answer in time", name(key))
+            }
+            Self::Full => "too many connections".to_owned(),
+            Self::Denied(key) => {
+                format!("a network policy keeps you from service {}", name(key))
             }
         }
     }

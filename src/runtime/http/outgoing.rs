@@ -314,13 +314,23 @@ impl Client {
         } else {
             match self.cluster.route(self.net.ip(), to, Protocol::Tcp) {
                 Route::Pod(endpoint) => endpoint,
-                Route::External(outside) => return Ok(Target::Outside(outside)),
+                Route::External(outside) if self.net.lets_out(outside) => {
+                    return Ok(Target::Outside(outside));
+                }
+                Route::External(_) => return Err(WasiHttpError::HttpRequestDenied),
                 Route::Refused => return Err(WasiHttpError::ConnectionRefused),
             }
         };
+        if !self.net.lets_out(to) {
+            return Err(WasiHttpError::HttpRequestDenied);
+        }
         let Some(pod) = self.pods.find(to.ip()) else {
             return Ok(Target::Pod(to));
         };
+        // The same answer as from a pod of another worker.
+        if !pod.net().lets_in(self.net.ip(), to.port()) {
+            return Err(WasiHttpError::ConnectionRefused);
+        }
         Ok(match pod.handler(to.port()) {
             Some(handler) => Target::Handler(handler, to),
             None if pod.is_leaving() => Target::Gone(to),

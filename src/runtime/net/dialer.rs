@@ -98,6 +98,7 @@ impl PodNet {
             return Err(Error::InvalidArgument);
         }
         let plane = self.plane(to, Protocol::Tcp)?;
+        self.check_way_out(&plane)?;
         let lease = match lease {
             Some(lease) => lease,
             None => self.bind(
@@ -123,7 +124,7 @@ impl PodNet {
         match plane {
             Plane::Lo(to) => attempt.finish(|client| self.deliver(client, to), self),
             Plane::Mesh(pod, to) => {
-                attempt.finish(|client| pod.deliver_from_outside(client, to), self)
+                attempt.finish(|client| pod.deliver_from_peer(client, to), self)
             }
             Plane::Wire(to) => {
                 let stream = self.fabric.cluster.dial_pod(attempt.local, to);

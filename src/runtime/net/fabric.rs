@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use super::cluster::ClusterNetwork;
 use super::error::Error;
 use super::pod_net::{PodNet, PodNetConfig};
-use super::policy::{Egress, Subnet};
+use super::policy::Egress;
+use crate::api::subnet::Subnet;
 use crate::tasks::TaskGroup;
 
 /// What a fabric is made of.

@@ -9,14 +9,21 @@ use super::options::{Family, Options};
 use super::pod_net::{Client, PodNet};
 
 impl PodNet {
-    /// Opens a stream from the host to whoever listens on the pod's address and `port`: probes,
-    /// the router, port-forward, the wire.
+    /// Opens a stream from the node itself to whoever listens on the pod's address and `port`. No
+    /// rules are asked.
     pub fn dial(&self, port: u16) -> Result<Conn, Error> {
-        self.dial_from(SocketAddr::new(self.fabric.host_ip, 0), port)
+        let (client, to) = self.host_client(SocketAddr::new(self.fabric.host_ip, 0), port);
+        self.deliver_from_outside(client, to)
     }
 
-    /// The same, with the address that the guest sees as its peer.
+    /// The same for somebody elsewhere, whose address the guest sees as its peer and the pod's rules
+    /// judge.
     pub fn dial_from(&self, from: SocketAddr, port: u16) -> Result<Conn, Error> {
+        let (client, to) = self.host_client(from, port);
+        self.deliver_from_peer(client, to)
+    }
+
+    fn host_client(&self, from: SocketAddr, port: u16) -> (Client, SocketAddr) {
         let to = SocketAddr::new(self.config.ip, port);
         let client = Client {
             local: from,
@@ -24,18 +31,12 @@ impl PodNet {
             budget: None,
             options: Options::default(),
         };
-        self.deliver_from_outside(client, to)
+        (client, to)
     }
 
     /// The same for the worker itself, which asks a pod's hooks also while it refuses others.
     pub fn dial_inside(&self, port: u16) -> Result<Conn, Error> {
-        let to = SocketAddr::new(self.config.ip, port);
-        let client = Client {
-            local: SocketAddr::new(self.fabric.host_ip, 0),
-            shown: to,
-            budget: None,
-            options: Options::default(),
-        };
+        let (client, to) = self.host_client(SocketAddr::new(self.fabric.host_ip, 0), port);
         self.deliver(client, to)
     }
 

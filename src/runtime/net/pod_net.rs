@@ -12,6 +12,7 @@ use super::conn::{Conn, End};
 use super::error::Error;
 use super::fabric::Fabric;
 use super::far::Streams;
+use super::guard::Guard;
 use super::listen::{DEFAULT_BACKLOG, ListenQueue, TcpListener, clamp_backlog};
 use super::mailbox::Mailbox;
 use super::options::{Family, Options, is_unicast};
@@ -67,6 +68,7 @@ pub struct PodNet {
     sockets: Arc<Budget>,
     refuses_outside: AtomicBool,
     pub(super) far: Streams,
+    pub(super) guard: Guard,
     pub(super) myself: Weak<Self>,
 }
 
@@ -80,6 +82,7 @@ impl PodNet {
             udp: Mutex::default(),
             refuses_outside: AtomicBool::new(false),
             far: Streams::default(),
+            guard: Guard::default(),
             myself: Weak::clone(myself),
         })
     }
@@ -252,6 +255,14 @@ impl PodNet {
         Ok(SocketSlot(Arc::clone(&self.sockets)))
     }
 
+    /// Connects another pod, or whoever came in by the router.
+    pub(super) fn deliver_from_peer(&self, client: Client, to: SocketAddr) -> Result<Conn, Error> {
+        if !self.lets_in(client.local.ip(), to.port()) {
+            return Err(Error::ConnectionRefused);
+        }
+        self.deliver_from_outside(client, to)
+    }
+
     pub(super) fn deliver_from_outside(
         &self,
         client: Client,
@@ -319,6 +330,7 @@ impl PodNet {
         if self.refuses_outside.load(Ordering::Relaxed) {
             return Err(Error::ConnectionRefused);
         }
+        self.check_datagram_in(from, to.port())?;
         self.post(from, to, data)
     }
 

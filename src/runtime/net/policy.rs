@@ -8,29 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// A range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subnet {
-    pub ip: IpAddr,
-    pub prefix: u8,
-}
-
-impl Subnet {
-    /// Whether `ip` is inside.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        match (self.ip, ip) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => {
-                let shift = 32_u32.saturating_sub(self.prefix.into());
-                u64::from(net.to_bits()) >> shift == u64::from(ip.to_bits()) >> shift
-            }
-            (IpAddr::V6(net), IpAddr::V6(ip)) => {
-                let shift = 128_u32.saturating_sub(self.prefix.into());
-                shift == 128 || net.to_bits() >> shift == ip.to_bits() >> shift
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
+use crate::api::subnet::Subnet;
 
 /// The worker's rule for the host plane.
 pub(super) struct Egress {

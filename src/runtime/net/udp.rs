@@ -146,7 +146,9 @@ impl UdpSocket {
         }
         let tracked = self.tracked.iter().find(|tracked| tracked.shown == to);
         let target = tracked.map_or(to, |tracked| tracked.endpoint);
-        match self.net.plane(target, Protocol::Udp)? {
+        let plane = self.net.plane(target, Protocol::Udp)?;
+        self.net.check_datagram_out(from.port(), &plane)?;
+        match plane {
             Plane::Lo(endpoint) => {
                 self.track(to, endpoint);
                 self.net.post(from, endpoint, data)

@@ -9,6 +9,7 @@ use crate::errors::chain;
 use crate::runtime;
 use crate::worker::env;
 use crate::worker::exec::Tap;
+use crate::worker::expand::Budget;
 use crate::worker::fields::Subject;
 use crate::worker::lifecycle::{Event, StartFailure};
 use crate::worker::objects::{self, Objects, References};
@@ -23,7 +24,8 @@ impl PodWorker {
             env::references(&spec, &mut references);
         }
         let needs_services = self.wants_service_links() && !self.context.network.is_synced();
-        if references.is_empty() && !needs_services {
+        let needs_policies = !self.context.policies.is_synced();
+        if references.is_empty() && !needs_services && !needs_policies {
             return self.start_with(container, incarnation, Ok(Objects::default()));
         }
         let context = Arc::clone(&self.context);
@@ -32,6 +34,7 @@ impl PodWorker {
             if needs_services {
                 context.network.synced().await;
             }
+            context.policies.synced().await;
             let objects = context.objects.get(&namespace, &references).await;
             Done::EnvReady {
                 container,
@@ -118,11 +121,14 @@ impl PodWorker {
         } else {
             Vec::new()
         };
-        let mut env =
-            env::build(&container, &subject, objects, &services).map_err(|it| config(&it))?;
-        env.push(runtime::term_file_variable(&container.name));
+        let mut budget = Budget::default();
+        let mut env = env::build(&container, &subject, objects, &services, &mut budget)
+            .map_err(|it| config(&it))?;
+        let (name, value) = runtime::term_file_variable(&container.name);
+        env.put(name, value);
         let module = &self.lifecycle.plan().containers[index].image.name;
-        let spec = specs::container(&self.pod, &container, module, env);
+        let spec = specs::container(&self.pod, &container, module, env, budget)
+            .map_err(|it| config(&it))?;
         let log = self.context.logs.open(&self.log_id(index), incarnation);
         let tap = Tap::new(log);
         let name = container.name.clone();

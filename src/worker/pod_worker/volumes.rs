@@ -124,7 +124,10 @@ impl PodWorker {
         let files = volume_specs::files(&subject, &objects).map_err(mount)?;
         let spec = specs::sandbox(&self.pod, ip, built);
         let sandbox = self.context.runtime.create_sandbox(spec);
-        self.sandbox = Some(sandbox.map_err(|error| failed(&error))?);
+        let sandbox = sandbox.map_err(|error| failed(&error))?;
+        let attached = self.context.policies.attach(&self.pod, sandbox.net());
+        attached.map_err(|error| failed(&error))?;
+        self.sandbox = Some(sandbox);
         self.ip = Some(ip);
         self.files = files;
         Ok(())

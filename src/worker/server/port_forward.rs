@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::upgrade::{Spoken, Switched, Upgrade, run, switching};
+use super::upgrade::{Spoken, Switched, Upgrade, place, run, switching};
 use super::{Refusal, Shared};
 use crate::api::wire::RAW_BYTES;
 use crate::runtime::PodSandbox;
@@ -102,7 +102,11 @@ pub(super) async fn dial(
         }
     };
     drop(sandbox);
-    run(&shared, async move {
+    let place = match place(&shared) {
+        Ok(place) => place,
+        Err(refusal) => return refusal.into_response(),
+    };
+    run(&shared, place, async move {
         if let Ok(upgraded) = on.await {
             let mut io = TokioIo::new(upgraded);
             if let Err(error) = tokio::io::copy_bidirectional(&mut io, &mut conn).await {

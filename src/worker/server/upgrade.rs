@@ -4,6 +4,8 @@
 //! `X-Stream-Protocol-Version`. The connection is handed to a task of the worker, for the request's
 //! own ends with the answer.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::FromRequestParts as _;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
@@ -13,7 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures::future::BoxFuture;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Refusal, Shared};
 
@@ -73,10 +75,14 @@ impl Upgrade {
         shared: &Shared,
         session: impl FnOnce(Switched) -> BoxFuture<'static, ()> + Send + 'static,
     ) -> Response {
+        let place = match place(shared) {
+            Ok(place) => place,
+            Err(refusal) => return refusal.into_response(),
+        };
         match self {
             Self::WebSocket(upgrade, protocol) => {
                 let (sender, receiver) = oneshot::channel();
-                run(shared, async move {
+                run(shared, place, async move {
                     if let Ok(socket) = receiver.await {
                         session(Switched::WebSocket(Box::new(socket), protocol)).await;
                     }
@@ -91,7 +97,7 @@ impl Upgrade {
                     })
             }
             Self::Spdy(on, protocol) => {
-                run(shared, async move {
+                run(shared, place, async move {
                     if let Ok(upgraded) = on.await {
                         session(Switched::Spdy(TokioIo::new(upgraded))).await;
                     }
@@ -104,14 +110,28 @@ impl Upgrade {
     }
 }
 
+/// A place for a connection that has switched.
+pub(super) fn place(shared: &Shared) -> Result<OwnedSemaphorePermit, Refusal> {
+    let place = Arc::clone(&shared.streams).try_acquire_owned();
+    place.map_err(|_| {
+        let text = "this node has as many streams as it may have";
+        (StatusCode::SERVICE_UNAVAILABLE, text.to_owned())
+    })
+}
+
 /// Runs a session until it ends or the worker stops.
-pub(super) fn run(shared: &Shared, session: impl Future<Output = ()> + Send + 'static) {
+pub(super) fn run(
+    shared: &Shared,
+    place: OwnedSemaphorePermit,
+    session: impl Future<Output = ()> + Send + 'static,
+) {
     let stopping = shared.tasks.cancelled();
     shared.tasks.spawn_contained("remote stream", async move {
         tokio::select! {
             () = session => {}
             () = stopping.cancelled() => {}
         }
+        drop(place);
     });
 }
 

@@ -10,7 +10,7 @@ use kube::{Client, Config};
 
 use super::harness::{Cluster, WAIT};
 
-async fn client(cluster: &Cluster) -> Client {
+pub(super) async fn client(cluster: &Cluster) -> Client {
     let kubeconfig = Kubeconfig::read_from(cluster.data().join("admin.kubeconfig")).unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
@@ -18,7 +18,7 @@ async fn client(cluster: &Cluster) -> Client {
     Client::try_from(config).unwrap()
 }
 
-fn map(name: &str) -> ConfigMap {
+pub(super) fn map(name: &str) -> ConfigMap {
     serde_json::from_value(serde_json::json!({"metadata": {"name": name}, "data": {"k": "v"}}))
         .unwrap()
 }

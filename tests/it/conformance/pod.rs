@@ -19,6 +19,8 @@ use wasmorch::runtime::spec::{LogSink, LogStream, PodSandboxSpec, Protocol};
 use wasmorch::runtime::spec::{VolumeSource, VolumeSpec};
 use wasmorch::runtime::{Artifact, Config, ContainerHandle, Error, PodSandbox, Runtime};
 use wasmorch::tasks::TaskGroup;
+use wasmorch::worker::env::Variables;
+use wasmorch::worker::expand::Budget;
 use wasmorch::worker::specs;
 
 use super::manifest::Manifest;
@@ -235,7 +237,12 @@ pub(super) fn start(
     } else {
         &spec.containers[0]
     };
-    let mut spec = specs::container(object, container, argv0, env);
+    let mut variables = Variables::default();
+    for (name, value) in env {
+        variables.put(name, value);
+    }
+    let spec = specs::container(object, container, argv0, variables, Budget::default());
+    let mut spec = spec.unwrap();
     // For tests that list their root and know of no `/dev`.
     spec.termination_message_path = None;
     pod.start(spec, Arc::clone(artifact), Arc::clone(log) as _)

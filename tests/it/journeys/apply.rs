@@ -109,3 +109,55 @@ async fn kubectl_applies_on_the_server() {
     assert!(!hidden.contains("managedFields"), "{hidden}");
     let _ = cluster.stop();
 }
+
+/// What was applied on the client's side and is no longer in the file goes with the first apply on
+/// the server's, and the way back works, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_of_applies_on_the_clients_side_are_taken_over() {
+    let cluster = Cluster::start(&["--nodes", "1"]).await;
+    let file = cluster.root().join("map.yaml");
+    let path = file.to_str().unwrap();
+    let map = |name: &str, data: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {name} }}\ndata: {{ {data} }}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    let kubectl = |arguments: &[&str]| cluster.kubectl(arguments);
+    let own = |arguments: &[&str]| Some(cluster.wasmorch(arguments));
+    let both: [(&str, &dyn Fn(&[&str]) -> Option<String>); 2] =
+        [("kubectl", &kubectl), ("wasmorch", &own)];
+    for (before, client) in both {
+        for (after, server) in both {
+            let name = format!("{before}-{after}");
+            let data = || {
+                let arguments = ["get", "configmap", &name, "-o", "jsonpath={.data}"];
+                cluster.wasmorch(&arguments)
+            };
+            map(&name, "a: one, b: one");
+            if client(&["apply", "-f", path]).is_none() {
+                eprintln!("no kubectl here; its journey is not made");
+                continue;
+            }
+            map(&name, "a: two");
+            let on_server = ["apply", "--server-side", "-f", path];
+            if server(&on_server).is_none() {
+                continue;
+            }
+            assert_eq!(data(), r#"{"a":"two"}"#, "{name}");
+            let shown = ["get", "configmap", &name, "-o", "yaml"];
+            let shown = cluster.wasmorch(&[&shown[..], &["--show-managed-fields"]].concat());
+            assert!(!shown.contains("client-side-apply"), "{shown}");
+            // Again with another field, then without: only the server's side is at work.
+            map(&name, "a: two, c: one");
+            server(&on_server);
+            map(&name, "c: one");
+            server(&on_server);
+            assert_eq!(data(), r#"{"c":"one"}"#, "{name}");
+            map(&name, "d: one");
+            client(&["apply", "-f", path]);
+            assert_eq!(data(), r#"{"d":"one"}"#, "{name}");
+        }
+    }
+    let _ = cluster.stop();
+}

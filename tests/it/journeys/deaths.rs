@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::{run_hello, with_hello};
@@ -73,6 +74,38 @@ async fn the_pods_of_a_dead_worker_run_elsewhere_within_seconds() {
     );
     assert!(failures.len() <= WRITERS, "{failures:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// A node that is silent for longer than its lease and then speaks again. The pod tolerates that and has
+/// run all the time; what was said of it meanwhile does not stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_is_ready_again_when_its_silent_node_speaks_again() {
+    let cluster = Cluster::start(&["--nodes", "1"]).await;
+    cluster.push("hello-http", "hello");
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client.clone());
+    let pod = json!({
+        "metadata": {"name": "loyal", "labels": {"app": "loyal"}},
+        "spec": {
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "main", "image": "hello", "ports": [{"containerPort": 8080}]}],
+        },
+    });
+    let pod = serde_json::from_value(pod).unwrap();
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+    let ready = async |what: &str, wanted: bool| {
+        until(what, async || {
+            let pod = pods.get("loyal").await.unwrap();
+            (is_ready(&pod) == wanted).then_some(pod)
+        })
+        .await
+    };
+    let before = ready("the pod to be ready", true).await;
+    cluster.signal_to("dev-1", Signal::STOP);
+    ready("the pod to be given up", false).await;
+    cluster.signal_to("dev-1", Signal::CONT);
+    let after = ready("the pod to be ready again", true).await;
+    assert_eq!(uids(&[after.clone()]), uids(&[before]));
+    assert_eq!(restarts(&after), 0);
 }
 
 /// `dev` starts a dead worker again; it goes on with the same pods.

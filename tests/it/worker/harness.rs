@@ -15,6 +15,7 @@ use wasmorch::app::server::ControlPlane;
 use wasmorch::client::{self, Login};
 use wasmorch::clock::Clock;
 use wasmorch::router::dial::Dialer;
+use wasmorch::router::tunnel::Source;
 use wasmorch::tasks::TaskGroup;
 use wasmorch::worker::node::LeaseTiming;
 use wasmorch::worker::{Config, Worker, logs};
@@ -236,7 +237,8 @@ impl World {
         dialer.set_secret(secret.data.unwrap()["secret"].0.clone());
         let ip = pod.status.as_ref().unwrap().pod_ip.as_ref().unwrap();
         let target = SocketAddr::new(ip.parse().unwrap(), port);
-        let stream = within(dialer.open(wire, target)).await.unwrap();
+        let source = Source::Peer(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let stream = within(dialer.open(wire, source, target)).await.unwrap();
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.unwrap();
         let request = hyper::Request::get(path)

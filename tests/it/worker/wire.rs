@@ -51,13 +51,13 @@ impl ClusterNetwork for Network {
 
     fn dial_datagrams(
         &self,
-        _from: IpAddr,
+        from: IpAddr,
         to: IpAddr,
     ) -> BoxFuture<'static, std::io::Result<Box<dyn Duplex>>> {
         let wire = self.wires.get().unwrap()[&to].to_string();
         let dialer = Arc::clone(&self.dialer);
         Box::pin(async move {
-            let opened = dialer.open_datagrams(&wire, to).await;
+            let opened = dialer.open_datagrams(&wire, from, to).await;
             let stream = opened.map_err(std::io::Error::other)?;
             Ok(Box::new(stream) as Box<dyn Duplex>)
         })
