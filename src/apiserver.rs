@@ -50,11 +50,11 @@ mod worker_api;
 
 mod dispatch;
 pub mod listen;
+mod pace;
+mod shares;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-use tokio::sync::Semaphore;
 
 use crate::modules::Blobs;
 use crate::registry::Registry;
@@ -78,6 +78,10 @@ pub struct Limits {
     pub requests: usize,
     /// Watches, log streams and the like.
     pub streams: usize,
+    /// Uploads of modules at once.
+    pub transfers: usize,
+    /// What the bodies of requests may take together, in KiB.
+    pub bodies: usize,
     /// Connections, on each listener.
     pub connections: usize,
     /// From the end of the request's head to the answer, streams aside.
@@ -93,6 +97,8 @@ impl Default for Limits {
         Self {
             requests: 512,
             streams: 8192,
+            transfers: 64,
+            bodies: 512 << 10,
             connections: 8192,
             request_timeout: Duration::from_mins(1),
             stall_timeout: Duration::from_mins(1),
@@ -118,8 +124,10 @@ pub struct Server {
     openapi: openapi::Documents,
     worker_api: worker_api::Client,
     signer: Arc<tokens::Signer>,
-    requests: Semaphore,
-    streams: Arc<Semaphore>,
+    requests: shares::Shares,
+    streams: shares::Shares,
+    transfers: shares::Shares,
+    bodies: shares::Shares,
 }
 
 impl Server {
@@ -139,8 +147,10 @@ impl Server {
             signer: Arc::clone(pki.signer()),
             metrics: metrics::Metrics::default(),
             further_metrics: OnceLock::new(),
-            requests: Semaphore::new(limits.requests),
-            streams: Arc::new(Semaphore::new(limits.streams)),
+            requests: shares::Shares::new(limits.requests),
+            streams: shares::Shares::new(limits.streams),
+            transfers: shares::Shares::new(limits.transfers),
+            bodies: shares::Shares::new(limits.bodies),
             registry,
             blobs,
             identities,

@@ -2,10 +2,14 @@
 //!
 //! `tokens.json` is made at the first start and readable by its owner alone. Each entry is a token
 //! with its user and groups; the **join secret** stands for no fixed user: a worker sends it with
-//! `X-Wasmorch-Node: <name>` and is `system:node:<name>` in `system:nodes`. What operators hand out
+//! `X-Wasmorch-Node: <name>` and is `system:node:<name>` in `system:nodes`; so whoever has the secret
+//! can be any node, until certificates are issued at join. What operators hand out
 //! is the join token `wo1.<sha256 of the CA certificate>.<secret>`: the hash lets a worker check,
-//! before it sends the secret anywhere, that it talks to the cluster it was invited to. Whoever edits
-//! the file adds and removes users at once.
+//! before it sends the secret anywhere, that it talks to the cluster it was invited to.
+//!
+//! Whoever edits the file adds and removes users at once: each look-up asks the disk whether it is
+//! another, which costs about as much as hashing the token. A file that cannot be read changes nothing,
+//! and so does one that is gone: to revoke tokens, take them out of it.
 //!
 //! A browser cannot set headers on a WebSocket, so there a token may come as the subprotocol
 //! `base64url.bearer.authorization.k8s.io.<token>`. Tokens are compared as SHA-256 hashes, all of
@@ -71,14 +75,20 @@ struct Entry {
 pub struct Identities {
     path: PathBuf,
     known: ArcSwap<Known>,
+    /// The file that was looked at last, whether it could be read or not.
+    seen: ArcSwap<Stamp>,
 }
+
+/// What tells a file from what it was: when it was written, which some disks know only roughly, and
+/// how long it is. `None` without a file.
+type Stamp = Option<(SystemTime, u64)>;
 
 /// `tokens.json` as it was read last.
 struct Known {
     file: File,
     hashes: Vec<[u8; 32]>,
     join_hash: [u8; 32],
-    changed: Option<SystemTime>,
+    stamp: Stamp,
 }
 
 /// The tokens that the first start made.
@@ -92,17 +102,22 @@ impl Identities {
         if !path.exists() {
             write_private(&path, &encode(&File::generate()))?;
         }
-        let known = ArcSwap::from_pointee(Known::read(&path)?);
-        Ok(Self { path, known })
+        let known = Known::read(&path)?;
+        Ok(Self {
+            path,
+            seen: ArcSwap::from_pointee(known.stamp),
+            known: ArcSwap::from_pointee(known),
+        })
     }
 
     /// Reads the file again if it is another one now: whoever adds a user need not restart the
     /// server. A file that cannot be read changes nothing.
     fn look_again(&self) -> bool {
-        if changed(&self.path) == self.known.load().changed {
+        let now = stamp(&self.path);
+        if now == **self.seen.load() {
             return false;
         }
-        match Known::read(&self.path) {
+        let is_new = match Known::read(&self.path) {
             Ok(known) => {
                 tracing::info!(path = %self.path.display(), "the tokens have changed");
                 self.known.store(Arc::new(known));
@@ -112,7 +127,10 @@ impl Identities {
                 tracing::warn!(error = %chain(&error), "the tokens stay as they were");
                 false
             }
-        }
+        };
+        // Afterwards: who comes meanwhile reads it, too, rather than miss it.
+        self.seen.store(Arc::new(now));
+        is_new
     }
 
     /// The token of a user that the first start made.
@@ -162,7 +180,7 @@ pub(crate) struct Unknown;
 
 impl Known {
     fn read(path: &Path) -> Result<Self, Error> {
-        let changed = changed(path);
+        let stamp = stamp(path);
         let bytes = std::fs::read(path).map_err(|source| Error::Io {
             operation: "read",
             path: path.to_owned(),
@@ -176,7 +194,7 @@ impl Known {
             hashes: file.tokens.iter().map(|entry| hash(&entry.token)).collect(),
             join_hash: hash(&file.join_secret),
             file,
-            changed,
+            stamp,
         })
     }
 
@@ -192,11 +210,9 @@ impl Known {
     }
 }
 
-/// When the file was last written, as far as the disk knows.
-fn changed(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path)
-        .and_then(|meta| meta.modified())
-        .ok()
+fn stamp(path: &Path) -> Stamp {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
 }
 
 impl File {
@@ -321,6 +337,15 @@ mod tests {
         opened.set_modified(later).unwrap();
         let jane = again.owner("t").unwrap();
         assert_eq!(jane.groups, ["dev", "system:authenticated"]);
+
+        // One that is broken, or gone, changes nothing and is read once.
+        std::fs::write(&path, "{").unwrap();
+        assert!(again.owner("t").is_some());
+        assert_eq!(**again.seen.load(), stamp(&path));
+        assert_ne!(again.known.load().stamp, stamp(&path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(again.owner("t").is_some());
+        assert_eq!(**again.seen.load(), None);
 
         let protocol = format!(
             "{WEBSOCKET_TOKEN}{}, base64.binary.k8s.io",

@@ -94,14 +94,16 @@ pub(crate) fn rules_of(
         urls.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
     }
     resources.extend(components::rules_of(caller));
+    // Roles' own rules come once each.
+    let own = (resources.len(), urls.len());
     for rule in rbac.rules_for(caller, namespace) {
         let shown = json!(rule);
-        let to = if rule.non_resource_urls.is_some() {
-            &mut urls
+        let (to, own) = if rule.non_resource_urls.is_some() {
+            (&mut urls, own.1)
         } else {
-            &mut resources
+            (&mut resources, own.0)
         };
-        if !to.contains(&shown) {
+        if !to[..own].contains(&shown) {
             to.push(shown);
         }
     }

@@ -33,13 +33,15 @@ fn referenced(registry: &Registry) -> Result<BTreeSet<Digest>, registry::Error> 
     }
     for pod in registry.api::<Pod>(caller).list(None)? {
         let Some(spec) = &pod.spec else { continue };
-        let containers = spec
-            .containers
-            .iter()
-            .chain(spec.init_containers.iter().flatten());
+        let containers = spec.containers.iter();
+        let containers = containers.chain(spec.init_containers.iter().flatten());
+        let debugging = spec.ephemeral_containers.iter().flatten();
+        let images = containers
+            .map(|container| &container.image)
+            .chain(debugging.map(|container| &container.image));
         digests.extend(
-            containers
-                .filter_map(|container| container.image.as_deref()?.parse::<ImageRef>().ok())
+            images
+                .filter_map(|image| image.as_deref()?.parse::<ImageRef>().ok())
                 .filter_map(|image| image.digest),
         );
     }

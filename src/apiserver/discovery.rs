@@ -47,8 +47,8 @@ struct Entry {
     kind: &'static str,
     namespaced: bool,
     verbs: &'static [&'static str],
-    short_names: &'static [&'static str],
-    categories: &'static [&'static str],
+    short_names: Vec<String>,
+    categories: Vec<String>,
     row: Option<&'static ResourceInfo>,
 }
 
@@ -61,8 +61,8 @@ fn entries(resources: &[&'static ResourceInfo]) -> Vec<Entry> {
         kind: row.kind,
         namespaced: row.namespaced,
         verbs: &VERBS,
-        short_names: row.short_names,
-        categories: row.categories,
+        short_names: row.short_names(),
+        categories: row.categories(),
         row: Some(row),
     });
     let reviews = REVIEWS.iter().map(|review| Entry {
@@ -73,8 +73,8 @@ fn entries(resources: &[&'static ResourceInfo]) -> Vec<Entry> {
         kind: review.kind,
         namespaced: review.namespaced,
         verbs: &["create"],
-        short_names: &[],
-        categories: &[],
+        short_names: Vec::new(),
+        categories: Vec::new(),
         row: None,
     });
     let usage = usage_api::RESOURCES.map(|(plural, kind, namespaced)| Entry {
@@ -85,8 +85,8 @@ fn entries(resources: &[&'static ResourceInfo]) -> Vec<Entry> {
         kind,
         namespaced,
         verbs: usage_api::VERBS,
-        short_names: &[],
-        categories: &[],
+        short_names: Vec::new(),
+        categories: Vec::new(),
         row: None,
     });
     rows.chain(reviews).chain(usage).collect()

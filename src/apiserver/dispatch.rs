@@ -2,14 +2,16 @@
 //!
 //! Order matters. A caller is identified before anything is told, but public paths answer anyone,
 //! also one with a stale token. Rights are asked before the resource is looked up, so a stranger
-//! cannot tell what exists. Every answer gets its `Audit-Id` and `Cache-Control`, and is counted.
+//! cannot tell what exists. A body is read before a place among those who are worked for is taken
+//! ([`shares`](super::shares)): slow senders keep nobody else out. Every answer gets its `Audit-Id` and `Cache-Control`, and is counted.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use http_body::Body as _;
 use serde_json::json;
 
 use crate::ids;
@@ -18,11 +20,13 @@ use crate::registry::Caller;
 use super::authorize::{self, Attributes};
 use super::error::Error;
 use super::handlers::{self, Context};
+use super::pace::paced;
 use super::query::Query;
 use super::request::{RequestInfo, Target, Verb};
+use super::shares::Permit;
 use super::{
-    Server, dashboard, discovery, gzip, health, impersonate, respond, reviews, subresources,
-    tokens, uploads, usage_api,
+    OBJECT_LIMIT, Server, body, dashboard, discovery, gzip, health, impersonate, respond, reviews,
+    subresources, tokens, uploads, usage_api,
 };
 
 /// Answers any request.
@@ -129,18 +133,42 @@ async fn answer(
     if info.verb == Verb::Watch || is_stream {
         return resource(server, parts, body, query, (info, caller)).await;
     }
-    let _permit = server.requests.try_acquire().map_err(|_| Error::Busy)?;
     if is_transfer(&info) {
         // Bounded chunk by chunk instead: a large module over a slow line is no failure.
-        return resource(server, parts, body, query, (info, caller)).await;
+        let _permit = server.transfers.take(&caller)?;
+        return resource(server, parts, paced(body), query, (info, caller)).await;
     }
     let limit = server.limits.request_timeout;
-    let work = resource(server, parts, body, query, (info, caller));
+    let work = async {
+        // A slow sender holds the memory that he fills, but no place of those who are worked for.
+        let (body, _memory) = read_ahead(server, &parts.headers, body, &caller).await?;
+        let _permit = server.requests.take(&caller)?;
+        resource(server, parts, body, query, (info, caller)).await
+    };
     tokio::time::timeout(limit, work)
         .await
         .map_err(|_| Error::Timeout {
             seconds: limit.as_secs(),
         })?
+}
+
+/// The same body when all of it is here, and what it takes of the memory for bodies.
+async fn read_ahead(
+    server: &Server,
+    headers: &HeaderMap,
+    body: Body,
+    caller: &Caller,
+) -> Result<(Body, Option<Permit>), Error> {
+    if body.is_end_stream() {
+        return Ok((body, None));
+    }
+    let most = body.size_hint().upper().unwrap_or(OBJECT_LIMIT as u64);
+    let most = usize::try_from(most)
+        .unwrap_or(OBJECT_LIMIT)
+        .min(OBJECT_LIMIT);
+    let memory = server.bodies.take_many(caller, most.div_ceil(1 << 10))?;
+    let bytes = body::read(headers, body).await?;
+    Ok((Body::from(bytes), Some(memory)))
 }
 
 /// A place is the same with a slash after it, which some clients write (`/version/`); the dashboard's
@@ -153,8 +181,11 @@ fn place(path: &str) -> &str {
     }
 }
 
+/// Whether the body is larger than an object's. What is downloaded is on its way once it is found.
 fn is_transfer(info: &RequestInfo) -> bool {
-    uploads::is_meant(info) || info.subresource.as_deref() == Some("content")
+    uploads::is_meant(info)
+        || (info.subresource.as_deref() == Some("content")
+            && matches!(info.verb, Verb::Create | Verb::Update))
 }
 
 fn authorize(

@@ -73,7 +73,7 @@ impl Metrics {
         for ((verb, resource), latency) in &by_verb(&requests) {
             write_histogram(&mut page, verb, resource, latency);
         }
-        let streams = server.limits.streams - server.streams.available_permits();
+        let streams = server.streams.taken();
         let _ = writeln!(page, "# TYPE apiserver_longrunning_requests gauge");
         let _ = writeln!(page, "apiserver_longrunning_requests {streams}");
         let _ = writeln!(page, "# TYPE wasmorch_store_revision counter");

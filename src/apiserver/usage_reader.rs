@@ -1,7 +1,8 @@
 //! Reads what the workers' pods use, for `metrics.k8s.io` and the autoscaler.
 //!
 //! It stands in this room because the client of the workers' own API does. A worker that does not
-//! answer loses its figures after a while: old figures are worse than none.
+//! answer loses its figures after a while: old figures are worse than none. What one says of pods that
+//! are not bound to it is left out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +10,10 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use http::HeaderMap;
 use http_body_util::{BodyExt as _, Limited};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::Value;
 
+use crate::api::pod;
 use crate::errors;
 use crate::registry::Caller;
 
@@ -69,8 +71,17 @@ async fn read(server: Arc<Server>, node: String, patience: Duration) {
     };
     match result {
         Ok(summary) => {
+            let pods = server.registry.api::<Pod>(Caller::system("metrics"));
+            let is_its = |namespace: &str, name: &str, uid: &str| {
+                let found = pods.try_get(namespace, name).ok().flatten();
+                found.is_some_and(|pod| {
+                    pod.metadata.uid.as_deref() == Some(uid)
+                        && pod::node_name(&pod) == Some(node.as_str())
+                })
+            };
             let now = server.registry.clock().now();
-            server.registry.usage().record(&node, &summary, now);
+            let usage = server.registry.usage();
+            usage.record(&node, &summary, now, is_its);
         }
         // Its lease tells whether it lives; here it only has no figures.
         Err(error) => tracing::debug!(node, %error, "the worker does not say what it uses"),

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +25,7 @@ use super::error::Error;
 use super::handlers::Context;
 use super::media::Output;
 use super::query::Query;
+use super::shares::Permit;
 use super::status::status_object;
 use super::table::{self, Include};
 
@@ -153,7 +153,7 @@ pub(crate) struct Feed {
     end: std::pin::Pin<Box<Sleep>>,
     bookmark: Option<(Instant, Duration)>,
     stopping: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Feed {
@@ -163,7 +163,7 @@ impl Feed {
         opened: Result<EventStream, registry::Error>,
         form: Form,
         (lasting, bookmarks): (Duration, Option<Duration>),
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Result<Self, Error> {
         let source = match opened {
             Ok(stream) => Source::Live(stream),

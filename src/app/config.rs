@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::flags;
+use crate::apiserver::Limits;
 use crate::{controllers, registry};
 
 /// `wasmorch server`.
@@ -55,6 +56,9 @@ pub struct ServerArgs {
     /// Changes that are kept for watches and old lists
     #[arg(long, default_value_t = 20_000)]
     pub history: usize,
+    /// Of the API server; no flag, as nobody should have to know them
+    #[arg(skip)]
+    pub limits: Limits,
 }
 
 /// An address, or none by choice.
@@ -84,6 +88,7 @@ impl ServerArgs {
             node_monitor_grace_period: None,
             pod_eviction_timeout: None,
             history: 20_000,
+            limits: Limits::default(),
         }
     }
 }

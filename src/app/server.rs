@@ -13,10 +13,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use crate::apiserver;
 use crate::apiserver::auth::{self, Identities};
 use crate::apiserver::listen::{self, Addresses, Bound};
 use crate::apiserver::pki::{self, Pki};
-use crate::apiserver::{self, Limits};
 use crate::clock::Clock;
 use crate::cloud;
 use crate::controllers;
@@ -123,7 +123,7 @@ impl ControlPlane {
             blobs.clone(),
             identities,
             &pki,
-            Limits::default(),
+            args.limits.clone(),
             groups.api.clone(),
         );
         Ok(Self {

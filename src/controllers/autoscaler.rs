@@ -10,6 +10,7 @@ mod plan;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec};
 use k8s_openapi::api::core::v1::Pod;
@@ -28,6 +29,8 @@ use metric::Seen;
 use plan::{Plan, Target};
 
 const COMPONENT: &str = "horizontal-pod-autoscaler";
+/// Somebody else has written the target meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 struct Autoscalers {
     ctx: Context,
@@ -66,6 +69,7 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
 /// The target as it was found.
 struct Found {
     res: &'static ResourceInfo,
+    revision: Value,
     target: Target,
     selector: Labels,
 }
@@ -92,7 +96,10 @@ impl Autoscalers {
                 let target = found.target;
                 let plan = plan::plan(&scaler, spec, target, proposals, &mut memory, now);
                 if let Some(replicas) = plan.scale {
-                    self.scale(key, spec, found.res, replicas).await?;
+                    let (res, revision) = (found.res, &found.revision);
+                    if !self.scale(key, spec, (res, revision), replicas).await? {
+                        return Ok(Outcome::RequeueAfter(LOOK_AGAIN));
+                    }
                 }
                 self.remember(key, Some(memory));
                 self.report(&scaler, plan).await?;
@@ -115,6 +122,12 @@ impl Autoscalers {
                     reference.kind
                 )
             })?;
+        if !res.namespaced {
+            return Err(format!(
+                "{} belong to no namespace: an autoscaler scales what is in its own",
+                res.qualified
+            ));
+        }
         let scale = self
             .ctx
             .registry
@@ -132,6 +145,7 @@ impl Autoscalers {
         }
         Ok(Found {
             res,
+            revision: scale["metadata"]["resourceVersion"].clone(),
             target: Target {
                 wanted: number("spec"),
                 there: number("status"),
@@ -162,15 +176,17 @@ impl Autoscalers {
             .collect())
     }
 
+    /// `false` if the target is another by now than the one that was judged.
     async fn scale(
         &self,
         key: &Key,
         spec: &HorizontalPodAutoscalerSpec,
-        res: &'static ResourceInfo,
+        (res, revision): (&'static ResourceInfo, &Value),
         replicas: i32,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let name = &spec.scale_target_ref.name;
-        let scale = json!({"spec": {"replicas": replicas}});
+        let scale =
+            json!({"metadata": {"resourceVersion": revision}, "spec": {"replicas": replicas}});
         let (options, caller) = (WriteOptions::default(), Caller::system(COMPONENT));
         let written: Result<_, registry::Error> = self
             .ctx
@@ -185,9 +201,11 @@ impl Autoscalers {
                 &caller,
             )
             .await;
-        written
-            .map(drop)
-            .map_err(doing("scale", format!("{}/{name}", key.namespace)))
+        match written {
+            Ok(_) => Ok(true),
+            Err(registry::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(doing("scale", format!("{}/{name}", key.namespace))(error)),
+        }
     }
 
     async fn report(&self, scaler: &HorizontalPodAutoscaler, plan: Plan) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing};
 use crate::api::selector::Labels;
 use crate::registry::Api;
+use crate::registry::rbac::rule;
 
 const COMPONENT: &str = "clusterrole-aggregation-controller";
 
@@ -58,26 +59,18 @@ fn plan(role: &ClusterRole, all: &[Arc<ClusterRole>]) -> Result<Vec<PolicyRule>,
     let selectors = aggregation
         .and_then(|rule| rule.cluster_role_selectors.as_deref())
         .unwrap_or_default();
-    let mut rules: Vec<PolicyRule> = Vec::new();
+    let mut selected = Vec::new();
     for selector in selectors {
         let labels = Labels::from_selector(selector).map_err(|source| Error::Selector {
             object: super::path(&role.metadata),
             source,
         })?;
-        for one in all {
-            if one.metadata.name == role.metadata.name
-                || !labels.matches(one.metadata.labels.as_ref())
-            {
-                continue;
-            }
-            for rule in one.rules.as_deref().unwrap_or_default() {
-                if !rules.contains(rule) {
-                    rules.push(rule.clone());
-                }
-            }
-        }
+        selected.extend(all.iter().filter(|one| {
+            one.metadata.name != role.metadata.name && labels.matches(one.metadata.labels.as_ref())
+        }));
     }
-    Ok(rules)
+    let rules = selected.iter().flat_map(|one| one.rules.iter().flatten());
+    Ok(rule::unique(rules))
 }
 
 #[cfg(test)]

@@ -60,7 +60,17 @@ pub(super) fn mutate_update(
     old: &dyn Draft,
 ) -> Result<Reservation, Error> {
     image_digest::mutate(registry.store(), draft, Some(old))?;
+    priority::mutate_update(registry, draft)?;
     reserve(registry, res, draft)
+}
+
+/// The same for containers that a pod gets for debugging.
+pub(super) fn mutate_ephemeral(
+    registry: &Registry,
+    draft: &mut dyn Draft,
+    old: &dyn Draft,
+) -> Result<(), Error> {
+    image_digest::mutate(registry.store(), draft, Some(old))
 }
 
 fn reserve(

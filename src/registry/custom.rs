@@ -62,6 +62,9 @@ pub(crate) struct Version {
     /// `group/version` that this row shows.
     pub(crate) shown_as: String,
     pub(crate) kind: String,
+    /// What may be said for it, which may change without the kind being another.
+    pub(crate) short_names: Vec<String>,
+    pub(crate) categories: Vec<String>,
     /// The status is written through its subresource only.
     pub(crate) has_status: bool,
     pub(crate) scale: Option<ScalePaths>,
@@ -109,6 +112,8 @@ impl Version {
                 .as_str()
                 .unwrap_or_default()
                 .to_owned(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
             has_status: subresources["status"].is_object(),
             scale: ScalePaths::of(&subresources["scale"]),
             columns: columns::of(&version["additionalPrinterColumns"]),
@@ -133,6 +138,8 @@ impl Version {
             stored_as: self.stored_as.clone(),
             shown_as: self.shown_as.clone(),
             kind: self.kind.clone(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
             has_status: self.has_status,
             scale: None,
             columns: Vec::new(),

@@ -17,7 +17,6 @@ use super::options::{Caller, DeleteOptions, Deleted, ListOptions, Propagation};
 use super::strategy::Draft;
 use super::update::{ATTEMPTS, bump_generation};
 use super::{Registry, present, typed};
-use crate::api::object;
 use crate::store::{self, Stored};
 
 const ORPHAN: &str = "orphan";
@@ -44,8 +43,8 @@ impl Registry {
     ) -> Result<Deleted, Error> {
         for _ in 0..ATTEMPTS {
             let current = self.stored(res, ns, name)?;
-            check_preconditions(res, &current, options)?;
             let old = typed(res, &current)?;
+            check_preconditions(res, old.meta(), options)?;
             admission::validate_delete(caller, res, name, old.as_ref())?;
             let plan = plan(old.as_ref(), options, self.clock().now());
             if let Some(deleted) = self.carry_out(res, &current, plan, options.dry_run).await? {
@@ -116,22 +115,26 @@ impl Registry {
     }
 }
 
-fn check_preconditions(
+pub(super) fn check_preconditions(
     res: &ResourceInfo,
-    current: &Stored,
+    current: &ObjectMeta,
     options: &DeleteOptions,
 ) -> Result<(), Error> {
-    let (uid, revision) = (object::uid(&current.object), current.revision.0.to_string());
     for (what, wanted, found) in [
-        ("UID", &options.uid, uid),
-        ("ResourceVersion", &options.resource_version, &revision),
+        ("UID", &options.uid, &current.uid),
+        (
+            "ResourceVersion",
+            &options.resource_version,
+            &current.resource_version,
+        ),
     ] {
+        let found = found.as_deref().unwrap_or_default();
         if let Some(wanted) = wanted.as_deref().filter(|wanted| !wanted.is_empty())
             && wanted != found
         {
             return Err(Error::conflict(
                 res,
-                &current.key.name,
+                current.name.as_deref().unwrap_or_default(),
                 format!(
                     "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
                 ),

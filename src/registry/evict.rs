@@ -2,20 +2,23 @@
 //!
 //! The budget's controller says how many pods may go; each eviction takes one of them, by a write
 //! that must win, before the pod is deleted. Two evictions at once can therefore never both have
-//! the last one. Pods that do not serve anybody go without asking.
+//! the last one. Pods that do not serve anybody go without asking; whether they do is a precondition of
+//! the deletion, which otherwise is looked at again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Registry;
+use super::delete::check_preconditions;
 use super::error::Error;
 use super::kinds;
 use super::options::{Caller, DeleteOptions};
 use super::update::ATTEMPTS;
+use super::{Api, Registry};
 use crate::api::condition;
 use crate::api::pod::{self, Phase};
 use crate::api::selector::Labels;
@@ -27,6 +30,8 @@ const MOST_DISRUPTED: usize = 2000;
 #[derive(Debug)]
 enum Answer {
     Goes,
+    /// As it is seen: if it becomes ready or starts meanwhile, the budget has to be asked again.
+    GoesAsSeen,
     /// One less is allowed from now on.
     GoesAndCounts(Box<PodDisruptionBudget>),
     Refused(Error),
@@ -41,47 +46,88 @@ impl Registry {
         options: &DeleteOptions,
         caller: &Caller,
     ) -> Result<(), Error> {
+        let res = kinds::row_of::<Pod>();
         let pods = self.api::<Pod>(Caller::system("eviction"));
         let budgets = self.api::<PodDisruptionBudget>(Caller::system("eviction"));
         for _ in 0..ATTEMPTS {
             let pod = pods.get(ns, name)?;
-            if is_free(&pod) {
-                break;
-            }
-            let selecting: Vec<_> = budgets
-                .list(Some(ns))?
-                .into_iter()
-                .filter(|budget| selects(budget, &pod))
-                .collect();
-            let budget = match &selecting[..] {
-                [] => break,
-                [budget] => budget,
-                [..] => return Err(Error::SeveralBudgets),
-            };
-            match ask(budget, &pod, self.clock().now()) {
+            // Before anything is counted or said: whoever means another pod disrupts none.
+            check_preconditions(res, &pod.metadata, options)?;
+            let is_as_seen = match self.answer(&budgets, ns, &pod)? {
                 Answer::Refused(error) => return Err(error),
-                Answer::Goes => break,
-                Answer::GoesAndCounts(_) if options.dry_run => break,
+                Answer::Goes => false,
+                Answer::GoesAsSeen => true,
+                Answer::GoesAndCounts(_) if options.dry_run => false,
                 Answer::GoesAndCounts(counted) => match budgets.update_status(ns, &counted).await {
-                    Ok(_) => break,
-                    Err(Error::Conflict { .. }) => {}
+                    Ok(_) => false,
+                    Err(Error::Conflict { .. }) => continue,
                     Err(error) => return Err(error),
                 },
+            };
+            match self.remove(&pod, is_as_seen, options, caller).await {
+                Err(Error::Conflict { .. }) if is_as_seen && options.resource_version.is_none() => {
+                }
+                other => return other,
             }
         }
+        Err(lost(name))
+    }
+
+    fn answer(
+        &self,
+        budgets: &Api<PodDisruptionBudget>,
+        ns: &str,
+        pod: &Pod,
+    ) -> Result<Answer, Error> {
+        if let Some(answer) = without_budget(pod) {
+            return Ok(answer);
+        }
+        let selecting: Vec<_> = budgets
+            .list(Some(ns))?
+            .into_iter()
+            .filter(|budget| selects(budget, pod))
+            .collect();
+        match &selecting[..] {
+            [] => Ok(Answer::Goes),
+            [budget] => Ok(ask(budget, pod, self.clock().now())),
+            [..] => Err(Error::SeveralBudgets),
+        }
+    }
+
+    /// Deletes this pod and no other of its name; one that must be as it was seen, only if it is.
+    async fn remove(
+        &self,
+        pod: &Pod,
+        is_as_seen: bool,
+        options: &DeleteOptions,
+        caller: &Caller,
+    ) -> Result<(), Error> {
+        let ns = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let mut options = options.clone();
+        options.uid.clone_from(&pod.metadata.uid);
+        let mut revision = pod.metadata.resource_version.clone();
         if !options.dry_run {
-            self.mark(ns, name).await?;
+            match self.mark(ns, pod).await {
+                Ok(marked) => revision.clone_from(&marked.metadata.resource_version),
+                // A pod that changes under way goes without, if it goes.
+                Err(Error::Conflict { .. }) if !is_as_seen => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if is_as_seen || options.resource_version.is_some() {
+            options.resource_version = revision;
         }
         let res = kinds::row_of::<Pod>();
-        self.delete(res, Some(ns), name, options, caller)
+        self.delete(res, Some(ns), name, &options, caller)
             .await
             .map(drop)
     }
 
-    /// Says in the pod's status why it goes. A pod that changes under way goes without.
-    async fn mark(&self, ns: &str, name: &str) -> Result<(), Error> {
+    /// Says in the pod's status why it goes.
+    async fn mark(&self, ns: &str, pod: &Pod) -> Result<Arc<Pod>, Error> {
         let pods = self.api::<Pod>(Caller::system("eviction"));
-        let mut pod = pods.get(ns, name)?.as_ref().clone();
+        let mut pod = pod.clone();
         let conditions = pod.status.get_or_insert_default();
         condition::set(
             conditions.conditions.get_or_insert_default(),
@@ -90,20 +136,28 @@ impl Registry {
             ("EvictionByEvictionAPI", "Eviction API: evicting"),
             self.clock().now(),
         );
-        match pods.update_status(ns, &pod).await {
-            Ok(_) | Err(Error::Conflict { .. } | Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        pods.update_status(ns, &pod).await
     }
 }
 
-/// Whether the pod does not count for any budget.
-fn is_free(pod: &Pod) -> bool {
-    pod::is_terminating(pod)
-        || match pod::phase(pod) {
-            Phase::Succeeded | Phase::Failed | Phase::Pending => true,
-            Phase::Running | Phase::Unknown => false,
-        }
+/// After as many attempts as others won; nothing has gone.
+fn lost(name: &str) -> Error {
+    Error::DisruptionBudget {
+        cause: format!("pod {name} and its disruption budget are being changed by others"),
+        retry_after: Some(10),
+    }
+}
+
+/// The answer for a pod that does not count for any budget. One that has not started may do so.
+fn without_budget(pod: &Pod) -> Option<Answer> {
+    if pod::is_terminating(pod) {
+        return Some(Answer::Goes);
+    }
+    match pod::phase(pod) {
+        Phase::Succeeded | Phase::Failed => Some(Answer::Goes),
+        Phase::Pending => Some(Answer::GoesAsSeen),
+        Phase::Running | Phase::Unknown => None,
+    }
 }
 
 fn selects(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
@@ -121,7 +175,7 @@ fn ask(budget: &PodDisruptionBudget, pod: &Pod, now: Timestamp) -> Answer {
         let is_served =
             status.current_healthy >= status.desired_healthy && status.desired_healthy > 0;
         if spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow") || is_served {
-            return Answer::Goes;
+            return Answer::GoesAsSeen;
         }
     }
     if status.observed_generation.unwrap_or(0) < budget.metadata.generation.unwrap_or(0) {
@@ -165,6 +219,7 @@ mod tests {
         let pod: Pod = serde_json::from_value(pod).unwrap();
         match ask(&budget, &pod, Timestamp::UNIX_EPOCH) {
             Answer::Goes => "goes".to_owned(),
+            Answer::GoesAsSeen => "goes as seen".to_owned(),
             Answer::GoesAndCounts(counted) => {
                 let status = counted.status.unwrap();
                 assert!(status.disrupted_pods.unwrap().contains_key("p"));
@@ -192,10 +247,10 @@ mod tests {
             "The disruption budget b is still being processed by the server."
         );
         // A pod that is not ready serves nobody; it goes if the others suffice, or always.
-        assert_eq!(check(json!({}), json!({}), false), "goes");
+        assert_eq!(check(json!({}), json!({}), false), "goes as seen");
         let lacking = || json!({"currentHealthy": 1});
         assert!(check(json!({}), lacking(), false).contains("needs 2"));
         let policy = json!({"unhealthyPodEvictionPolicy": "AlwaysAllow"});
-        assert_eq!(check(policy, lacking(), false), "goes");
+        assert_eq!(check(policy, lacking(), false), "goes as seen");
     }
 }

@@ -37,6 +37,8 @@ use super::merge_keys::{Place, Root};
 const UPDATERS: usize = 10;
 /// How many entries an object may have: each applier has one, and they stay until it applies nothing.
 pub(super) const ENTRIES: usize = 100;
+/// How many a client may send: an object's own, which its writers and appliers came to.
+pub(super) const SENT: usize = ENTRIES + UPDATERS;
 const ANCIENT: &str = "ancient-changes";
 
 /// All entries of an object.
@@ -98,12 +100,13 @@ impl Managed {
 
     /// Puts the oldest writers together.
     fn cap(&mut self, manager: &Manager) {
-        let is_update = |entry: &&Entry| entry.operation == Operation::Update;
-        let mut updaters: Vec<Entry> = self.0.iter().filter(is_update).cloned().collect();
-        if updaters.len() <= UPDATERS {
+        let is_update = |entry: &Entry| entry.operation == Operation::Update;
+        if self.0.iter().filter(|entry| is_update(entry)).count() <= UPDATERS {
             return;
         }
-        self.0.retain(|entry| !is_update(&entry));
+        let (mut updaters, appliers): (Vec<Entry>, Vec<Entry>) =
+            std::mem::take(&mut self.0).into_iter().partition(is_update);
+        self.0 = appliers;
         let age = |entry: &Entry| entry.time.as_str().unwrap_or_default().to_owned();
         updaters.sort_by_key(|entry| (entry.manager != ANCIENT, age(entry)));
         let recent = updaters.split_off(updaters.len() - (UPDATERS - 1));
@@ -226,8 +229,8 @@ pub(super) fn updated(
         let mut fields = managed.take(me).unwrap_or_default();
         fields.add(&written);
         managed.push(me.entry(fields));
-        managed.cap(me);
     }
+    managed.cap(me);
     managed
 }
 

@@ -51,7 +51,8 @@ impl Registry {
                 .apply(kind, shown)
                 .map_err(|error| error.on(res, name))?;
             check_name(&patched, name)?;
-            if revision_of(&patched) != current.revision.0.to_string() {
+            let revision = revision_of(&patched);
+            if !revision.is_empty() && revision != current.revision.0.to_string() {
                 break;
             }
             let attempt = if is_scale {
@@ -80,7 +81,7 @@ fn check_name(patched: &Value, name: &str) -> Result<(), Error> {
     )))
 }
 
-/// The revision that the patched object claims; a patch that removes it claims nothing false.
+/// The revision that the patched object claims; a patch that removes it means whatever is there.
 fn revision_of(patched: &Value) -> &str {
     object::meta_str(patched, "resourceVersion").unwrap_or_default()
 }

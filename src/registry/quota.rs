@@ -117,7 +117,8 @@ impl Quotas {
         let now = self.clock.monotonic();
         let mut used = Amounts::new();
         for name in spec::hard(quota).keys() {
-            let Some(storage) = usage::storage_of(name) else {
+            let storage = usage::storage_of(name, |definition| ledger.is_defined(definition));
+            let Some(storage) = storage else {
                 used.insert(name.clone(), 0);
                 continue;
             };

@@ -16,7 +16,7 @@ mod feed;
 mod index;
 pub(crate) mod rule;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
@@ -54,38 +54,43 @@ pub(crate) enum Wanted<'a> {
 pub(crate) type Decision = Result<String, Option<String>>;
 
 /// The roles of the cluster, ready to be asked.
+///
+/// Every request asks. Reading the log is a few comparisons and one at a time; questions, which a
+/// large role makes long, do not wait for each other.
 pub(crate) struct Rbac {
-    state: Mutex<(Feed, Index)>,
+    feed: Mutex<Feed>,
+    index: RwLock<Index>,
 }
 
 impl Rbac {
     pub(super) fn new(store: Store) -> Self {
         Self {
-            state: Mutex::new((Feed::new(store), Index::default())),
+            feed: Mutex::new(Feed::new(store)),
+            index: RwLock::default(),
         }
     }
 
-    fn current(&self) -> MutexGuard<'_, (Feed, Index)> {
+    fn current(&self) -> RwLockReadGuard<'_, Index> {
         // A panic in between leaves the feed unopened or the index whole: each change is one insertion.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (feed, index) = &mut *state;
-        feed.drain(index);
-        state
+        let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+        feed.drain(&self.index);
+        drop(feed);
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether roles allow it. `Ok` says by which binding.
     pub(crate) fn decide(&self, caller: &Caller, wanted: Wanted<'_>) -> Decision {
-        self.current().1.decide(caller, wanted)
+        self.current().decide(caller, wanted)
     }
 
     /// Everything that roles allow the caller in a namespace, cluster-wide rights included.
     pub(crate) fn rules_for(&self, caller: &Caller, namespace: Option<&str>) -> Vec<PolicyRule> {
-        self.current().1.rules_for(caller, namespace)
+        self.current().rules_for(caller, namespace)
     }
 
     /// The rules of a role, or of a cluster role where `namespace` is `None`.
     fn rules_of(&self, namespace: Option<&str>, name: &str) -> Option<Vec<PolicyRule>> {
-        self.current().1.rules_of(namespace, name)
+        self.current().rules_of(namespace, name)
     }
 }
 

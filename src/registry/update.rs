@@ -226,6 +226,14 @@ impl Registry {
             None => managed_fields::sent(&wanted),
             Some(_) => Sent::Nothing,
         };
+        if let Sent::These(managed) = &sent
+            && managed.len() > managed_fields::SENT
+        {
+            return Err(Error::BadRequest(format!(
+                "metadata.managedFields: Too many: must have at most {} items",
+                managed_fields::SENT
+            )));
+        }
         let shown = shown(res, current)?;
         let merged = merge_parts(write.part, &shown, wanted);
         let (mut draft, warnings) = decode(res, &merged, write.options)?;
@@ -233,6 +241,7 @@ impl Registry {
         let mut reservation = Reservation::default();
         if write.part == Part::EphemeralContainers {
             draft.set_defaults();
+            admission::mutate_ephemeral(self, draft.as_mut(), old.as_ref())?;
         }
         if write.part.is_object() {
             draft.set_defaults();

@@ -67,7 +67,10 @@ struct Counter {
 
 /// One answer of a worker.
 struct Reading {
+    /// By the worker's clock.
     at: Timestamp,
+    /// By ours.
+    arrived: Timestamp,
     /// By pod uid; namespace, name, containers.
     pods: HashMap<String, (String, String, BTreeMap<String, Counter>)>,
 }
@@ -81,9 +84,19 @@ impl Usage {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what a worker said of itself (`/stats/summary`).
-    pub fn record(&self, node: &str, summary: &Value, at: Timestamp) {
-        let reading = read(summary, at);
+    /// Notes what a worker said (`/stats/summary`) of its own pods; `is_its` knows namespace, name and
+    /// uid of those.
+    pub fn record(
+        &self,
+        node: &str,
+        summary: &Value,
+        now: Timestamp,
+        is_its: impl Fn(&str, &str, &str) -> bool,
+    ) {
+        let mut reading = read(summary, now);
+        reading
+            .pods
+            .retain(|uid, (namespace, name, _)| is_its(namespace, name, uid));
         let mut nodes = self.lock();
         let before = nodes.remove(node).map(|(_, last)| last);
         nodes.insert(node.to_owned(), (before, reading));
@@ -92,7 +105,7 @@ impl Usage {
     /// Forgets the nodes that are not among these, and those that have been silent since `oldest`.
     pub fn retain(&self, is_there: impl Fn(&str) -> bool, oldest: Timestamp) {
         self.lock()
-            .retain(|node, (_, last)| is_there(node) && last.at >= oldest);
+            .retain(|node, (_, last)| is_there(node) && last.arrived >= oldest);
     }
 
     /// The use of every node that has been read twice.
@@ -130,7 +143,7 @@ impl Usage {
     }
 }
 
-fn read(summary: &Value, at: Timestamp) -> Reading {
+fn read(summary: &Value, arrived: Timestamp) -> Reading {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut pods = HashMap::new();
     for pod in summary["pods"].as_array().into_iter().flatten() {
@@ -153,8 +166,8 @@ fn read(summary: &Value, at: Timestamp) -> Reading {
     }
     // The worker's own clock stamps the counters; ours may have waited for the answer.
     let said = summary.pointer("/node/cpu/time").and_then(Value::as_str);
-    let at = said.and_then(|said| said.parse().ok()).unwrap_or(at);
-    Reading { at, pods }
+    let at = said.and_then(|said| said.parse().ok()).unwrap_or(arrived);
+    Reading { at, arrived, pods }
 }
 
 fn window(before: &Reading, last: &Reading) -> Duration {
@@ -217,9 +230,10 @@ mod tests {
     #[test]
     fn rates_are_what_came_between_two_readings() {
         let board = Usage::default();
-        board.record("a", &summary(100, 1000), at(100));
+        let all = |_: &str, _: &str, _: &str| true;
+        board.record("a", &summary(100, 1000), at(100), all);
         assert!(board.pods(None).is_empty() && board.nodes().is_empty());
-        board.record("a", &summary(110, 3000), at(111));
+        board.record("a", &summary(110, 3000), at(111), all);
         let pods = board.pods(Some("default"));
         assert_eq!(
             pods[0].total(),
@@ -232,9 +246,26 @@ mod tests {
         assert_eq!(board.nodes()[0].amounts.cpu_nanos, 200_000_000);
         assert!(board.pods(Some("other")).is_empty());
         // Started anew: what it has used since.
-        board.record("a", &summary(120, 500), at(120));
+        board.record("a", &summary(120, 500), at(120), all);
         assert_eq!(board.pods(None)[0].total().cpu_nanos, 50_000_000);
         board.retain(|_| true, at(121));
         assert!(board.nodes().is_empty());
+    }
+
+    #[test]
+    fn a_worker_speaks_of_its_own_pods_and_its_clock_ages_nothing() {
+        let board = Usage::default();
+        let none = |_: &str, _: &str, _: &str| false;
+        board.record("a", &summary(100, 1000), at(100), none);
+        board.record("a", &summary(110, 3000), at(110), none);
+        assert!(board.pods(None).is_empty());
+        // A clock an hour behind.
+        let its = |namespace: &str, name: &str, uid: &str| {
+            (namespace, name, uid) == ("default", "web", "u")
+        };
+        board.record("b", &summary(100, 1000), at(3700), its);
+        board.record("b", &summary(110, 3000), at(3710), its);
+        board.retain(|_| true, at(3700));
+        assert_eq!(board.pods(None).len(), 1);
     }
 }

@@ -9,6 +9,7 @@ mod logs;
 mod openapi;
 mod requests;
 mod rights;
+mod shares;
 mod tokens;
 mod uploads;
 mod watches;

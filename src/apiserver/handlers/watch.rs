@@ -25,9 +25,7 @@ pub(crate) async fn watch(ctx: &Context, parts: &mut Parts) -> Result<Response, 
         let half_hour = std::time::Duration::from_mins(30);
         half_hour + half_hour.mul_f64(ids::jitter())
     });
-    let permit = std::sync::Arc::clone(&ctx.server.streams)
-        .try_acquire_owned()
-        .map_err(|_| Error::Busy)?;
+    let permit = ctx.server.streams.take(&ctx.caller)?;
     let is_socket = parts.headers.contains_key(UPGRADE);
     let bookmarks = options.allow_bookmarks.then_some(if is_socket {
         watch::BOOKMARK_PERIOD_FOR_PAGES

@@ -56,9 +56,7 @@ pub(crate) async fn get(ctx: &Context) -> Result<Response, Error> {
     if !answer.status().is_success() {
         return Err(refused(answer.status(), answer.into_body()).await);
     }
-    let permit = std::sync::Arc::clone(&ctx.server.streams)
-        .try_acquire_owned()
-        .map_err(|_| Error::Busy)?;
+    let permit = ctx.server.streams.take(&ctx.caller)?;
     let stopping = ctx.server.tasks.cancelled().cancelled_owned();
     let lines = answer
         .into_body()

@@ -9,8 +9,6 @@
 mod forward;
 mod target;
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
@@ -41,9 +39,7 @@ pub(crate) async fn connect(
         return Ok(with_slash(parts));
     }
     let place = target.resolve(ctx)?;
-    let permit = Arc::clone(&ctx.server.streams)
-        .try_acquire_owned()
-        .map_err(|_| Error::Busy)?;
+    let permit = ctx.server.streams.take(&ctx.caller)?;
     let request = forward::request(parts, body, prefix, &place.host(rest), upgrade.is_some())?;
     let mut answer = send(ctx, &place, request).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {

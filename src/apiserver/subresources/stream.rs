@@ -5,8 +5,6 @@
 //! a `Status` only before the upgrade. Then both sides are upgraded and bytes are copied until either
 //! ends or the server stops: the worker speaks the protocol, WebSocket or SPDY.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
@@ -15,13 +13,13 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::log;
 use crate::apiserver::Server;
 use crate::apiserver::error::Error;
 use crate::apiserver::handlers::Context;
 use crate::apiserver::query::Query;
+use crate::apiserver::shares::Permit;
 
 /// What the worker speaks over a WebSocket, best first.
 const COMMAND_PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
@@ -98,9 +96,7 @@ pub(crate) async fn connect(
     }
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let upgrade = upgrade.ok_or_else(|| Error::BadRequest(NO_UPGRADE.to_owned()))?;
-    let permit = Arc::clone(&ctx.server.streams)
-        .try_acquire_owned()
-        .map_err(|_| Error::Busy)?;
+    let permit = ctx.server.streams.take(&ctx.caller)?;
     let worker = &ctx.server.worker_api;
     let answer = worker.get(ctx.registry(), node, &path, headers).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -116,7 +112,7 @@ pub(super) fn switch(
     client: OnUpgrade,
     answer: Response<Incoming>,
     headers: HeaderMap,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) -> Response {
     let stopping = server.tasks.cancelled();
     server.tasks.spawn_contained("remote stream", async move {

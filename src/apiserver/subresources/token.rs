@@ -121,13 +121,20 @@ fn seconds(ctx: &Context, spec: &Value) -> Result<i64, Error> {
     Err(invalid(ctx, "spec.expirationSeconds", message))
 }
 
+/// A token for whoever was not meant could be used against him; so what cannot be read is refused.
 fn audiences(spec: &Value) -> Result<Vec<String>, Error> {
-    let given = spec.get("audiences").and_then(Value::as_array);
-    let given: Vec<String> = given
-        .into_iter()
-        .flatten()
-        .filter_map(|one| one.as_str().map(str::to_owned))
-        .collect();
+    let refused = || {
+        let text = "TokenRequest in version \"v1\" cannot be handled as a TokenRequest: spec.audiences must be a list of strings";
+        Error::BadRequest(text.to_owned())
+    };
+    let given: Vec<String> = match spec.get("audiences") {
+        None => Vec::new(),
+        Some(Value::Array(given)) => given
+            .iter()
+            .map(|one| one.as_str().map(str::to_owned).ok_or_else(refused))
+            .collect::<Result<_, Error>>()?,
+        Some(_) => return Err(refused()),
+    };
     if given.len() > AUDIENCES {
         return Err(Error::BadRequest(format!(
             "a token is for {AUDIENCES} audiences at most"
@@ -233,5 +240,30 @@ fn check_node(ctx: &Context, bound: &Bound) -> Result<(), Error> {
         None => Err(Error::Forbidden(
             "node requested token not bound to a pod".to_owned(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audiences_are_a_list_of_strings_or_nothing() {
+        let read = |spec: &Value| audiences(spec).ok();
+        let own = Some(vec![ISSUER.to_owned()]);
+        assert_eq!(read(&json!({})), own);
+        assert_eq!(read(&json!({"audiences": []})), own);
+        assert_eq!(
+            read(&json!({"audiences": ["vault"]})),
+            Some(vec!["vault".to_owned()])
+        );
+        for wrong in [
+            json!("vault"),
+            json!([1]),
+            json!(["vault", null]),
+            json!({"a": "b"}),
+        ] {
+            assert_eq!(read(&json!({"audiences": wrong})), None, "{wrong}");
+        }
     }
 }

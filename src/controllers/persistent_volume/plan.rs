@@ -18,7 +18,7 @@ use crate::api::{pod, storage};
 use crate::controllers::events::Notice;
 
 use finalizer::{add_finalizer, has_finalizer, remove_finalizer};
-use matching::best_match;
+use matching::{best_match, is_of_class, lacks};
 
 pub(super) use volume::{VolumeStep, VolumeView, plan_volume};
 
@@ -90,7 +90,13 @@ fn with_volume(view: &ClaimView<'_>, name: &str) -> ClaimStep {
     match owner_of(volume, claim) {
         Owner::Us if storage::is_bound(claim) => status(claim, "Bound", Some(volume), None),
         Owner::Us => complete(claim, volume),
-        Owner::Nobody => take(volume, claim, false),
+        Owner::Nobody => match mismatch(volume, claim) {
+            None => take(volume, claim, false),
+            Some(why) => {
+                let message = format!("Cannot bind to requested volume {name:?}: {why}");
+                ClaimStep::Tell(Notice::warning("VolumeMismatch", message))
+            }
+        },
         Owner::Another if storage::is_bound(claim) => {
             let message = "Two claims are bound to the same volume, this one is bound incorrectly";
             let notice = Notice::warning("ClaimMisbound", message);
@@ -103,13 +109,29 @@ fn with_volume(view: &ClaimView<'_>, name: &str) -> ClaimStep {
     }
 }
 
+/// Why a volume that the claim has chosen is not what it asks for. One that has chosen the claim, too,
+/// is what both want.
+fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<&'static str> {
+    let spec = volume.spec.as_ref();
+    if spec.is_some_and(|spec| spec.claim_ref.is_some()) {
+        return None;
+    }
+    let is_of_class = is_of_class(volume, claim);
+    lacks(volume, claim).or((!is_of_class).then_some("storageClassName does not match"))
+}
+
 /// The claim needs one: what is meant for it, what is there, what can be made.
 fn without_volume(view: &ClaimView<'_>) -> ClaimStep {
     let claim = view.claim;
     let ours = |volume: &&Arc<PersistentVolume>| {
         let spec = volume.spec.as_ref();
         spec.is_some_and(|spec| spec.claim_ref.is_some())
-            && owner_of(volume, claim) != Owner::Another
+            && match owner_of(volume, claim) {
+                Owner::Us => true,
+                // Whoever keeps it for the claim need not care for its class.
+                Owner::Nobody => lacks(volume, claim).is_none(),
+                Owner::Another => false,
+            }
     };
     if let Some(volume) = view.volumes.iter().find(ours) {
         return match owner_of(volume, claim) {

@@ -4,7 +4,7 @@
 //! An image whose module or tag is not there yet is left as it is: the worker reports
 //! `ErrImagePull` until it appears.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use super::super::error::Error;
 use super::super::kinds;
@@ -30,22 +30,33 @@ pub(super) fn mutate(
         return Ok(());
     };
     let init = spec.init_containers.iter_mut().flatten();
-    for container in init.chain(&mut spec.containers) {
-        if !old.is_some_and(|old| has_same_image(old, container)) {
-            pin(store, &ns, container)?;
+    let images = init
+        .chain(&mut spec.containers)
+        .map(|container| (&container.name, &mut container.image));
+    // Those for debugging come by their own subresource.
+    let debugging = spec.ephemeral_containers.iter_mut().flatten();
+    let debugging = debugging.map(|container| (&container.name, &mut container.image));
+    for (name, image) in images.chain(debugging) {
+        if !old.is_some_and(|old| has_same_image(old, name, image.as_ref())) {
+            pin(store, &ns, image)?;
         }
     }
     Ok(())
 }
 
-fn has_same_image(old: &PodSpec, container: &Container) -> bool {
+fn has_same_image(old: &PodSpec, name: &str, image: Option<&String>) -> bool {
     let init = old.init_containers.iter().flatten();
-    init.chain(&old.containers)
-        .any(|old| old.name == container.name && old.image == container.image)
+    let images = init
+        .chain(&old.containers)
+        .map(|old| (&old.name, &old.image));
+    let debugging = old.ephemeral_containers.iter().flatten();
+    images
+        .chain(debugging.map(|old| (&old.name, &old.image)))
+        .any(|(known, had)| known == name && had.as_ref() == image)
 }
 
-fn pin(store: &Store, ns: &str, container: &mut Container) -> Result<(), Error> {
-    let image = container.image.as_deref().unwrap_or_default();
+fn pin(store: &Store, ns: &str, given: &mut Option<String>) -> Result<(), Error> {
+    let image = given.as_deref().unwrap_or_default();
     // A wrong image is validation's business.
     let Ok(image) = image.parse::<ImageRef>() else {
         return Ok(());
@@ -62,7 +73,7 @@ fn pin(store: &Store, ns: &str, container: &mut Container) -> Result<(), Error> 
         .map_err(|source| Error::corrupt(res, &image.name, source))?;
     let digest = module.spec.tags.get(image.tag_or_latest());
     if let Some(Ok(digest)) = digest.map(|digest| digest.parse::<Digest>()) {
-        container.image = Some(image.pinned(digest).to_string());
+        *given = Some(image.pinned(digest).to_string());
     }
     Ok(())
 }

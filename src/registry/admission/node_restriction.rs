@@ -1,5 +1,9 @@
 //! A worker writes about itself only: its Node, its Lease, the status of the pods bound to it, the
-//! end of those pods, the end of volumes on its disk, and events. A worker that is taken over cannot touch another's.
+//! end of those pods, the end of volumes on its disk, and events.
+//!
+//! This keeps mistakes apart, not enemies: which node a worker is, it says itself, beside the one join
+//! secret that all workers have (`apiserver::auth`). Whoever takes a worker over and reads that secret
+//! can be any node. What he cannot become is a user: the rights of nodes are a table in the code.
 
 use super::super::error::Error;
 use super::super::kinds::ResourceInfo;

@@ -69,6 +69,14 @@ pub(super) fn mutate_create(registry: &Registry, draft: &mut dyn Draft) -> Resul
     Ok(())
 }
 
+/// A class may become the default later, too.
+pub(super) fn mutate_update(registry: &Registry, draft: &dyn Draft) -> Result<(), Error> {
+    match strategy::get::<PriorityClass>(draft) {
+        Some(class) => one_default(registry, class),
+        None => Ok(()),
+    }
+}
+
 fn one_default(registry: &Registry, class: &PriorityClass) -> Result<(), Error> {
     if class.global_default != Some(true) {
         return Ok(());

@@ -23,10 +23,30 @@ impl Merging {
     }
 }
 
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
 impl ResourceInfo {
     /// Whether a definition brought it.
     pub fn is_custom(&self) -> bool {
         self.custom.is_some()
+    }
+
+    /// What may be said for its name.
+    pub fn short_names(&self) -> Vec<String> {
+        match self.custom {
+            Some(custom) => custom.version().short_names.clone(),
+            None => owned(self.short_names),
+        }
+    }
+
+    /// The groups of kinds that it belongs to, as `all`.
+    pub fn categories(&self) -> Vec<String> {
+        match self.custom {
+            Some(custom) => custom.version().categories.clone(),
+            None => owned(self.categories),
+        }
     }
 
     /// The schema that its definition has.

@@ -1,8 +1,8 @@
 //! The rows of custom kinds.
 //!
 //! Everybody holds rows as `&'static`, so a row that was made once stays for the life of the process.
-//! What is kept so is small, names and flags, and is used again when the same kind is defined again;
-//! schemas, which are large and change, hang behind a pointer that is swapped. [`ROWS`] bounds what
+//! What is kept so is small, a few names and flags, and is used again when the same kind is defined
+//! again; schemas and short names, which are large or change, hang behind a pointer that is swapped. [`ROWS`] bounds what
 //! somebody who defines kinds without end could take; beyond it a kind is not served, and the log says
 //! so. Of a kind whose definition is gone the schema goes, too.
 
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::{Custom, DEFINITIONS, Version};
-use crate::registry::kinds::{ResourceInfo, SubresourceInfo};
+use crate::registry::kinds::{ResourceInfo, SubresourceInfo, TABLE};
 use crate::registry::strategy::{Hooks, NameRule};
 use crate::store::{ListQuery, ObjectKey, Revision, Store, Stored};
 
@@ -30,8 +30,6 @@ struct Identity {
     list_kind: String,
     plural: String,
     singular: String,
-    short_names: Vec<String>,
-    categories: Vec<String>,
     namespaced: bool,
     has_status: bool,
     has_scale: bool,
@@ -78,9 +76,13 @@ impl Rows {
         self.rows_of(&stored).into_iter().next()
     }
 
-    /// A row of a definition whether it is served or not.
+    /// A row of a definition whether it is served or not. One that never got its names has none: what
+    /// is stored under them is somebody else's.
     pub(crate) fn any(&self, store: &Store, name: &str) -> Option<&'static ResourceInfo> {
         let stored = store.get(&ObjectKey::new(DEFINITIONS, "", name))?;
+        if !is_true(&stored.object, "Established") {
+            return None;
+        }
         let served = self.rows_of(&stored).into_iter().next();
         served.or_else(|| {
             let (identity, version) = versions(&stored, &stored.object["spec"]["names"]).pop()?;
@@ -125,7 +127,12 @@ impl Rows {
             revision: stored.revision,
             rows: rows.clone(),
         };
-        maps.compiled.insert(name.to_owned(), compiled);
+        let before = maps.compiled.insert(name.to_owned(), compiled);
+        for row in before.into_iter().flat_map(|before| before.rows) {
+            if !rows.iter().any(|kept| std::ptr::eq(*kept, row)) {
+                supersede(row, &rows);
+            }
+        }
         rows
     }
 
@@ -166,6 +173,16 @@ impl Maps {
     }
 }
 
+/// Lets go of the schema of a row that is served no longer. Where a row follows it, as of a kind that
+/// has got a status, whoever holds the old one sees what that one says.
+fn supersede(row: &'static ResourceInfo, rows: &[&'static ResourceInfo]) {
+    let Some(custom) = row.custom else { return };
+    let next = rows.iter().find(|next| next.version == row.version);
+    let next = next.and_then(|next| next.custom);
+    let version = next.map_or_else(|| Arc::new(custom.version().gone()), Custom::version);
+    custom.version.store(version);
+}
+
 /// A number that changes with the definitions.
 pub(crate) fn state(store: &Store) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -195,9 +212,15 @@ fn served(stored: &Arc<Stored>) -> Vec<(Identity, Version)> {
     served
 }
 
-/// All versions of a definition, the preferred first, by these names.
+/// All versions of a definition, the preferred first, by these names; none if its objects would lie
+/// where another kind's do, whatever its status says.
 fn versions(stored: &Arc<Stored>, names: &Value) -> Vec<(Identity, Version)> {
     let spec = &stored.object["spec"];
+    let storage =
+        |names: &Value| Some([names["plural"].as_str()?, spec["group"].as_str()?].join("."));
+    if is_built_in(&stored.key.name) || storage(names).as_deref() != Some(&*stored.key.name) {
+        return Vec::new();
+    }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().map(text).collect()
@@ -208,7 +231,9 @@ fn versions(stored: &Arc<Stored>, names: &Value) -> Vec<(Identity, Version)> {
         .flatten()
         .enumerate()
         .map(|(index, version)| {
-            let compiled = Version::compile(stored, index);
+            let mut compiled = Version::compile(stored, index);
+            compiled.short_names = texts(&names["shortNames"]);
+            compiled.categories = texts(&names["categories"]);
             let identity = Identity {
                 group: text(&spec["group"]),
                 version: text(&version["name"]),
@@ -216,8 +241,6 @@ fn versions(stored: &Arc<Stored>, names: &Value) -> Vec<(Identity, Version)> {
                 list_kind: text(&names["listKind"]),
                 plural: text(&names["plural"]),
                 singular: text(&names["singular"]),
-                short_names: texts(&names["shortNames"]),
-                categories: texts(&names["categories"]),
                 namespaced: spec["scope"] == "Namespaced",
                 has_status: compiled.has_status,
                 has_scale: compiled.scale.is_some(),
@@ -227,6 +250,13 @@ fn versions(stored: &Arc<Stored>, names: &Value) -> Vec<(Identity, Version)> {
         .collect();
     versions.sort_by_key(|(identity, _)| std::cmp::Reverse(priority(&identity.version)));
     versions
+}
+
+/// Whether a definition of this name would be of a kind of the table.
+pub(crate) fn is_built_in(definition: &str) -> bool {
+    TABLE
+        .iter()
+        .any(|row| row.storage == definition || row.qualified == definition)
 }
 
 /// Whether a condition of a definition holds.
@@ -265,10 +295,6 @@ pub fn priority(version: &str) -> (u8, u64, u64, std::cmp::Reverse<String>) {
 impl Identity {
     fn row(&self, version: Version) -> ResourceInfo {
         let keep = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
-        let keep_all = |texts: &[String]| -> &'static [&'static str] {
-            let texts: Vec<&'static str> = texts.iter().map(|text| keep(text)).collect();
-            Box::leak(texts.into_boxed_slice())
-        };
         let (group, of_version, kind) = (keep(&self.group), keep(&self.version), keep(&self.kind));
         let qualified = keep(&format!("{}.{}", self.plural, self.group));
         let mut subresources = Vec::new();
@@ -296,8 +322,8 @@ impl Identity {
             kind,
             plural: keep(&self.plural),
             singular: keep(&self.singular),
-            short_names: keep_all(&self.short_names),
-            categories: keep_all(&self.categories),
+            short_names: &[],
+            categories: &[],
             namespaced: self.namespaced,
             subresources: Box::leak(subresources.into_boxed_slice()),
             columns: &[],
@@ -313,40 +339,4 @@ impl Identity {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_ordered_as_in_kubernetes() {
-        let mut versions = [
-            "foo10",
-            "v1",
-            "v11alpha2",
-            "v10",
-            "v3beta1",
-            "v12alpha1",
-            "v10beta3",
-            "foo1",
-            "v2",
-            "v11beta2",
-            "v3",
-        ];
-        versions.sort_by_key(|version| std::cmp::Reverse(priority(version)));
-        assert_eq!(
-            versions,
-            [
-                "v10",
-                "v3",
-                "v2",
-                "v1",
-                "v11beta2",
-                "v10beta3",
-                "v3beta1",
-                "v12alpha1",
-                "v11alpha2",
-                "foo1",
-                "foo10"
-            ]
-        );
-    }
-}
+mod tests;

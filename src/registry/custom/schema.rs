@@ -16,6 +16,8 @@ use crate::registry::merge_keys::{Keys, Shape};
 pub(crate) const DEPTH: usize = 64;
 /// The bound on one compiled pattern, in bytes.
 const PATTERN_SIZE: usize = 1 << 20;
+/// The bound on all patterns of one schema.
+const PATTERNS_SIZE: usize = 128 << 20;
 const PATTERN_DEPTH: u32 = 64;
 
 /// The JSON type that a schema asks for.
@@ -120,9 +122,18 @@ impl Pattern {
 
 /// Compiles a pattern within bounds.
 pub(super) fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    compile_within(pattern, PATTERN_SIZE)
+}
+
+/// What each of so many patterns of one schema may take.
+pub(super) fn share_of_patterns(count: usize) -> usize {
+    (PATTERNS_SIZE / count.max(1)).min(PATTERN_SIZE)
+}
+
+pub(super) fn compile_within(pattern: &str, size: usize) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern)
-        .size_limit(PATTERN_SIZE)
-        .dfa_size_limit(PATTERN_SIZE)
+        .size_limit(size)
+        .dfa_size_limit(size)
         .nest_limit(PATTERN_DEPTH)
         .build()
 }

@@ -15,6 +15,7 @@ pub struct ResourceInfo {
     pub kind: &'static str,
     pub plural: &'static str,
     pub singular: &'static str,
+    /// Of a built-in kind, as its categories; [`ResourceInfo::short_names`] knows those of all.
     pub short_names: &'static [&'static str],
     pub categories: &'static [&'static str],
     pub namespaced: bool,

@@ -8,6 +8,7 @@
 //! Which lists have a key stands in `merge_keys`, for this and for server-side apply.
 
 use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -99,7 +100,7 @@ fn merge_map(
     }
     for (name, value) in patch {
         if let Some(field) = name.strip_prefix(DELETE) {
-            let doomed = list(name, value)?;
+            let doomed: HashSet<&Value> = list(name, value)?.iter().collect();
             if let Some(Value::Array(items)) = fields.get_mut(field) {
                 items.retain(|item| !doomed.contains(item));
             }
@@ -153,9 +154,12 @@ fn merge_field(
     }
 }
 
+// Lists can be as long as a body is large: items are looked up, not looked for.
+
 fn merge_set(mut items: Vec<Value>, patch: &[Value]) -> Vec<Value> {
+    let mut known: HashSet<Value> = items.iter().cloned().collect();
     for value in patch {
-        if !items.contains(value) {
+        if known.insert(value.clone()) {
             items.push(value.clone());
         }
     }
@@ -183,6 +187,14 @@ fn merge_items(
             changes.push(change);
         }
     }
+    // Where the first item with a key is; what is deleted leaves a gap until the end.
+    let mut places: HashMap<Value, usize> = HashMap::new();
+    for (index, item) in items.iter().enumerate() {
+        if let Some(id) = item.get(key) {
+            places.entry(id.clone()).or_insert(index);
+        }
+    }
+    let mut items: Vec<Option<Value>> = items.into_iter().map(Some).collect();
     for change in changes {
         let Some(id) = change.get(key) else {
             return Err(Refusal::Malformed(format!(
@@ -190,37 +202,44 @@ fn merge_items(
                 place.field()
             )));
         };
-        let found = items.iter().position(|item| item.get(key) == Some(id));
-        let old = match found.map(|index| items[index].take()) {
+        let found = places.get(id).copied();
+        let old = match found.and_then(|index| items[index].take()) {
             Some(Value::Object(fields)) => fields,
             _ => Map::new(),
         };
         let merged = merge_map(place, old, change)?.map(Value::Object);
         match (found, merged) {
-            (Some(index), Some(item)) => items[index] = item,
-            (Some(index), None) => {
-                items.remove(index);
+            (Some(index), Some(item)) => items[index] = Some(item),
+            (Some(_), None) => {
+                places.remove(id);
             }
-            (None, Some(item)) => items.push(item),
+            (None, Some(item)) => {
+                places.insert(id.clone(), items.len());
+                items.push(Some(item));
+            }
             (None, None) => {}
         }
     }
-    Ok(items)
+    Ok(items.into_iter().flatten().collect())
 }
 
 /// Puts items in the order that the patch lists them; an item that it does not list stays behind
 /// the one that it followed.
 fn sort(items: &mut Vec<Value>, order: &[Value], merge: Option<Merge>) {
-    let rank = |item: &Value| {
-        order.iter().position(|listed| match merge {
-            Some(Merge::By(key)) => listed.get(key) == item.get(key),
-            Some(Merge::Set) | None => listed == item,
-        })
-    };
+    fn id(item: &Value, merge: Option<Merge>) -> Option<&Value> {
+        match merge {
+            Some(Merge::By(key)) => item.get(key),
+            Some(Merge::Set) | None => Some(item),
+        }
+    }
+    let mut ranks: HashMap<Option<&Value>, usize> = HashMap::new();
+    for (rank, listed) in order.iter().enumerate() {
+        ranks.entry(id(listed, merge)).or_insert(rank);
+    }
     let mut last: Option<usize> = None;
     let mut ranked: Vec<(Option<usize>, bool, Value)> = Vec::with_capacity(items.len());
     for item in items.drain(..) {
-        let found = rank(&item);
+        let found = ranks.get(&id(&item, merge)).copied();
         last = found.or(last);
         ranked.push((last, found.is_none(), item));
     }
@@ -239,137 +258,4 @@ fn list<'a>(name: &str, value: &'a Value) -> Result<&'a [Value], Refusal> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
-    fn check(kind: &str, object: Value, patch: Value, expected: Value) {
-        assert_eq!(apply(kind, object, &patch), Ok(expected), "{patch}");
-    }
-
-    #[test]
-    fn lists_merge_by_their_keys() {
-        let pod = json!({"spec": {"containers": [
-            {"name": "a", "image": "x", "env": [{"name": "K", "value": "1"}], "ports": [{"containerPort": 80}]}, {"name": "b"}]}});
-        check(
-            "Pod",
-            pod.clone(),
-            json!({"spec": {"containers": [{"name": "a", "image": "y", "env": [{"name": "L", "value": "2"}], "ports": [{"containerPort": 80, "name": "web"}]}, {"name": "c"}]}}),
-            json!({"spec": {"containers": [
-                {"name": "a", "image": "y", "env": [{"name": "K", "value": "1"}, {"name": "L", "value": "2"}], "ports": [{"containerPort": 80, "name": "web"}]}, {"name": "b"}, {"name": "c"}]}}),
-        );
-        check(
-            "Pod",
-            pod,
-            json!({"spec": {"containers": [{"name": "b", "$patch": "delete"}, {"name": "a", "env": null, "ports": [{"$patch": "replace"}, {"containerPort": 90}]}]}}),
-            json!({"spec": {"containers": [{"name": "a", "image": "x", "ports": [{"containerPort": 90}]}]}}),
-        );
-        check(
-            "Service",
-            json!({"spec": {"ports": [{"port": 80, "nodePort": 30000}]}}),
-            json!({"spec": {"ports": [{"port": 80, "name": "web"}, {"port": 443}]}}),
-            json!({"spec": {"ports": [{"port": 80, "nodePort": 30000, "name": "web"}, {"port": 443}]}}),
-        );
-    }
-
-    #[test]
-    fn other_lists_are_replaced() {
-        check(
-            "Node",
-            json!({"spec": {"taints": [{"key": "a"}]}}),
-            json!({"spec": {"taints": [{"key": "b"}]}}),
-            json!({"spec": {"taints": [{"key": "b"}]}}),
-        );
-        check(
-            "EndpointSlice",
-            json!({"ports": [{"port": 1}]}),
-            json!({"ports": [{"port": 2}]}),
-            json!({"ports": [{"port": 2}]}),
-        );
-    }
-
-    #[test]
-    fn directives() {
-        check(
-            "Deployment",
-            json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}),
-            json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}),
-            json!({"spec": {"strategy": {"type": "Recreate"}}}),
-        );
-        check(
-            "ConfigMap",
-            json!({"data": {"a": "1", "b": "2"}}),
-            json!({"data": {"$patch": "replace", "c": "3"}}),
-            json!({"data": {"c": "3"}}),
-        );
-        check(
-            "ConfigMap",
-            json!({"data": {"a": "1"}, "immutable": true}),
-            json!({"data": {"$patch": "delete"}}),
-            json!({"immutable": true}),
-        );
-        check(
-            "Pod",
-            json!({"metadata": {"finalizers": ["a/b", "c/d"]}}),
-            json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a/b"], "finalizers": ["e/f", "c/d"]}}),
-            json!({"metadata": {"finalizers": ["c/d", "e/f"]}}),
-        );
-    }
-
-    #[test]
-    fn order_is_the_patchs_and_server_items_stay_in_place() {
-        let items = |names: &[&str]| -> Value {
-            let items: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
-            json!({"spec": {"containers": items}})
-        };
-        let patch = json!({"spec": {"$setElementOrder/containers": [{"name": "c"}, {"name": "a"}], "containers": [{"name": "c"}]}});
-        check(
-            "Pod",
-            items(&["a", "server"]),
-            patch,
-            items(&["c", "a", "server"]),
-        );
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        for patch in [
-            json!({"spec": {"containers": [{"image": "x"}]}}),
-            json!({"spec": {"containers": ["x"]}}),
-            json!({"spec": {"$patch": "explode"}}),
-            json!({"metadata": {"$retainKeys": "a"}}),
-        ] {
-            assert!(apply("Pod", json!({}), &patch).is_err(), "{patch}");
-        }
-    }
-
-    proptest::proptest! {
-        /// Without directives and merged lists it is a merge patch.
-        #[test]
-        fn agrees_with_a_merge_patch(object in maps(), patch in maps()) {
-            let merged = super::super::merge::apply(object.clone(), &patch);
-            proptest::prop_assert_eq!(apply("ConfigMap", object, &patch), Ok(merged));
-        }
-    }
-
-    fn maps() -> impl proptest::strategy::Strategy<Value = Value> {
-        use proptest::prelude::*;
-        let leaf = prop_oneof![
-            Just(json!(null)),
-            Just(json!(1)),
-            Just(json!("x")),
-            Just(json!([1, 2]))
-        ];
-        let map = |inner| {
-            proptest::collection::btree_map("[ab]", inner, 0..3).prop_map(
-                |map: std::collections::BTreeMap<String, Value>| {
-                    Value::Object(map.into_iter().collect())
-                },
-            )
-        };
-        let value = leaf.prop_recursive(3, 16, 4, move |inner| map(inner).boxed());
-        proptest::collection::btree_map("[ab]", value, 0..3)
-            .prop_map(|map| Value::Object(map.into_iter().collect()))
-    }
-}
+mod tests;

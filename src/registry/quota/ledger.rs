@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ResourceQuota;
 
-use super::super::kinds::{self, ResourceInfo};
+use super::super::custom::DEFINITIONS;
+use super::super::kinds;
 use super::usage::{self, Traits, Usage};
 use super::{Amounts, spec};
 use crate::store::{ChangeKind, Error, ListQuery, ObjectKey, Store, Stored, Watch};
@@ -128,12 +129,7 @@ impl Ledger {
     }
 
     /// Brings the book of a kind up to date, and drops the writes of unknown end that are overdue.
-    pub(super) fn follow(
-        &mut self,
-        ns: &str,
-        storage: &'static str,
-        now: Instant,
-    ) -> Result<(), Error> {
+    pub(super) fn follow(&mut self, ns: &str, storage: &str, now: Instant) -> Result<(), Error> {
         self.pending
             .retain(|_, pending| pending.until.is_none_or(|until| now < until));
         let books = self.books.entry(ns.into()).or_default();
@@ -162,6 +158,12 @@ impl Ledger {
         if let Some(pending) = self.pending.get_mut(&id) {
             pending.until = Some(now + DOUBT);
         }
+    }
+
+    /// Whether a custom kind of this name is defined.
+    pub(super) fn is_defined(&self, name: &str) -> bool {
+        let key = ObjectKey::new(DEFINITIONS, "", name);
+        self.store.get(&key).is_some()
     }
 
     fn book(&self, (ns, storage): (&str, &str)) -> Option<&Book> {
@@ -196,7 +198,7 @@ impl Ledger {
 }
 
 impl Book {
-    fn open(store: &Store, ns: &str, storage: &'static str) -> Result<Self, Error> {
+    fn open(store: &Store, ns: &str, storage: &str) -> Result<Self, Error> {
         let scan = store.scan(&ListQuery {
             resource: storage.to_owned(),
             namespace: Some(ns.to_owned()),
@@ -211,7 +213,7 @@ impl Book {
         Ok(book)
     }
 
-    fn drain(&mut self, storage: &'static str) -> Result<(), Error> {
+    fn drain(&mut self, storage: &str) -> Result<(), Error> {
         while let Some(change) = self.watch.try_next() {
             let change = change?;
             match change.kind {
@@ -222,13 +224,14 @@ impl Book {
         Ok(())
     }
 
-    fn put(&mut self, storage: &'static str, stored: &Stored) {
-        let row: Option<&'static ResourceInfo> =
-            kinds::TABLE.iter().find(|row| row.storage == storage);
-        let Some(row) = row else { return };
-        match (row.hooks.typed)(stored) {
-            Ok(draft) => {
-                let usage = usage::of(row, draft.as_ref());
+    fn put(&mut self, storage: &str, stored: &Stored) {
+        let row = kinds::TABLE.iter().find(|row| row.storage == storage);
+        let usage = match row {
+            Some(row) => (row.hooks.typed)(stored).map(|draft| usage::of(row, draft.as_ref())),
+            None => Ok(usage::of_custom(storage)),
+        };
+        match usage {
+            Ok(usage) => {
                 if self.objects.get(&*stored.key.name) == Some(&usage) {
                     return;
                 }

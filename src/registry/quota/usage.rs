@@ -84,14 +84,23 @@ pub(super) fn of(res: &ResourceInfo, draft: &dyn Draft) -> Usage {
     usage
 }
 
-/// Where the objects are that count for a resource.
-pub(super) fn storage_of(name: &str) -> Option<&'static str> {
+/// What an object of a custom kind counts for, whatever is in it. The name of its definition is where
+/// it is stored, too.
+pub(super) fn of_custom(definition: &str) -> Usage {
+    Usage {
+        traits: Traits::Other,
+        amounts: Amounts::from([(format!("count/{definition}"), ONE)]),
+    }
+}
+
+/// Where the objects are that count for a resource, if there is such a kind.
+pub(super) fn storage_of<'a>(name: &'a str, is_defined: impl Fn(&str) -> bool) -> Option<&'a str> {
     let row = |qualified: &str| {
         let row = kinds::TABLE.iter().find(|row| row.qualified == qualified);
         row.map(|row| row.storage)
     };
     if let Some(counted) = name.strip_prefix("count/") {
-        return row(counted);
+        return row(counted).or_else(|| is_defined(counted).then_some(counted));
     }
     match name {
         "pods" | "cpu" | "memory" | "ephemeral-storage" => Some("pods"),

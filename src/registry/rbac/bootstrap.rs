@@ -361,7 +361,7 @@ impl Registry {
         let wanted: Vec<PolicyRule> = serde_json::from_value(wanted["rules"].clone())
             .expect("the rules of this file are rules; a test reads them");
         let rules = role.rules.get_or_insert_default();
-        let missing = rule::uncovered(rules, &wanted);
+        let missing: Vec<PolicyRule> = rule::uncovered(rules, &wanted).collect();
         if missing.is_empty() {
             return Ok(());
         }

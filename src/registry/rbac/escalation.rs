@@ -16,6 +16,9 @@ use super::super::options::Caller;
 use super::super::strategy::{self, Draft};
 use super::{Attributes, GROUP, Wanted, rule};
 
+/// How many missing rights are told.
+const COMPLAINTS: usize = 100;
+
 /// What a write hands out.
 enum Grant<'a> {
     Rules(&'a [PolicyRule]),
@@ -79,7 +82,7 @@ pub(crate) fn admit(
         }
     };
     let held = registry.rbac().rules_for(caller, ns);
-    let missing = rule::uncovered(&held, &rules);
+    let missing: Vec<PolicyRule> = rule::uncovered(&held, &rules).take(COMPLAINTS).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -104,7 +107,7 @@ fn holds_everything(held: &[PolicyRule]) -> bool {
         verbs: all(),
         ..PolicyRule::default()
     };
-    rule::uncovered(held, &[resources, urls]).is_empty()
+    rule::uncovered(held, &[resources, urls]).next().is_none()
 }
 
 fn is_aggregated(draft: &dyn Draft) -> bool {

@@ -3,7 +3,7 @@
 //! Four cursors into the log cost a question four comparisons while nothing changes. A cursor that
 //! has fallen off the log's end (nobody has asked for long) is opened anew, and its kind with it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::serde::de::DeserializeOwned;
@@ -44,15 +44,16 @@ impl Feed {
     }
 
     /// Brings the index up to date. If that fails it stays empty, which allows nothing.
-    pub(super) fn drain(&mut self, index: &mut Index) {
+    pub(super) fn drain(&mut self, index: &RwLock<Index>) {
         if let Some(watches) = &mut self.watches {
             if follow(watches, index).is_ok() {
                 return;
             }
             self.watches = None;
         }
+        let mut index = write(index);
         *index = Index::default();
-        match self.open(index) {
+        match self.open(&mut index) {
             Ok(watches) => self.watches = Some(watches),
             Err(error) => tracing::error!(%error, "cannot read the roles of the cluster"),
         }
@@ -75,13 +76,18 @@ impl Feed {
     }
 }
 
-fn follow(watches: &mut [(Kind, Watch)], index: &mut Index) -> Result<(), Error> {
+/// Takes the index for itself only if there is something to write.
+fn follow(watches: &mut [(Kind, Watch)], index: &RwLock<Index>) -> Result<(), Error> {
     for (kind, watch) in watches {
         while let Some(change) = watch.try_next() {
-            apply(*kind, &change?, index);
+            apply(*kind, &change?, &mut write(index));
         }
     }
     Ok(())
+}
+
+fn write(index: &RwLock<Index>) -> RwLockWriteGuard<'_, Index> {
+    index.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn apply(kind: Kind, change: &Change, index: &mut Index) {

@@ -182,18 +182,13 @@ impl Index {
     }
 
     pub(super) fn rules_for(&self, caller: &Caller, namespace: Option<&str>) -> Vec<PolicyRule> {
-        let mut rules: Vec<PolicyRule> = Vec::new();
-        for (scope, found) in self.scopes_for(namespace) {
-            for (_, binding) in found.bindings_of(caller) {
-                let granted = self.resolve(scope, &binding.role).unwrap_or_default();
-                for one in granted {
-                    if !rules.contains(one) {
-                        rules.push(one.clone());
-                    }
-                }
-            }
-        }
-        rules
+        let granted = self.scopes_for(namespace).flat_map(|(scope, found)| {
+            let bindings = found.bindings_of(caller);
+            bindings.flat_map(move |(_, binding)| {
+                self.resolve(scope, &binding.role).unwrap_or_default()
+            })
+        });
+        rule::unique(granted)
     }
 
     pub(super) fn rules_of(&self, namespace: Option<&str>, name: &str) -> Option<Vec<PolicyRule>> {

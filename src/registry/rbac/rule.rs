@@ -4,7 +4,8 @@
 //! `component-helpers/auth/rbac/validation/policy_comparator.go`), which differ on purpose: a
 //! request is matched by wildcards, a rule is covered only if it could never match more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::rc::Rc;
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
@@ -71,86 +72,143 @@ fn is_url(url: &str, path: &str) -> bool {
             .is_some_and(|prefix| path.starts_with(prefix.trim_end_matches('*')))
 }
 
-/// What of `wanted` no rule of `held` covers, in the smallest pieces. A piece must be covered by
-/// one rule alone.
-pub(crate) fn uncovered(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
+/// How many pieces the rules of one role may come to: what is compared for whoever hands it out.
+pub(crate) const PIECES: usize = 50_000;
+
+/// How many pieces rules come to.
+pub(crate) fn count_pieces(rules: &[PolicyRule]) -> usize {
+    let count = |list: Option<&Vec<String>>| words(list).len();
+    rules.iter().fold(0, |sum, rule| {
+        let resources = count(rule.api_groups.as_ref())
+            .saturating_mul(count(rule.resources.as_ref()))
+            .saturating_mul(count(rule.resource_names.as_ref()).max(1));
+        let places = resources.saturating_add(count(rule.non_resource_urls.as_ref()));
+        sum.saturating_add(rule.verbs.len().saturating_mul(places))
+    })
+}
+
+/// What of `wanted` no rule of `held` covers, in the smallest pieces, as far as somebody asks. A
+/// piece must be covered by one rule alone.
+pub(crate) fn uncovered<'a>(
+    held: &'a [PolicyRule],
+    wanted: &'a [PolicyRule],
+) -> impl Iterator<Item = PolicyRule> + 'a {
+    let held: Rc<[Held<'a>]> = held.iter().map(Held::new).collect();
+    let whole = Rc::clone(&held);
     wanted
         .iter()
         // What is covered whole need not be taken apart.
-        .filter(|rule| !held.iter().any(|held| covers(held, rule)))
+        .filter(move |rule| !whole.iter().any(|held| held.covers(rule)))
         .flat_map(pieces)
-        .filter(|piece| !held.iter().any(|held| covers(held, piece)))
-        .collect()
+        .filter(move |piece| !held.iter().any(|held| held.covers(piece)))
 }
 
-/// One verb on one resource (of one name), or on one URL.
-fn pieces(rule: &PolicyRule) -> Vec<PolicyRule> {
+/// One verb on one resource (of one name), or on one URL, one after another: a short rule has many.
+fn pieces(rule: &PolicyRule) -> impl Iterator<Item = PolicyRule> + '_ {
     let one = |word: &String| Some(vec![word.clone()]);
-    let mut pieces = Vec::new();
-    for verb in &rule.verbs {
-        for url in words(rule.non_resource_urls.as_ref()) {
-            pieces.push(PolicyRule {
-                verbs: vec![verb.clone()],
-                non_resource_urls: one(url),
-                ..PolicyRule::default()
-            });
-        }
-        for group in words(rule.api_groups.as_ref()) {
-            for resource in words(rule.resources.as_ref()) {
-                let piece = PolicyRule {
-                    verbs: vec![verb.clone()],
-                    api_groups: one(group),
-                    resources: one(resource),
-                    ..PolicyRule::default()
-                };
+    rule.verbs.iter().flat_map(move |verb| {
+        let urls = words(rule.non_resource_urls.as_ref()).iter();
+        let urls = urls.map(move |url| PolicyRule {
+            verbs: vec![verb.clone()],
+            non_resource_urls: one(url),
+            ..PolicyRule::default()
+        });
+        let groups = words(rule.api_groups.as_ref()).iter();
+        let resources = groups.flat_map(move |group| {
+            let resources = words(rule.resources.as_ref()).iter();
+            resources.flat_map(move |resource| {
                 let names = words(rule.resource_names.as_ref());
-                if names.is_empty() {
-                    pieces.push(piece);
-                } else {
-                    pieces.extend(names.iter().map(|name| PolicyRule {
-                        resource_names: one(name),
-                        ..piece.clone()
-                    }));
-                }
-            }
+                let unnamed = names.is_empty().then_some(None);
+                let names = names.iter().map(move |name| one(name));
+                unnamed
+                    .into_iter()
+                    .chain(names)
+                    .map(move |names| PolicyRule {
+                        verbs: vec![verb.clone()],
+                        api_groups: one(group),
+                        resources: one(resource),
+                        resource_names: names,
+                        ..PolicyRule::default()
+                    })
+            })
+        });
+        urls.chain(resources)
+    })
+}
+
+/// A rule that somebody holds, ready to be asked about many others.
+struct Held<'a> {
+    verbs: HashSet<&'a str>,
+    groups: HashSet<&'a str>,
+    resources: HashSet<&'a str>,
+    names: HashSet<&'a str>,
+    urls: HashSet<&'a str>,
+    /// What stands before the star of a URL.
+    prefixes: Vec<&'a str>,
+}
+
+impl<'a> Held<'a> {
+    fn new(rule: &'a PolicyRule) -> Self {
+        fn set(list: &[String]) -> HashSet<&str> {
+            list.iter().map(String::as_str).collect()
+        }
+        let urls = words(rule.non_resource_urls.as_ref());
+        Self {
+            verbs: set(&rule.verbs),
+            groups: set(words(rule.api_groups.as_ref())),
+            resources: set(words(rule.resources.as_ref())),
+            names: set(words(rule.resource_names.as_ref())),
+            urls: set(urls),
+            prefixes: urls
+                .iter()
+                .filter_map(|url| url.strip_suffix('*'))
+                .collect(),
         }
     }
-    pieces
+
+    fn covers(&self, wanted: &PolicyRule) -> bool {
+        let all = |held: &HashSet<&str>, wanted: &[String]| {
+            held.contains(ALL) || wanted.iter().all(|one| held.contains(one.as_str()))
+        };
+        let covers_resource = |wanted: &String| {
+            self.resources.contains(wanted.as_str())
+                || wanted
+                    .split_once('/')
+                    .is_some_and(|(_, sub)| self.resources.contains(format!("*/{sub}").as_str()))
+        };
+        let covers_url = |wanted: &String| {
+            self.urls.contains(wanted.as_str())
+                || self
+                    .prefixes
+                    .iter()
+                    .any(|prefix| wanted.starts_with(prefix))
+        };
+        let names = words(wanted.resource_names.as_ref());
+        all(&self.verbs, &wanted.verbs)
+            && all(&self.groups, words(wanted.api_groups.as_ref()))
+            && (self.resources.contains(ALL)
+                || words(wanted.resources.as_ref()).iter().all(covers_resource))
+            && words(wanted.non_resource_urls.as_ref())
+                .iter()
+                .all(covers_url)
+            && (self.names.is_empty()
+                || (!names.is_empty() && names.iter().all(|one| self.names.contains(one.as_str()))))
+    }
 }
 
-fn covers(held: &PolicyRule, wanted: &PolicyRule) -> bool {
-    let all = |held: &[String], wanted: &[String]| {
-        has(held, ALL) || wanted.iter().all(|one| has(held, one))
+/// The rules in their order, each once.
+pub(crate) fn unique<'a>(rules: impl Iterator<Item = &'a PolicyRule>) -> Vec<PolicyRule> {
+    let mut seen = HashSet::new();
+    let is_new = |rule: &&'a PolicyRule| {
+        seen.insert((
+            &rule.verbs,
+            &rule.api_groups,
+            &rule.resources,
+            &rule.resource_names,
+            &rule.non_resource_urls,
+        ))
     };
-    let resources = words(held.resources.as_ref());
-    let covers_resource = |wanted: &String| {
-        has(resources, wanted)
-            || wanted
-                .split_once('/')
-                .is_some_and(|(_, sub)| resources.iter().any(|one| one == &format!("*/{sub}")))
-    };
-    let urls = words(held.non_resource_urls.as_ref());
-    let covers_url = |wanted: &String| {
-        urls.iter().any(|url| {
-            url == wanted
-                || url
-                    .strip_suffix('*')
-                    .is_some_and(|prefix| wanted.starts_with(prefix))
-        })
-    };
-    let names = words(held.resource_names.as_ref());
-    let wanted_names = words(wanted.resource_names.as_ref());
-    all(&held.verbs, &wanted.verbs)
-        && all(
-            words(held.api_groups.as_ref()),
-            words(wanted.api_groups.as_ref()),
-        )
-        && (has(resources, ALL) || words(wanted.resources.as_ref()).iter().all(covers_resource))
-        && words(wanted.non_resource_urls.as_ref())
-            .iter()
-            .all(covers_url)
-        && (names.is_empty()
-            || (!wanted_names.is_empty() && wanted_names.iter().all(|one| has(names, one))))
+    rules.filter(is_new).cloned().collect()
 }
 
 /// Puts pieces that differ in their verb alone together again, and tells each in Kubernetes' words,

@@ -178,7 +178,7 @@ proptest! {
     /// Whoever holds rules that cover others may do whatever those allow.
     #[test]
     fn what_is_covered_allows_no_more(held in rules(), wanted in rules()) {
-        if rule::uncovered(&held, &wanted).is_empty() {
+        if rule::uncovered(&held, &wanted).next().is_none() {
             for verb in ["get", "list", "create", "delete"] {
                 for path in ["/api", "/api/v1", "/metrics"] {
                     let asked = Wanted::Path { verb, path };
@@ -210,7 +210,8 @@ fn missing_rights_are_told_in_kubernetes_words() {
         ..PolicyRule::default()
     };
     let held = [rule(&["get"], &["pods"])];
-    let missing = rule::uncovered(&held, &[rule(&["get", "list"], &["pods", "secrets"])]);
+    let wanted = [rule(&["get", "list"], &["pods", "secrets"])];
+    let missing: Vec<PolicyRule> = rule::uncovered(&held, &wanted).collect();
     assert_eq!(
         rule::told(&missing),
         [
@@ -218,4 +219,25 @@ fn missing_rights_are_told_in_kubernetes_words() {
             "{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\" \"list\"]}",
         ]
     );
+}
+
+/// A body of a megabyte can ask for billions of pieces.
+#[test]
+fn what_is_missing_is_looked_for_no_longer_than_it_is_told() {
+    let many = |word: &str| (0..3000).map(|number| format!("{word}{number}")).collect();
+    let wanted = [PolicyRule {
+        verbs: (0..200).map(|number| format!("verb{number}")).collect(),
+        api_groups: Some(many("group")),
+        resources: Some(many("resource")),
+        ..PolicyRule::default()
+    }];
+    assert_eq!(rule::count_pieces(&wanted), 200 * 3000 * 3000);
+    assert_eq!(rule::uncovered(&[], &wanted).take(100).count(), 100);
+    // As many rules as a role may hold.
+    let one = |number: usize| PolicyRule {
+        verbs: vec![format!("verb{number}")],
+        ..PolicyRule::default()
+    };
+    let rules: Vec<PolicyRule> = (0..50_000).map(one).collect();
+    assert_eq!(rule::unique(rules.iter().chain(&rules)), rules);
 }

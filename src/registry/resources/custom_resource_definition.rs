@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::super::custom::{json_path, scale, structural};
+use super::super::custom::{json_path, rows, scale, structural};
 use super::super::field_error::Errors;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
@@ -24,6 +24,8 @@ pub(crate) const COLUMNS: &[Column] = &[Column::text("Name"), Column::text("Crea
 
 /// Keeps a deleted definition until the objects of its kind are gone.
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+/// Short names, or categories, of one kind.
+const MOST_NAMES: u64 = 64;
 const APPROVED: &str = "api-approved.kubernetes.io";
 
 impl Strategy for CustomResourceDefinition {
@@ -203,6 +205,9 @@ fn validate_names(definition: &CustomResourceDefinition, errors: &mut Errors) {
             name,
             "must be spec.names.plural+\".\"+spec.group",
         );
+    } else if rows::is_built_in(name) {
+        let path = Path::Root.field("metadata");
+        errors.invalid(&path.field("name"), name, "is the name of a built-in kind");
     }
     let path = spec.field("names");
     let lower = |text: &str| text.to_lowercase();
@@ -215,6 +220,15 @@ fn validate_names(definition: &CustomResourceDefinition, errors: &mut Errors) {
             lower(wanted.list_kind.as_deref().unwrap_or_default()),
         ),
     ];
+    for (field, list) in [
+        ("shortNames", &wanted.short_names),
+        ("categories", &wanted.categories),
+    ] {
+        let count = list.as_ref().map_or(0, Vec::len);
+        if count as u64 > MOST_NAMES {
+            errors.too_many(&path.field(field), count, MOST_NAMES);
+        }
+    }
     let short = wanted.short_names.iter().flatten();
     texts.extend(short.map(|name| ("shortNames", name.clone())));
     let categories = wanted.categories.iter().flatten();

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::field_error::Errors;
 use super::super::path::Path;
+use super::super::rbac::rule;
 use super::super::strategy::{NameRule, Strategy};
 use super::{cell, label_selector};
 use crate::api::table::Column;
@@ -75,6 +76,16 @@ fn cells(meta: &ObjectMeta) -> Vec<Value> {
 
 fn validate_rules(rules: &[PolicyRule], is_namespaced: bool, errors: &mut Errors) {
     let path = Path::Root.field("rules");
+    let pieces = rule::count_pieces(rules);
+    if pieces > rule::PIECES {
+        errors.forbidden(
+            &path,
+            &format!(
+                "verbs, groups, resources and names of all rules come to {pieces} combinations; a role may have {}",
+                rule::PIECES
+            ),
+        );
+    }
     for (index, rule) in rules.iter().enumerate() {
         validate_rule(&path.index(index), rule, is_namespaced, errors);
     }
@@ -166,5 +177,17 @@ mod tests {
             ],
         );
         check::<ClusterRole>("/metadata", &json!({"name": "system:basic-user"}), &[]);
+        let many = |count: usize| {
+            (0..count)
+                .map(|number| number.to_string())
+                .collect::<Vec<_>>()
+        };
+        check::<Role>(
+            "/rules",
+            &json!([{"verbs": many(51), "apiGroups": many(10), "resources": many(100)}]),
+            &[
+                "rules: Forbidden: verbs, groups, resources and names of all rules come to 51000 combinations; a role may have 50000",
+            ],
+        );
     }
 }

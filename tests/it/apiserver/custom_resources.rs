@@ -394,3 +394,33 @@ async fn a_definition_that_cannot_be_honoured_is_refused_by_field() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_definition_takes_no_built_in_kinds_objects_with_it() {
+    let cluster = Cluster::start().await;
+    let mut other = definition();
+    other["metadata"]["name"] = "modules.wasmorch.dev".into();
+    other["spec"]["group"] = "wasmorch.dev".into();
+    other["spec"]["names"] = json!({"plural": "modules", "kind": "Other"});
+    let (code, refused) = cluster.send("POST", DEFINITIONS, &other).await;
+    assert_eq!(code, 422, "{refused}");
+    assert_eq!(refused["details"]["causes"][0]["field"], "metadata.name");
+    // One that does not get its names goes without looking for objects.
+    other["metadata"]["name"] = "units.wasmorch.dev".into();
+    other["spec"]["names"] = json!({"plural": "units", "kind": "Module"});
+    let (code, made) = cluster.send("POST", DEFINITIONS, &other).await;
+    assert_eq!(code, 201, "{made}");
+    let path = format!("{DEFINITIONS}/units.wasmorch.dev");
+    until("the name to be refused", async || {
+        let (_, found) = cluster.get(&path).await;
+        let conditions = found["status"]["conditions"].as_array()?;
+        let is_refused = |it: &Value| it["type"] == "NamesAccepted" && it["status"] == "False";
+        conditions.iter().any(is_refused).then_some(())
+    })
+    .await;
+    cluster.send("DELETE", &path, &json!({})).await;
+    until("the definition to go", async || {
+        (cluster.get(&path).await.0 == 404).then_some(())
+    })
+    .await;
+}

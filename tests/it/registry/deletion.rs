@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wasmorch::registry::{DeleteOptions, Deleted, ListOptions, Propagation};
+use wasmorch::registry::{DeleteOptions, Deleted, Error, ListOptions, Propagation};
 
 use super::{Fixture, NS, config_map, pod};
 
@@ -136,4 +136,60 @@ async fn a_collection_goes_by_selector() {
     assert_eq!(deleted.len(), 2);
     assert!(fixture.get("configmaps", "b").is_some());
     assert_eq!(fixture.get("configmaps", "a"), None);
+}
+
+#[tokio::test]
+async fn an_eviction_of_another_pod_costs_no_disruption() {
+    let fixture = Fixture::new().await;
+    let mut object = pod("web");
+    object["metadata"]["labels"] = json!({"app": "web"});
+    let mut made = fixture.created("pods", object).await;
+    let ready = json!([{"type": "Ready", "status": "True"}]);
+    made["status"] = json!({"phase": "Running", "conditions": ready});
+    let made = fixture.update("pods", Some("status"), made).await.unwrap();
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    let mut budget = fixture.created("poddisruptionbudgets", budget).await;
+    budget["status"] = json!({"currentHealthy": 2, "desiredHealthy": 1, "disruptionsAllowed": 1, "expectedPods": 2, "observedGeneration": 1});
+    fixture
+        .update("poddisruptionbudgets", Some("status"), budget)
+        .await
+        .unwrap();
+    let allowed = || {
+        let budget = fixture.get("poddisruptionbudgets", "b").unwrap();
+        budget["status"]["disruptionsAllowed"].clone()
+    };
+    let evict = async |options: DeleteOptions| {
+        let evicted = fixture
+            .registry
+            .evict("default", "web", &options, &fixture.caller);
+        evicted.await
+    };
+    for wrong in [
+        DeleteOptions {
+            uid: Some("another".to_owned()),
+            ..DeleteOptions::default()
+        },
+        DeleteOptions {
+            resource_version: Some("1".to_owned()),
+            ..DeleteOptions::default()
+        },
+    ] {
+        let refused = evict(wrong).await;
+        assert!(
+            matches!(refused, Err(Error::Conflict { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(allowed(), 1);
+        assert_eq!(fixture.get("pods", "web").unwrap(), made, "not even marked");
+    }
+    // Its own mark does not make the pod another.
+    let text = |field: &str| made["metadata"][field].as_str().map(str::to_owned);
+    let right = DeleteOptions {
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+        ..grace(0)
+    };
+    evict(right).await.unwrap();
+    assert_eq!(allowed(), 0);
+    assert!(fixture.get("pods", "web").is_none());
 }

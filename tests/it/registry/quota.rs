@@ -198,3 +198,34 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn custom_kinds_are_counted_too() {
+    let fixture = Fixture::new().await;
+    let names =
+        json!({"plural": "things", "kind": "Thing", "singular": "thing", "listKind": "ThingList"});
+    let definition = json!({"metadata": {"name": "things.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [
+            {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    let mut definition = fixture
+        .created("customresourcedefinitions", definition)
+        .await;
+    let established =
+        json!([{"type": "Established", "status": "True", "reason": "x", "message": ""}]);
+    definition["status"]["conditions"] = established;
+    definition["status"]["acceptedNames"] = names;
+    let part = Some("status");
+    fixture
+        .update("customresourcedefinitions", part, definition)
+        .await
+        .unwrap();
+    let thing = |name: &str| json!({"metadata": {"name": name}});
+    fixture.created("things", thing("a")).await;
+    let hard = json!({"count/things.example.com": "2", "count/nothings.example.com": "2"});
+    fixture.created("resourcequotas", quota(hard)).await;
+    fixture.created("things", thing("b")).await;
+    assert_eq!(
+        refusal(&fixture, "things", thing("c")).await,
+        "things.example.com \"c\" is forbidden: exceeded quota: q, requested: count/things.example.com=1, used: count/things.example.com=2, limited: count/things.example.com=2"
+    );
+}

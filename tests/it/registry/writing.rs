@@ -267,8 +267,73 @@ async fn images_are_pinned_to_what_their_tag_means_now() {
         .iter()
         .map(|container| container["image"].as_str().unwrap())
         .collect();
-    assert_eq!(
-        images,
-        [&format!("hello:v2@{digest}"), "hello", "nothing:v1"]
+    let pinned = format!("hello:v2@{digest}");
+    assert_eq!(images, [&pinned, "hello", "nothing:v1"]);
+    // A container for debugging is as good a user of its module.
+    let mut debugged = created;
+    debugged["spec"]["ephemeralContainers"] = json!([{"name": "d", "image": "hello:v2"}]);
+    let part = Some("ephemeralcontainers");
+    let debugged = fixture.update("pods", part, debugged).await.unwrap();
+    assert_eq!(debugged["spec"]["ephemeralContainers"][0]["image"], pinned);
+}
+
+#[tokio::test]
+async fn a_patch_without_a_revision_means_whatever_is_there() {
+    let fixture = Fixture::new().await;
+    fixture.created("configmaps", config_map("a")).await;
+    let patch = async |patch: Patch| {
+        let (row, options) = (fixture.row("configmaps"), WriteOptions::default());
+        let caller = &fixture.caller;
+        let written = fixture
+            .registry
+            .patch(row, NS, "a", None, patch, &options, caller);
+        written.await.unwrap().object.object["data"]["k"].clone()
+    };
+    let merge = json!({"metadata": {"resourceVersion": null}, "data": {"k": "1"}});
+    assert_eq!(patch(Patch::Merge(merge)).await, "1");
+    let json = json!([{"op": "remove", "path": "/metadata/resourceVersion"},
+        {"op": "replace", "path": "/data/k", "value": "2"}]);
+    assert_eq!(patch(Patch::Json(json)).await, "2");
+}
+
+#[tokio::test]
+async fn a_priority_class_becomes_the_default_only_if_none_is() {
+    let fixture = Fixture::new().await;
+    let class = |name: &str, is_default: bool| json!({"metadata": {"name": name}, "value": 5, "globalDefault": is_default});
+    let one = fixture.created("priorityclasses", class("one", true)).await;
+    let mut two = fixture
+        .created("priorityclasses", class("two", false))
+        .await;
+    // The one that is may be written again.
+    fixture.update("priorityclasses", None, one).await.unwrap();
+    two["globalDefault"] = true.into();
+    let refused = fixture
+        .update("priorityclasses", None, two)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("Only one default can exist"),
+        "{refused}"
     );
+}
+
+#[tokio::test]
+async fn who_wrote_what_is_not_made_up_without_end() {
+    let fixture = Fixture::new().await;
+    let mut made = fixture.created("configmaps", config_map("a")).await;
+    let entries = |count: usize| -> Vec<serde_json::Value> {
+        let entry = |number| {
+            json!({"manager": format!("m{number}"), "operation": "Update", "apiVersion": "v1",
+            "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {"f:k": {}}}})
+        };
+        (0..count).map(entry).collect()
+    };
+    made["metadata"]["managedFields"] = json!(entries(111));
+    let refused = fixture.update("configmaps", None, made.clone()).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("at most 110 items"), "{refused}");
+    made["metadata"]["managedFields"] = json!(entries(110));
+    let written = fixture.update("configmaps", None, made).await.unwrap();
+    let kept = written["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(kept.len(), 10);
 }

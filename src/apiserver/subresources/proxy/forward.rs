@@ -13,10 +13,10 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use hyper::body::{Frame, Incoming, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::target::Address;
 use crate::apiserver::error::Error;
+use crate::apiserver::shares::Permit;
 
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -143,11 +143,11 @@ pub(super) fn relocate(headers: &mut HeaderMap, prefix: &str) {
 /// A body that holds its place among the streams until it ends.
 pub(super) struct Held {
     body: Incoming,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Held {
-    pub(super) fn new(body: Incoming, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(body: Incoming, permit: Permit) -> Self {
         Self {
             body,
             _permit: permit,

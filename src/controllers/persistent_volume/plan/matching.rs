@@ -23,25 +23,48 @@ fn serves(volume: &PersistentVolume, claim: &PersistentVolumeClaim, node: Option
     let (Some(offer), Some(wanted)) = (&volume.spec, &claim.spec) else {
         return false;
     };
-    let has_mode = |mode: &String| offer.access_modes.iter().flatten().any(|m| m == mode);
-    let requests = wanted
-        .resources
-        .as_ref()
-        .and_then(|it| it.requests.as_ref());
-    let asked = requests.and_then(|it| it.get("storage"));
     // A selector that cannot be read selects nothing.
     let is_selected = wanted.selector.as_ref().is_none_or(|selector| {
         let labels = Labels::from_selector(selector);
         labels.is_ok_and(|labels| labels.matches(volume.metadata.labels.as_ref()))
     });
     offer.claim_ref.is_none()
-        && volume.metadata.deletion_timestamp.is_none()
-        && offer.storage_class_name.as_deref().unwrap_or_default() == storage::class_of(claim)
-        && offer.volume_mode == wanted.volume_mode
-        && wanted.access_modes.iter().flatten().all(has_mode)
-        && asked.is_some_and(|asked| capacity(volume) >= quantity::units_or_zero(asked))
+        && is_of_class(volume, claim)
+        && lacks(volume, claim).is_none()
         && is_selected
         && reaches(volume, node)
+}
+
+pub(super) fn is_of_class(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    let class = volume.spec.as_ref().map(|spec| &spec.storage_class_name);
+    class.is_some_and(|class| class.as_deref().unwrap_or_default() == storage::class_of(claim))
+}
+
+/// Why the volume cannot be what the claim asks for, whoever has chosen it; in Kubernetes' words.
+pub(super) fn lacks(
+    volume: &PersistentVolume,
+    claim: &PersistentVolumeClaim,
+) -> Option<&'static str> {
+    let offer = volume.spec.clone().unwrap_or_default();
+    let wanted = claim.spec.as_ref();
+    let has_mode = |mode: &String| offer.access_modes.iter().flatten().any(|m| m == mode);
+    let modes = wanted.and_then(|spec| spec.access_modes.as_deref());
+    let resources = wanted.and_then(|spec| spec.resources.as_ref());
+    let requests = resources.and_then(|resources| resources.requests.as_ref());
+    let asked = requests.and_then(|requests| requests.get("storage"));
+    if volume.metadata.deletion_timestamp.is_some() {
+        return Some("the volume is marked for deletion");
+    }
+    if asked.is_none_or(|asked| capacity(volume) < quantity::units_or_zero(asked)) {
+        return Some("requested PV is too small");
+    }
+    if offer.volume_mode.as_ref() != wanted.and_then(|spec| spec.volume_mode.as_ref()) {
+        return Some("incompatible volumeMode");
+    }
+    if !modes.unwrap_or_default().iter().all(has_mode) {
+        return Some("incompatible accessMode");
+    }
+    None
 }
 
 fn capacity(volume: &PersistentVolume) -> u64 {

@@ -153,6 +153,37 @@ fn a_volume_kept_for_a_claim_waits_for_nobody() {
 }
 
 #[test]
+fn a_volume_that_is_chosen_must_be_what_is_asked_for() {
+    let chosen = claim(json!({"spec": {"volumeName": "v"}}));
+    let cases = [
+        (
+            json!({"capacity": {"storage": "1Ki"}}),
+            "requested PV is too small",
+        ),
+        (json!({"volumeMode": "Block"}), "incompatible volumeMode"),
+        (
+            json!({"accessModes": ["ReadOnlyMany"]}),
+            "incompatible accessMode",
+        ),
+        (
+            json!({"storageClassName": "slow"}),
+            "storageClassName does not match",
+        ),
+    ];
+    for (spec, why) in cases {
+        let told = told(plan(&chosen, &[volume("v", json!({"spec": spec}))]));
+        let message = format!("Cannot bind to requested volume \"v\": {why}");
+        assert_eq!(told, ("VolumeMismatch", message));
+    }
+    let step = plan(&chosen, &[volume("v", json!({}))]);
+    assert!(matches!(step, ClaimStep::TakeVolume(_)), "{step:?}");
+    // One that is kept for the claim and is too small is passed over.
+    let kept = json!({"spec": {"claimRef": {"namespace": "default", "name": "data"}, "capacity": {"storage": "1Ki"}}});
+    let told = told(plan(&claim(json!({})), &[volume("v", kept)]));
+    assert_eq!(told.0, "WaitForFirstConsumer");
+}
+
+#[test]
 fn who_must_act_is_told() {
     let with = |change: Value, class: Option<StorageClass>| {
         let mut wanted = selected();

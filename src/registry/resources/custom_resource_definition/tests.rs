@@ -4,6 +4,22 @@ use super::super::check;
 use super::*;
 
 #[test]
+fn a_built_in_kind_is_not_defined_again() {
+    let mut object = CustomResourceDefinition::sample();
+    object["metadata"]["name"] = "modules.wasmorch.dev".into();
+    object["spec"]["group"] = "wasmorch.dev".into();
+    object["spec"]["names"] = json!({"plural": "modules", "kind": "Other"});
+    let definition: CustomResourceDefinition = serde_json::from_value(object).unwrap();
+    let mut errors = Errors::default();
+    definition.validate(&mut errors);
+    let found: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        ["metadata.name: Invalid value: \"modules.wasmorch.dev\": is the name of a built-in kind"]
+    );
+}
+
+#[test]
 fn names_and_versions_are_judged() {
     let check = check::<CustomResourceDefinition>;
     check("/spec/scope", &json!("Cluster"), &[]);
@@ -57,6 +73,34 @@ fn names_and_versions_are_judged() {
         &json!({"scale": {"specReplicasPath": ".status.n", "statusReplicasPath": ".status.n"}}),
         &[
             "spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".status.n\": should be a json path under .spec",
+        ],
+    );
+}
+
+#[test]
+fn what_a_definition_brings_is_bounded() {
+    let many = |count: usize| (0..count).map(|number| format!("n{number}"));
+    let short: Vec<String> = many(65).collect();
+    check::<CustomResourceDefinition>(
+        "/spec/names/shortNames",
+        &json!(short),
+        &["spec.names.shortNames: Too many: 65: must have at most 64 items"],
+    );
+    let schema = |count: usize, pattern: &str| {
+        let fields = many(count).map(|name| (name, json!({"type": "string", "pattern": pattern})));
+        json!({"type": "object", "properties": {"spec": {"type": "object",
+            "properties": fields.collect::<serde_json::Map<_, _>>()}}})
+    };
+    let pointer = "/spec/versions/0/schema/openAPIV3Schema";
+    let quantity = "^(\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))))?$";
+    check::<CustomResourceDefinition>(pointer, &schema(1000, quantity), &[]);
+    let large = "\\w{50}";
+    check::<CustomResourceDefinition>(pointer, &schema(1, large), &[]);
+    check::<CustomResourceDefinition>(
+        pointer,
+        &schema(3000, large),
+        &[
+            "spec.versions[0].schema.openAPIV3Schema: Forbidden: it has 3000 patterns, each of which may take 44739 bytes when compiled; \"\\\\w{50}\" takes more",
         ],
     );
 }
