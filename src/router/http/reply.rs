@@ -36,10 +36,6 @@ pub(super) enum Reply {
     Full,
     /// The endpoint's network policies do not let the client in.
     Denied(Key),
-    /// The endpoint's network policies do not let the client in.
-    Denied(Key),
-    /// This thread has as many connections as it may have.
-    Full,
 }
 
 impl Reply {
@@ -90,10 +86,6 @@ impl Reply {
             Self::Denied(key) => {
                 format!("a network policy keeps you from service {}", name(key))
             }
-            Self::Denied(key) => {
-                format!("a network policy keeps you from service {}", name(key))
-            }
-            Self::Full => "too many connections".to_owned(),
         }
     }
 
