@@ -21,6 +21,7 @@
 
 mod cluster;
 mod conn;
+mod descriptors;
 mod dialer;
 mod error;
 mod fabric;

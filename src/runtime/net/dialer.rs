@@ -128,13 +128,13 @@ impl PodNet {
             }
             Plane::Wire(to) => {
                 let stream = self.fabric.cluster.dial_pod(attempt.local, to);
-                Ok(self.open_in_task(attempt, stream, None))
+                self.open_in_task(attempt, stream, None)
             }
             Plane::Host(to) => {
                 let real = RealSocket::default();
                 let dial = real.clone().dial(to, attempt.options);
                 let stream = async { Ok(Box::new(dial.await?) as Box<dyn Duplex>) };
-                Ok(self.open_in_task(attempt, Box::pin(stream), Some(real)))
+                self.open_in_task(attempt, Box::pin(stream), Some(real))
             }
         }
     }
@@ -168,13 +168,15 @@ impl PodNet {
         attempt: Attempt,
         stream: BoxFuture<'static, io::Result<Box<dyn Duplex>>>,
         real: Option<RealSocket>,
-    ) -> Connect {
+    ) -> Result<Connect, Error> {
+        let descriptor = self.descriptors.take()?;
         let (mut answer, receiver) = oneshot::channel();
         let budget = Arc::clone(&self.config.budget);
         let stopped = self.fabric.tasks.cancelled();
         self.fabric
             .tasks
             .spawn_contained("pod-connection", async move {
+                let _descriptor = descriptor;
                 let opened = tokio::select! {
                     biased;
                     () = answer.closed() => return,
@@ -210,7 +212,7 @@ impl PodNet {
                     }
                 }
             });
-        Connect(State::Waiting(receiver))
+        Ok(Connect(State::Waiting(receiver)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use super::cluster::ClusterNetwork;
+use super::descriptors::Pool;
 use super::error::Error;
 use super::pod_net::{PodNet, PodNetConfig};
 use super::policy::Egress;
@@ -42,6 +43,7 @@ pub struct Fabric {
     pub(super) tasks: TaskGroup,
     pub(super) host_ip: IpAddr,
     pub(super) egress: Egress,
+    pub(super) descriptors: Pool,
 }
 
 impl Fabric {
@@ -53,6 +55,7 @@ impl Fabric {
             tasks: config.tasks,
             host_ip: config.host_ip,
             egress: Egress::new(config.denied),
+            descriptors: Pool::of_this_process(),
         })
     }
 

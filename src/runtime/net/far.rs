@@ -86,12 +86,12 @@ impl PodNet {
     }
 
     fn open_far(&self, from: IpAddr, to: IpAddr) -> Result<mpsc::Sender<Frame>, Error> {
-        let slot = self.socket_slot()?;
+        let taken = (self.socket_slot()?, self.descriptors.take()?);
         let (sender, frames) = mpsc::channel(QUEUE);
         let opening = self.fabric.cluster.dial_datagrams(from, to);
         let (net, stopped) = (Weak::clone(&self.myself), self.fabric.tasks.cancelled());
         let sending = async move {
-            let _slot = slot;
+            let _taken = taken;
             let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
             let stream = match opened {
                 Ok(Ok(stream)) => stream,

@@ -2,8 +2,8 @@
 //!
 //! A guest's socket that sends there gets a real one behind it, as a home router gives it a port of
 //! its own: opened by the first datagram, closed when none went out for a while, open only to
-//! those that the guest has sent to. This is the one place where a virtual socket costs a descriptor
-//! of the host, so it counts as one more socket of the pod. Whether an address may be reached is
+//! those that the guest has sent to. It counts as one more socket of the pod, and as a descriptor
+//! (`descriptors.rs`). Whether an address may be reached is
 //! decided before, by the same rule as for connections.
 
 use std::collections::HashSet;
@@ -41,7 +41,7 @@ impl Outside {
         (family, options): (Family, Options),
         mailbox: &Arc<Mailbox>,
     ) -> Result<Self, Error> {
-        let slot = net.socket_slot()?;
+        let taken = (net.socket_slot()?, net.descriptors.take()?);
         let (sender, datagrams) = mpsc::channel(QUEUE);
         let (changes, options) = watch::channel(options);
         let mailbox = Arc::downgrade(mailbox);
@@ -49,7 +49,7 @@ impl Outside {
         net.fabric
             .tasks
             .spawn_contained("outside-datagrams", async move {
-                let _slot = slot;
+                let _taken = taken;
                 let carried = tokio::select! {
                     carried = carry((family, options), datagrams, &mailbox) => carried,
                     () = stopped.cancelled() => Ok(()),

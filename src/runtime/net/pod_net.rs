@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::conn::{Conn, End};
+use super::descriptors::Descriptors;
 use super::error::Error;
 use super::fabric::Fabric;
 use super::far::Streams;
@@ -67,6 +68,7 @@ pub struct PodNet {
     udp: Mutex<PortTable<Arc<Mailbox>>>,
     sockets: Arc<Budget>,
     refuses_outside: AtomicBool,
+    pub(super) descriptors: Descriptors,
     pub(super) far: Streams,
     pub(super) guard: Guard,
     pub(super) myself: Weak<Self>,
@@ -77,6 +79,7 @@ impl PodNet {
         Arc::new_cyclic(|myself| Self {
             sockets: Budget::new(config.max_sockets.into()),
             config,
+            descriptors: fabric.descriptors.share(),
             fabric,
             tcp: Mutex::default(),
             udp: Mutex::default(),
