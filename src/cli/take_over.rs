@@ -141,7 +141,8 @@ fn add(fields: &mut Value, more: &Value) {
 mod tests {
     use super::*;
 
-    fn entry(manager: &str, operation: &str, fields: Value) -> Value {
+    fn entry(manager: &str, operation: &str, fields: impl Into<Value>) -> Value {
+        let fields = fields.into();
         json!({"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields})
     }
 

@@ -47,7 +47,7 @@ async fn reconcile(
             };
             let name = map.name_any();
             secrets.patch(&name, &ours, &Patch::Apply(&copy)).await?;
-            Ok(Action::requeue(Duration::from_secs(300)))
+            Ok(Action::requeue(Duration::from_mins(5)))
         }
         Event::Cleanup(map) => {
             let told = ConfigMap {
@@ -79,7 +79,8 @@ async fn a_controller_owns_what_it_makes_and_cleans_up() {
             Arc::new(client.clone()),
         )
         .for_each(|_| async {});
-    let controller = tokio::spawn(controller);
+    let tasks = wasmorch::tasks::TaskGroup::new();
+    tasks.spawn("controller", controller);
 
     let mut wanted = map("one");
     wanted.labels_mut().insert("copied".into(), "yes".into());
@@ -120,8 +121,10 @@ async fn a_controller_owns_what_it_makes_and_cleans_up() {
     within(again).await.unwrap();
 
     // In the foreground the object waits for the finalizer's work.
-    let mut parameters = DeleteParams::default();
-    parameters.propagation_policy = Some(PropagationPolicy::Foreground);
+    let parameters = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Foreground),
+        ..DeleteParams::default()
+    };
     let deleted = maps.delete("one", &parameters).await.unwrap();
     let finalizers = deleted.left().unwrap().finalizers().to_vec();
     assert!(
@@ -139,7 +142,7 @@ async fn a_controller_owns_what_it_makes_and_cleans_up() {
     let gone = |secret: Option<&Secret>| secret.is_none();
     within(await_condition(secrets, "one", gone)).await.unwrap();
     assert!(maps.get_opt("one-ended").await.unwrap().is_some());
-    controller.abort();
+    tasks.cancel();
 }
 
 #[tokio::test]

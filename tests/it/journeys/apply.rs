@@ -110,6 +110,9 @@ async fn kubectl_applies_on_the_server() {
     let _ = cluster.stop();
 }
 
+/// A command line with some arguments; what it said.
+type Run<'a> = &'a dyn Fn(&[&str]) -> Option<String>;
+
 /// What was applied on the client's side and is no longer in the file goes with the first apply on
 /// the server's, and the way back works, too.
 #[tokio::test(flavor = "multi_thread")]
@@ -125,8 +128,7 @@ async fn fields_of_applies_on_the_clients_side_are_taken_over() {
     };
     let kubectl = |arguments: &[&str]| cluster.kubectl(arguments);
     let own = |arguments: &[&str]| Some(cluster.wasmorch(arguments));
-    let both: [(&str, &dyn Fn(&[&str]) -> Option<String>); 2] =
-        [("kubectl", &kubectl), ("wasmorch", &own)];
+    let both: [(&str, Run<'_>); 2] = [("kubectl", &kubectl), ("wasmorch", &own)];
     for (before, client) in both {
         for (after, server) in both {
             let name = format!("{before}-{after}");

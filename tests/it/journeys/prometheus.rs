@@ -39,6 +39,80 @@ spec:
   rules: [{ http: { paths: [{ path: /metrics, pathType: Prefix, backend: { service: { name: hello, port: { name: http } } } }] } }]
 "#;
 
+/// Names without their prefix, and values.
+type Labels = &'static [(&'static str, &'static str)];
+
+/// Of each role how many targets there are, and some of what is known of each.
+const EXPECTED: &[(&str, usize, Labels)] = &[
+    (
+        "node",
+        2,
+        &[
+            ("node_address_InternalIP", "127.0.0.1"),
+            ("node_label_kubernetes_io_os", "wasi"),
+        ],
+    ),
+    (
+        "pod",
+        2,
+        &[
+            ("namespace", "default"),
+            ("pod_annotation_prometheus_io_scrape", "true"),
+            ("pod_container_name", "hello"),
+            ("pod_container_port_name", "web"),
+            ("pod_container_port_number", "8080"),
+            ("pod_controller_kind", "ReplicaSet"),
+            ("pod_host_ip", "127.0.0.1"),
+            ("pod_label_app", "hello"),
+            ("pod_phase", "Running"),
+            ("pod_ready", "true"),
+            ("node_label_kubernetes_io_arch", "wasm32"),
+        ],
+    ),
+    (
+        "service",
+        1,
+        &[
+            ("service_name", "hello"),
+            ("service_port_name", "http"),
+            ("service_port_number", "80"),
+            ("service_type", "ClusterIP"),
+        ],
+    ),
+    (
+        "endpoints",
+        2,
+        &[
+            ("endpoint_address_target_kind", "Pod"),
+            ("endpoint_port_name", "http"),
+            ("endpoint_ready", "true"),
+            ("endpoints_name", "hello"),
+            ("pod_phase", "Running"),
+        ],
+    ),
+    (
+        "endpointslice",
+        2,
+        &[
+            ("endpointslice_address_target_kind", "Pod"),
+            ("endpointslice_address_type", "IPv4"),
+            ("endpointslice_endpoint_conditions_ready", "true"),
+            ("endpointslice_port", "8080"),
+            ("service_label_app", "hello"),
+        ],
+    ),
+    (
+        "ingress",
+        1,
+        &[
+            ("ingress_class_name", "wasmorch"),
+            ("ingress_name", "hello"),
+            ("ingress_path", "/metrics"),
+            ("ingress_scheme", "http"),
+        ],
+    ),
+];
+
 /// A Prometheus that runs.
 struct Prometheus {
     child: Child,
@@ -121,78 +195,10 @@ async fn prometheus_finds_and_scrapes_what_runs() {
     cluster.apply(COUNTERS);
     cluster.wait_for_rollout("hello").await;
     let prometheus = Prometheus::start(&clients.join("prometheus"), &cluster).await;
-    for (role, count, labels) in [
-        (
-            "node",
-            2,
-            &[
-                ("node_address_InternalIP", "127.0.0.1"),
-                ("node_label_kubernetes_io_os", "wasi"),
-            ][..],
-        ),
-        (
-            "pod",
-            2,
-            &[
-                ("namespace", "default"),
-                ("pod_annotation_prometheus_io_scrape", "true"),
-                ("pod_container_name", "hello"),
-                ("pod_container_port_name", "web"),
-                ("pod_container_port_number", "8080"),
-                ("pod_controller_kind", "ReplicaSet"),
-                ("pod_host_ip", "127.0.0.1"),
-                ("pod_label_app", "hello"),
-                ("pod_phase", "Running"),
-                ("pod_ready", "true"),
-                ("node_label_kubernetes_io_arch", "wasm32"),
-            ],
-        ),
-        (
-            "service",
-            1,
-            &[
-                ("service_name", "hello"),
-                ("service_port_name", "http"),
-                ("service_port_number", "80"),
-                ("service_type", "ClusterIP"),
-            ],
-        ),
-        (
-            "endpoints",
-            2,
-            &[
-                ("endpoint_address_target_kind", "Pod"),
-                ("endpoint_port_name", "http"),
-                ("endpoint_ready", "true"),
-                ("endpoints_name", "hello"),
-                ("pod_phase", "Running"),
-            ],
-        ),
-        (
-            "endpointslice",
-            2,
-            &[
-                ("endpointslice_address_target_kind", "Pod"),
-                ("endpointslice_address_type", "IPv4"),
-                ("endpointslice_endpoint_conditions_ready", "true"),
-                ("endpointslice_port", "8080"),
-                ("service_label_app", "hello"),
-            ],
-        ),
-        (
-            "ingress",
-            1,
-            &[
-                ("ingress_class_name", "wasmorch"),
-                ("ingress_name", "hello"),
-                ("ingress_path", "/metrics"),
-                ("ingress_scheme", "http"),
-            ],
-        ),
-    ] {
-        for target in prometheus.targets(role, count).await {
+    for (role, count, labels) in EXPECTED {
+        for target in prometheus.targets(role, *count).await {
             let found = &target["discoveredLabels"];
-            for (label, value) in labels {
+            for (label, value) in *labels {
                 assert_eq!(
                     found[format!("__meta_kubernetes_{label}")],
                     *value,

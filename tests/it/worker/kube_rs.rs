@@ -212,6 +212,6 @@ async fn evictions_obey_budgets() {
     let evicted = pods.evict("p", &EvictParams::default()).await.unwrap();
     assert!(evicted.is_success(), "{evicted:?}");
     let gone = await_condition(pods, "p", conditions::is_deleted(&uid));
-    within(gone).await.unwrap();
+    Box::pin(within(gone)).await.unwrap();
     worker.stop().await;
 }
