@@ -257,7 +257,7 @@ async fn endless_response(cluster: &Cluster, name: &str) {
     let mut read = 0;
     while read < READ {
         let frame = body.frame().await.unwrap().unwrap();
-        read += frame.data_ref().map_or(0, |data| data.len());
+        read += frame.data_ref().map_or(0, bytes::Bytes::len);
     }
     drop(body);
     delete(cluster, name).await;

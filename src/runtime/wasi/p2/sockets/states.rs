@@ -108,10 +108,8 @@ impl Guest {
                 &mut view,
                 tcp(this),
             )),
-            "is-listening" => match view.is_listening(tcp(this)).unwrap() {
-                true => "yes",
-                false => "no",
-            },
+            "is-listening" if view.is_listening(tcp(this)).unwrap() => "yes",
+            "is-listening" => "no",
             "backlog" => word(view.set_listen_backlog_size(tcp(this), 7)),
             "backlog-0" => word(view.set_listen_backlog_size(tcp(this), 0)),
             "option" => word(view.hop_limit(tcp(this))),
