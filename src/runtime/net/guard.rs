@@ -40,7 +40,8 @@ impl PodNet {
     pub fn lets_in(&self, from: IpAddr, port: u16) -> bool {
         match &*self.guard.rules.load() {
             None => true,
-            Some(rules) => self.is_own(from) || rules.let_in(from, Protocol::Tcp, port),
+            // Whoever comes from a loopback address is a client of the router, on its machine.
+            Some(rules) => from == self.ip() || rules.let_in(from, Protocol::Tcp, port),
         }
     }
 

@@ -127,6 +127,7 @@ fn the_mesh_asks_both_ends_and_lo_nobody() {
     assert!(world.first.dial_local(80).is_ok());
     let client = addr("192.0.2.9:4000");
     assert!(world.first.dial_from(client, 80).is_err());
+    assert!(world.first.dial_from(addr("127.0.0.1:4000"), 80).is_err());
     let block = these(&[], Some(("192.0.2.0/24", &[])));
     world.first.set_rules(Some(inward(vec![rule(block, None)])));
     let conn = world.first.dial_from(client, 80).unwrap();
