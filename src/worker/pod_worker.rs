@@ -19,9 +19,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch as channel;
 
