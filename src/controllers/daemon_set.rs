@@ -4,13 +4,14 @@
 //! takes away a node's old pod before its new one comes, as far as `maxUnavailable` lets it, or
 //! after its new one is available, as far as `maxSurge` lets new ones stand beside old ones.
 
+mod failures;
 mod placement;
 mod plan;
 mod surge;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
 
@@ -22,6 +23,7 @@ use super::{Context, Error, doing, path, pod_control};
 use crate::errors;
 use crate::registry::Api;
 
+use failures::Failures;
 use plan::Plan;
 
 const COMPONENT: &str = "daemonset-controller";
@@ -32,6 +34,7 @@ struct DaemonSets {
     pods: Api<Pod>,
     nodes: Api<Node>,
     recorder: Recorder,
+    failures: Mutex<Failures>,
 }
 
 pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<Counters>) {
@@ -41,6 +44,7 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
         pods: ctx.api(COMPONENT),
         nodes: ctx.api(COMPONENT),
         recorder: ctx.recorder(COMPONENT),
+        failures: Mutex::default(),
     });
     let controller = Controller::new("daemonset", ctx);
     controller.root(&mut sources.daemon_sets, this.api.clone());
@@ -93,7 +97,13 @@ impl DaemonSets {
             .nodes
             .list(None)
             .map_err(doing("list nodes for", path(meta)))?;
-        let plan = plan::plan(&set, spec, (&nodes, &pods), hash, self.ctx.clock.now());
+        let now = self.ctx.clock.now();
+        let mut plan = plan::plan(&set, spec, (&nodes, &pods), hash, now);
+        let uid = meta.uid.as_deref().unwrap_or_default();
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .hold_back(&mut plan, uid, hash, now);
         self.apply(&set, spec, &plan, hash).await?;
         self.forget(spec, &history, &pods).await?;
         Ok(Outcome::after(plan.look_again))
@@ -141,25 +151,22 @@ impl DaemonSets {
         hash: &str,
     ) -> Result<(), Error> {
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-        let writes = nodes.iter().map(|node| async move {
-            let pod = placement::pod(set, &spec.template, hash, node);
-            self.pods.create(namespace, &pod).await
-        });
-        let mut failed = None;
-        for made in join_all(writes).await {
-            match made {
-                Ok(pod) => {
-                    let name = pod.metadata.name.as_deref().unwrap_or_default();
-                    let message = format!("Created pod: {name}");
-                    self.recorder
-                        .event(set, Notice::normal("SuccessfulCreate", message));
-                }
-                Err(error) => {
-                    failed.get_or_insert(error);
-                }
-            }
+        let next = AtomicUsize::new(0);
+        let series = pod_control::slow_start(nodes.len(), || {
+            let node = nodes.get(next.fetch_add(1, Ordering::Relaxed));
+            let pod = node.map(|node| placement::pod(set, &spec.template, hash, node));
+            async move { self.pods.create(namespace, &pod.unwrap_or_default()).await }
+        })
+        .await;
+        for pod in series.done {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            let message = format!("Created pod: {name}");
+            self.recorder
+                .event(set, Notice::normal("SuccessfulCreate", message));
         }
-        let Some(error) = failed else { return Ok(()) };
+        let Some(error) = series.failed else {
+            return Ok(());
+        };
         let message = format!("Error creating: {}", errors::chain(&error));
         self.recorder
             .event(set, Notice::warning("FailedCreate", message));

@@ -4,7 +4,7 @@
 //! pruned and defaulted is clear; what those say is about values alone. What could cost a server too
 //! much (patterns, depth) is bounded here, when a kind is defined, rather than for each object.
 
-use std::collections::BTreeMap;
+mod patterns;
 
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ enum Of {
 /// Judges the schema of one version.
 pub(crate) fn check(schema: &Value, path: &Path<'_>, errors: &mut Errors) {
     node(schema, path, (Of::Root, 0), errors);
-    patterns(schema, path, errors);
+    patterns::check(schema, path, errors);
     let metadata = &schema["properties"]["metadata"];
     if let Some(fields) = metadata["properties"].as_object()
         && fields
@@ -54,41 +54,6 @@ pub(crate) fn check(schema: &Value, path: &Path<'_>, errors: &mut Errors) {
             &path.field("properties").key("metadata"),
             "must not specify anything other than name and generateName, but metadata is implicitly specified",
         );
-    }
-}
-
-/// Many patterns must be small ones: each that is met is kept compiled.
-fn patterns(schema: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let mut found = BTreeMap::new();
-    collect_patterns(schema, &mut found);
-    let count = found.values().sum();
-    let share = schema::share_of_patterns(count);
-    if share == schema::share_of_patterns(1) {
-        return;
-    }
-    let is_larger = |pattern: &&&str| schema::compile_within(pattern, share).is_err();
-    if let Some(larger) = found.keys().find(is_larger) {
-        errors.forbidden(
-            path,
-            &format!("it has {count} patterns, each of which may take {share} bytes when compiled; {larger:?} takes more"),
-        );
-    }
-}
-
-fn collect_patterns<'a>(schema: &'a Value, found: &mut BTreeMap<&'a str, usize>) {
-    match schema {
-        Value::Object(fields) => {
-            if let Some(Value::String(pattern)) = fields.get("pattern") {
-                *found.entry(pattern).or_default() += 1;
-            }
-            fields
-                .values()
-                .for_each(|inner| collect_patterns(inner, found));
-        }
-        Value::Array(items) => items
-            .iter()
-            .for_each(|inner| collect_patterns(inner, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
