@@ -37,6 +37,7 @@ mod options;
 mod outside;
 mod outward;
 mod owner;
+mod payload;
 mod pod_net;
 mod policy;
 mod ports;

@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -23,9 +23,9 @@ use tokio::sync::mpsc;
 
 use super::cluster::Duplex;
 use super::error::Error;
+use super::payload::Payload;
 use super::pod_net::PodNet;
 use super::udp::MAX_DATAGRAM;
-use crate::runtime::budget::Budget;
 
 /// Datagrams that may wait for a stream.
 const QUEUE: usize = 64;
@@ -41,14 +41,7 @@ pub(super) struct Streams(Mutex<HashMap<IpAddr, mpsc::Sender<Frame>>>);
 struct Frame {
     source: u16,
     target: u16,
-    data: Vec<u8>,
-    budget: Arc<Budget>,
-}
-
-impl Drop for Frame {
-    fn drop(&mut self) {
-        self.budget.release(self.data.len() as u64);
-    }
+    data: Payload,
 }
 
 impl PodNet {
@@ -59,15 +52,13 @@ impl PodNet {
         to: SocketAddr,
         data: Vec<u8>,
     ) -> Result<(), Error> {
-        let budget = Arc::clone(&self.config.budget);
-        if budget.charge(data.len() as u64).is_err() {
+        let Some(data) = Payload::charge(data, &self.config.budget) else {
             return Ok(());
-        }
+        };
         let frame = Frame {
             source: from.port(),
             target: to.port(),
             data,
-            budget,
         };
         let mut streams = self.far.0.lock().unwrap_or_else(PoisonError::into_inner);
         let frame = match streams.get(&to.ip()) {
@@ -197,6 +188,7 @@ async fn read_address(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<IpAdd
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::future::poll_fn;
     use std::sync::OnceLock;
 
@@ -208,6 +200,7 @@ mod tests {
         ClusterNetwork, Fabric, FabricConfig, Family, Incarnation, PodNetConfig, Route, UdpSocket,
     };
     use super::*;
+    use crate::runtime::budget::Budget;
     use crate::runtime::spec::Protocol;
     use crate::tasks::TaskGroup;
 

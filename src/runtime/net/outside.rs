@@ -12,14 +12,17 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
 use super::error::Error;
 use super::mailbox::Mailbox;
 use super::options::{Family, Options};
+use super::payload::Payload;
 use super::pod_net::PodNet;
 use super::udp::MAX_DATAGRAM;
+use crate::runtime::budget::Budget;
 
 /// Datagrams that may wait for the real socket.
 const QUEUE: usize = 16;
@@ -30,7 +33,8 @@ const MAX_PEERS: usize = 1024;
 
 /// The way out of one socket.
 pub(super) struct Outside {
-    datagrams: mpsc::Sender<(SocketAddr, Vec<u8>)>,
+    datagrams: mpsc::Sender<(SocketAddr, Payload)>,
+    budget: Arc<Budget>,
     options: watch::Sender<Options>,
 }
 
@@ -60,6 +64,7 @@ impl Outside {
             });
         Ok(Self {
             datagrams: sender,
+            budget: Arc::clone(&net.config.budget),
             options: changes,
         })
     }
@@ -76,14 +81,24 @@ impl Outside {
 
     /// Sends a datagram, or loses it.
     pub(super) fn send(&self, to: SocketAddr, data: Vec<u8>) {
-        // Full is lost, as on any network.
-        let _ = self.datagrams.try_send((to, data));
+        if let Some(data) = Payload::charge(data, &self.budget) {
+            // Full is lost, as on any network.
+            let _ = self.datagrams.try_send((to, data));
+        }
     }
+}
+
+/// The buffer is this call's: one for each socket would be memory that nobody is charged for.
+fn receive(socket: &UdpSocket) -> io::Result<(SocketAddr, Vec<u8>)> {
+    let mut data = Vec::with_capacity(MAX_DATAGRAM);
+    let (_, from) = socket.try_recv_buf_from(&mut data)?;
+    data.shrink_to_fit();
+    Ok((from, data))
 }
 
 async fn carry(
     (family, mut options): (Family, watch::Receiver<Options>),
-    mut datagrams: mpsc::Receiver<(SocketAddr, Vec<u8>)>,
+    mut datagrams: mpsc::Receiver<(SocketAddr, Payload)>,
     mailbox: &Weak<Mailbox>,
 ) -> io::Result<()> {
     let any: SocketAddr = match family {
@@ -93,7 +108,6 @@ async fn carry(
     let socket = UdpSocket::bind(any).await?;
     options.borrow_and_update().apply(&socket, family, false)?;
     let mut peers = HashSet::new();
-    let mut buffer = vec![0; MAX_DATAGRAM];
     let mut idle = Box::pin(tokio::time::sleep(IDLE));
     loop {
         tokio::select! {
@@ -115,12 +129,12 @@ async fn carry(
                     tracing::debug!(%to, %error, "a datagram to the outside");
                 }
             }
-            received = socket.recv_from(&mut buffer) => {
+            received = socket.async_io(Interest::READABLE, || receive(&socket)) => {
                 // An unreachable peer is told here; the next datagram may go elsewhere.
-                let Ok((length, from)) = received else { continue };
+                let Ok((from, data)) = received else { continue };
                 let Some(mailbox) = mailbox.upgrade() else { return Ok(()) };
                 if peers.contains(&from) {
-                    mailbox.deliver(from, buffer[..length].to_vec());
+                    mailbox.deliver(from, data);
                 }
             }
             () = &mut idle => return Ok(()),
