@@ -188,8 +188,8 @@ async fn read_address(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<IpAdd
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::future::poll_fn;
+    use std::sync::Arc;
     use std::sync::OnceLock;
 
     use futures::future::BoxFuture;
