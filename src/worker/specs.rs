@@ -243,7 +243,8 @@ mod tests {
             json!({"name": "m", "image": "m", "restartPolicy": restart, "resources": {"limits": limits}})
         };
         let default = DEFAULT_MEMORY >> 20;
-        let cases: [(&[u64], &[(u64, bool)], u64); 7] = [
+        type Init<'a> = &'a [(u64, bool)];
+        let cases: [(&[u64], Init<'_>, u64); 7] = [
             (&[64], &[], 64),
             (&[64, 32], &[], 96),
             (&[64], &[(1024, false)], 1024),

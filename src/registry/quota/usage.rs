@@ -94,7 +94,7 @@ pub(super) fn of_custom(definition: &str) -> Usage {
 }
 
 /// Where the objects are that count for a resource, if there is such a kind.
-pub(super) fn storage_of<'a>(name: &'a str, is_defined: impl Fn(&str) -> bool) -> Option<&'a str> {
+pub(super) fn storage_of(name: &str, is_defined: impl Fn(&str) -> bool) -> Option<&str> {
     let row = |qualified: &str| {
         let row = kinds::TABLE.iter().find(|row| row.qualified == qualified);
         row.map(|row| row.storage)

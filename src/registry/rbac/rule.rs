@@ -119,7 +119,7 @@ fn pieces(rule: &PolicyRule) -> impl Iterator<Item = PolicyRule> + '_ {
             resources.flat_map(move |resource| {
                 let names = words(rule.resource_names.as_ref());
                 let unnamed = names.is_empty().then_some(None);
-                let names = names.iter().map(move |name| one(name));
+                let names = names.iter().map(one);
                 unnamed
                     .into_iter()
                     .chain(names)

@@ -195,7 +195,7 @@ mod tests {
             message.msg_control = control.as_mut_ptr().cast();
             message.msg_controllen = size_of_val(&control);
             // SAFETY: what the header points to lives, with the sizes that it says.
-            let read = server.try_io(tokio::io::Interest::READABLE, || {
+            let read = server.try_io(Interest::READABLE, || {
                 match unsafe { libc::recvmsg(server.as_raw_fd(), &raw mut message, 0) } {
                     -1 => Err(io::Error::last_os_error()),
                     length => Ok(length),

@@ -94,6 +94,8 @@ impl Kubelet {
             Ok(_) | Err(Error::AlreadyExists { .. }) => {}
             Err(error) => panic!("{error}"),
         }
+        // As a worker does: who says Ready before he has shown that he lives is not believed.
+        self.renew().await;
         loop {
             let mut current = self.nodes.get("", &self.name).unwrap().as_ref().clone();
             current.status.clone_from(&node.status);
@@ -109,20 +111,24 @@ impl Kubelet {
         let mut ticks = tokio::time::interval(HEARTBEAT);
         loop {
             ticks.tick().await;
-            let mut lease: Lease = decoded(json!({
-                "metadata": {"name": self.name, "namespace": "kube-node-lease"},
-                "spec": {"holderIdentity": self.name, "leaseDurationSeconds": 40},
-            }));
-            let renewed = Some(MicroTime(self.registry.clock().now()));
-            lease.spec.as_mut().unwrap().renew_time = renewed;
-            let ns = "kube-node-lease";
-            // An update without a revision writes whatever is there.
-            let written = match self.leases.update(ns, &lease).await {
-                Err(Error::NotFound { .. }) => self.leases.create(ns, &lease).await,
-                written => written,
-            };
-            written.unwrap();
+            self.renew().await;
         }
+    }
+
+    async fn renew(&self) {
+        let mut lease: Lease = decoded(json!({
+            "metadata": {"name": self.name, "namespace": "kube-node-lease"},
+            "spec": {"holderIdentity": self.name, "leaseDurationSeconds": 40},
+        }));
+        let renewed = Some(MicroTime(self.registry.clock().now()));
+        lease.spec.as_mut().unwrap().renew_time = renewed;
+        let ns = "kube-node-lease";
+        // An update without a revision writes whatever is there.
+        let written = match self.leases.update(ns, &lease).await {
+            Err(Error::NotFound { .. }) => self.leases.create(ns, &lease).await,
+            written => written,
+        };
+        written.unwrap();
     }
 
     async fn serve(self) {

@@ -104,7 +104,7 @@ async fn a_pod_is_ready_again_when_its_silent_node_speaks_again() {
     ready("the pod to be given up", false).await;
     cluster.signal_to("dev-1", Signal::CONT);
     let after = ready("the pod to be ready again", true).await;
-    assert_eq!(uids(&[after.clone()]), uids(&[before]));
+    assert_eq!(uids(std::slice::from_ref(&after)), uids(&[before]));
     assert_eq!(restarts(&after), 0);
 }
 

@@ -151,6 +151,29 @@ async fn policies_hold_on_every_way_to_a_pod() {
     journey.told("wait --for=condition=Ready pod --all --timeout=60s");
     journey.wait_for(&EVERYBODY).await;
 
+    ways_in(&journey).await;
+    journey.told("delete netpol --all");
+    journey.wait_for(&EVERYBODY).await;
+    ways_out(&journey).await;
+
+    // A worker that starts again closes before it opens.
+    cluster.apply(&policy(
+        "deny",
+        "{ podSelector: { matchLabels: { app: catalog } } }",
+    ));
+    journey.wait_for(&[]).await;
+    let killed = cluster.pid("dev-1");
+    cluster.kill("dev-1");
+    cluster.wait_for_restart("dev-1", killed).await;
+    for _ in 0..5 {
+        assert_eq!(journey.reached().await, [""; 0]);
+    }
+    let _ = journey.0.stop();
+}
+
+/// Who reaches the catalog.
+async fn ways_in(journey: &Journey) {
+    let cluster = &journey.0;
     // Nobody, whatever the way; the node's own probes, and exec, go on.
     cluster.apply(&policy(
         "deny",
@@ -204,10 +227,11 @@ async fn policies_hold_on_every_way_to_a_pod() {
             "door",
         ])
         .await;
+}
 
-    // Out: one that may go nowhere, one that may go to the port of another protocol only.
-    journey.told("delete netpol --all");
-    journey.wait_for(&EVERYBODY).await;
+/// One that may go nowhere, one that may go to the port of another protocol only.
+async fn ways_out(journey: &Journey) {
+    let cluster = &journey.0;
     cluster.apply(&policy(
         "stay",
         "{ podSelector: { matchLabels: { app: near } }, policyTypes: [Egress] }",
@@ -222,18 +246,4 @@ async fn policies_hold_on_every_way_to_a_pod() {
         .await;
     let (_, said) = journey.runs("near", "nc -z catalog 7001");
     assert!(said.to_lowercase().contains("denied"), "{said}");
-
-    // A worker that starts again closes before it opens.
-    cluster.apply(&policy(
-        "deny",
-        "{ podSelector: { matchLabels: { app: catalog } } }",
-    ));
-    journey.wait_for(&[]).await;
-    let killed = cluster.pid("dev-1");
-    cluster.kill("dev-1");
-    cluster.wait_for_restart("dev-1", killed).await;
-    for _ in 0..5 {
-        assert_eq!(journey.reached().await, [""; 0]);
-    }
-    let _ = journey.0.stop();
 }

@@ -177,7 +177,7 @@ async fn datagrams_go_there_and_back_and_nobody_else_may_send_any() {
 }
 
 /// Rules that let in whom `range` covers.
-fn from(range: &str) -> Option<Arc<Rules>> {
+fn from(range: &str) -> Arc<Rules> {
     let set = PeerSet {
         blocks: vec![Block {
             range: Subnet::parse(range).unwrap(),
@@ -185,13 +185,13 @@ fn from(range: &str) -> Option<Arc<Rules>> {
         }],
         ..PeerSet::default()
     };
-    Some(Arc::new(Rules {
+    Arc::new(Rules {
         ingress: Some(vec![Rule {
             peers: Peers::These(Arc::new(set)),
             ports: None,
         }]),
         egress: None,
-    }))
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,13 +234,13 @@ async fn who_is_let_in_is_decided_at_the_other_end() {
     let target = at("10.64.0.1", PORT);
     let mut shared = dialer.open(&wire, Source::Requests, target).await.unwrap();
     let mut own = dialer.open(&wire, peer, target).await.unwrap();
-    net.set_rules(from("10.64.0.0/10"));
+    net.set_rules(Some(from("10.64.0.0/10")));
     let ended = within(shared.read(&mut [0; 1])).await;
     assert!(!matches!(ended, Ok(1..)));
     assert_eq!(answer(peer).await, Answer::Ok);
     assert_eq!(answer(client).await, Answer::Denied);
     assert_eq!(answer(Source::Requests).await, Answer::Isolated);
-    net.set_rules(from("192.0.2.0/24"));
+    net.set_rules(Some(from("192.0.2.0/24")));
     assert_eq!(answer(peer).await, Answer::Denied);
     assert_eq!(answer(client).await, Answer::Ok);
     let lives = tokio::time::timeout(Duration::from_millis(1), own.read(&mut [0; 1])).await;
@@ -253,7 +253,7 @@ async fn who_is_let_in_is_decided_at_the_other_end() {
     socket.send(b"let me in".to_vec(), None).unwrap();
     within(poll_fn(|cx| socket.poll_receivable(cx))).await;
     assert_eq!(socket.receive(), Err(Error::ConnectionRefused));
-    net.set_rules(from("10.64.0.0/10"));
+    net.set_rules(Some(from("10.64.0.0/10")));
     socket.send(b"thanks".to_vec(), None).unwrap();
     assert_eq!(receive(&server).await.0, b"thanks");
     tasks.cancel();
