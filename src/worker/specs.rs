@@ -234,6 +234,7 @@ mod tests {
 
     #[test]
     fn a_pod_may_use_what_its_containers_may_use_at_one_time() {
+        type Init<'a> = &'a [(u64, bool)];
         let container = |memory: u64, restart: Option<&str>| {
             let limits = if memory == 0 {
                 json!({})
@@ -243,7 +244,6 @@ mod tests {
             json!({"name": "m", "image": "m", "restartPolicy": restart, "resources": {"limits": limits}})
         };
         let default = DEFAULT_MEMORY >> 20;
-        type Init<'a> = &'a [(u64, bool)];
         let cases: [(&[u64], Init<'_>, u64); 7] = [
             (&[64], &[], 64),
             (&[64, 32], &[], 96),

@@ -64,6 +64,8 @@ pub(super) fn plan(
                 pod::is_terminating(pod),
                 pod::node_name(pod).is_none(),
                 created,
+                // Times are whole seconds: of two made in one, the ready one is the older.
+                !pod::is_ready(pod),
                 pod.metadata.name.clone(),
             )
         });
