@@ -174,13 +174,15 @@ impl Speaker<'_> {
     async fn speak(&mut self) -> Ended {
         loop {
             let is_heard = tokio::select! {
+                // What was typed is echoed before the program has it, and so before its answer.
+                biased;
+                Some(echo) = self.echoed.recv() => {
+                    self.voice.output(LogStream::Stdout, &echo).await
+                }
                 chunk = self.chunks.next() => match chunk {
                     Some((stream, chunk)) => self.output(stream, &chunk).await,
                     None => return Ended::Program,
                 },
-                Some(echo) = self.echoed.recv() => {
-                    self.voice.output(LogStream::Stdout, &echo).await
-                }
                 () = tokio::time::sleep(PING) => self.voice.ping().await,
             };
             if !is_heard {

@@ -98,35 +98,42 @@ impl Remote {
     /// Reads until standard output has `text`.
     pub(super) async fn until(&mut self, text: &str) -> String {
         let mut seen = String::new();
-        while !seen.contains(text) {
-            match within(self.0.next()).await.unwrap().unwrap() {
-                Message::Binary(bytes) if bytes[0] == 1 => {
-                    seen.push_str(&String::from_utf8_lossy(&bytes[1..]));
+        let reading = async {
+            while !seen.contains(text) {
+                match self.0.next().await.unwrap().unwrap() {
+                    Message::Binary(bytes) if bytes[0] == 1 => {
+                        seen.push_str(&String::from_utf8_lossy(&bytes[1..]));
+                    }
+                    Message::Binary(bytes) => {
+                        panic!("{seen:?} and then {:?}", String::from_utf8_lossy(&bytes))
+                    }
+                    // Pings go on for as long as the session does.
+                    _ => {}
                 }
-                Message::Binary(bytes) => {
-                    panic!("{seen:?} and then {:?}", String::from_utf8_lossy(&bytes))
-                }
-                _ => {}
             }
-        }
+        };
+        within(reading).await;
         seen
     }
 
     /// Reads to the end.
     pub(super) async fn finish(mut self) -> Outcome {
         let mut outcome = Outcome::default();
-        while let Some(Ok(message)) = within(self.0.next()).await {
-            let Message::Binary(bytes) = message else {
-                continue;
-            };
-            let text = String::from_utf8_lossy(&bytes[1..]).into_owned();
-            match bytes[0] {
-                1 => outcome.stdout.push_str(&text),
-                2 => outcome.stderr.push_str(&text),
-                3 => outcome.status = serde_json::from_str(&text).unwrap(),
-                channel => panic!("channel {channel}"),
+        let reading = async {
+            while let Some(Ok(message)) = self.0.next().await {
+                let Message::Binary(bytes) = message else {
+                    continue;
+                };
+                let text = String::from_utf8_lossy(&bytes[1..]).into_owned();
+                match bytes[0] {
+                    1 => outcome.stdout.push_str(&text),
+                    2 => outcome.stderr.push_str(&text),
+                    3 => outcome.status = serde_json::from_str(&text).unwrap(),
+                    channel => panic!("channel {channel}"),
+                }
             }
-        }
+        };
+        within(reading).await;
         outcome
     }
 }
