@@ -38,7 +38,7 @@ fn restarts(pod: &Pod) -> i32 {
 }
 
 /// A worker that stays dead. Those who only read notice nothing; of those who write only they can
-/// fail whose request was on its way to that worker, one for each connection.
+/// fail whose request was on its way to that worker, one for each connection to each of its pods.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pods_of_a_dead_worker_run_elsewhere_within_seconds() {
     const WRITERS: usize = 4;
@@ -72,7 +72,7 @@ async fn the_pods_of_a_dead_worker_run_elsewhere_within_seconds() {
         "{read} reads without a failure; {written} writes, {} failed",
         failures.len()
     );
-    assert!(failures.len() <= WRITERS, "{failures:?}");
+    assert!(failures.len() <= WRITERS * lost, "{failures:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 

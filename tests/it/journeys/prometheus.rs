@@ -167,9 +167,10 @@ impl Prometheus {
         Self { child, url }
     }
 
+    /// Null while it is not ready to answer.
     async fn get(&self, path: &str) -> Value {
         let response = reqwest::get(format!("{}/api/v1/{path}", self.url)).await;
-        response.unwrap().json().await.unwrap()
+        response.unwrap().json().await.unwrap_or_default()
     }
 
     /// The targets of a job, once so many of them were scraped well.
@@ -178,7 +179,7 @@ impl Prometheus {
         let what = format!("{count} targets of {job}");
         let found = until(&what, async || {
             last = self.get(&format!("targets?scrapePool={job}")).await;
-            let all = last["data"]["activeTargets"].as_array().unwrap();
+            let all = last["data"]["activeTargets"].as_array()?;
             let is_well = |target: &Value| target["scrapePool"] == job && target["health"] == "up";
             let well: Vec<_> = all.iter().filter(|it| is_well(it)).cloned().collect();
             (well.len() == count).then_some(well)
