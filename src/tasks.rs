@@ -77,12 +77,14 @@ impl TaskGroup {
         F: Future<Output = ()> + Send + 'static,
     {
         let root = self.root.clone();
-        self.launch(name, async move {
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        // Not an `async` block, which would hold the task twice: as it came, and as it is polled.
+        let task = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+            if ended.is_err() {
                 tracing::error!(task = name, "task panicked; shutting the process down");
                 root.cancel();
             }
-        })
+        });
+        self.launch(name, task)
     }
 
     /// Spawns a task that serves one client, pod or request: its panic ends it alone.
@@ -90,11 +92,12 @@ impl TaskGroup {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.launch(name, async move {
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        let task = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+            if ended.is_err() {
                 tracing::error!(task = name, "task panicked");
             }
-        })
+        });
+        self.launch(name, task)
     }
 
     /// Cancels the group and waits for its tasks, at most `deadline`; tells whether all ended.

@@ -194,7 +194,9 @@ async fn serve<S>(
             request.extensions_mut().insert(peer.clone());
         }
         let is_plain = protocol == Protocol::PlainHttp1;
-        async move { Ok::<_, Infallible>(respond(server, request, is_plain).await) }
+        // In a box, which goes with the head of the answer: a connection keeps the place of what its
+        // service returns, also through a watch of hours.
+        Box::pin(async move { Ok::<_, Infallible>(respond(server, request, is_plain).await) })
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -36,11 +37,8 @@ impl TaskGroup {
                 match listener.accept().await {
                     Ok((stream, from)) => {
                         is_failing = false;
-                        let serving = serve(stream, from);
-                        self.spawn_contained(name, async move {
-                            serving.await;
-                            drop(place);
-                        });
+                        let serving = serve(stream, from).map(move |()| drop(place));
+                        self.spawn_contained(name, serving);
                     }
                     Err(error) if is_of_one_connection(error.kind()) => {}
                     Err(error) => {
