@@ -60,6 +60,8 @@ impl Peer {
         directory: tempfile::TempDir,
     ) -> anyhow::Result<Option<Self>> {
         let spawned = command
+            // As `wasmorch dev` runs its own children: no side pays for backtraces of errors.
+            .env("RUST_LIB_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -1,5 +1,6 @@
 //! On what it was measured, and what was measured: figures without that are worth nothing.
 
+use std::backtrace::BacktraceStatus;
 use std::fmt;
 
 use anyhow::Context as _;
@@ -11,6 +12,8 @@ pub(super) struct Machine {
     memory_gib: f64,
     system: String,
     load: String,
+    /// Whether each error that is made takes a backtrace, which both sides pay for.
+    backtraces: bool,
 }
 
 const LOCK: &str = include_str!("../../../../Cargo.lock");
@@ -38,6 +41,7 @@ impl Machine {
             memory_gib: kib.unwrap_or(0.0) / f64::from(1 << 20),
             system: format!("Linux {}", read("/proc/sys/kernel/osrelease")?.trim()),
             load: load.split(' ').next().unwrap_or_default().to_owned(),
+            backtraces: std::backtrace::Backtrace::capture().status() == BacktraceStatus::Captured,
         })
     }
 
@@ -45,7 +49,7 @@ impl Machine {
         json!({
             "cpu": self.cpu, "cores": self.cores, "memoryGiB": self.memory_gib, "system": self.system,
             "loadAverage": self.load, "wasmorch": env!("CARGO_PKG_VERSION"), "wasmtime": wasmtime(),
-            "build": BUILD,
+            "build": BUILD, "backtraces": self.backtraces,
         })
     }
 }
@@ -62,7 +66,11 @@ impl fmt::Display for Machine {
             self.memory_gib,
             self.system,
             self.load
-        )
+        )?;
+        if self.backtraces {
+            write!(f, "; RUST_BACKTRACE slows errors down, unset it")?;
+        }
+        Ok(())
     }
 }
 
