@@ -13,6 +13,7 @@ pub mod image;
 pub mod image_files;
 pub mod interfaces;
 pub mod job;
+pub mod json_path;
 pub mod module;
 pub mod names;
 pub mod node_affinity;

@@ -22,7 +22,6 @@ mod get;
 mod global;
 mod image_files;
 mod info;
-mod jsonpath;
 mod label;
 mod logs;
 mod manifest;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 use super::failure::{Failure, Result};
-use super::jsonpath::Template;
+use crate::api::json_path::Template;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Output {

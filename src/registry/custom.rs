@@ -12,7 +12,6 @@
 
 pub(crate) mod columns;
 mod format;
-pub(crate) mod json_path;
 pub(crate) mod object;
 pub(crate) mod prune;
 mod row;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::json_path::Path;
+use crate::api::json_path::Path;
 use crate::api::table;
 
 /// A column that a definition adds after the name.
@@ -32,7 +32,7 @@ pub(super) fn of(columns: &Value) -> Vec<Column> {
             format: String::new(),
             description: AGE_DESCRIPTION.to_owned(),
             priority: 0,
-            path: Path::parse(".metadata.creationTimestamp").ok(),
+            path: Path::simple(".metadata.creationTimestamp").ok(),
         }];
     }
     columns
@@ -43,7 +43,7 @@ pub(super) fn of(columns: &Value) -> Vec<Column> {
             format: text(&column["format"]),
             description: text(&column["description"]),
             priority: column["priority"].as_i64().unwrap_or(0),
-            path: Path::parse(&text(&column["jsonPath"])).ok(),
+            path: Path::simple(&text(&column["jsonPath"])).ok(),
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::json_path::Path;
+use crate::api::json_path::Path;
 
 /// Where a scalable object has its numbers.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl ScalePaths {
 
 /// `.spec.replicas` as its fields; `None` if it is more than fields.
 pub(crate) fn fields(path: &str) -> Option<Vec<String>> {
-    let path = Path::parse(path).ok()?;
+    let path = Path::simple(path).ok()?;
     let fields = path.fields()?;
     Some(fields.into_iter().map(str::to_owned).collect())
 }

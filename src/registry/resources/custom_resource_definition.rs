@@ -11,12 +11,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::super::custom::{json_path, rows, scale, structural};
+use super::super::custom::{rows, scale, structural};
 use super::super::field_error::Errors;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
 use super::cell;
 use crate::api::custom_resource::UNCHECKED_RULES;
+use crate::api::json_path;
 use crate::api::names;
 use crate::api::table::Column;
 
@@ -368,7 +369,7 @@ fn accepts_unchecked_rules(definition: &CustomResourceDefinition) -> bool {
 fn validate_path(text: &str, path: &Path<'_>, errors: &mut Errors) {
     if text.is_empty() {
         errors.required(path, "");
-    } else if let Err(error) = json_path::Path::parse(text) {
+    } else if let Err(error) = json_path::Path::simple(text) {
         errors.invalid(
             path,
             text,

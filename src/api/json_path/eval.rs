@@ -1,4 +1,4 @@
-//! Running a template over a document.
+//! Running paths and templates over a document.
 
 use std::cmp::Ordering;
 
@@ -24,9 +24,9 @@ pub(super) fn render(nodes: &[Node], root: &Value, current: &Value, output: &mut
     }
 }
 
-fn select<'a>(path: &Path, root: &'a Value, current: &'a Value) -> Vec<&'a Value> {
+pub(super) fn select<'a>(path: &Path, root: &'a Value, current: &'a Value) -> Vec<&'a Value> {
     let mut values = vec![current];
-    for step in path {
+    for step in &path.0 {
         values = values
             .into_iter()
             .flat_map(|value| apply(step, root, value))

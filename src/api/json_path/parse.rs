@@ -1,9 +1,11 @@
-//! Reading a template: a cursor over its characters.
+//! Reading paths and templates: a cursor over their characters.
 
 use serde_json::Value;
 
 use super::{Comparison, Node, Operand, Path, Step};
 
+/// Reading recurses; nobody nests this deep.
+const DEPTH: usize = 32;
 /// The longer signs first, so that `<=` is not read as `<`.
 const COMPARISONS: [(&str, Comparison); 6] = [
     ("==", Comparison::Equal),
@@ -28,13 +30,36 @@ pub(super) fn template(text: &str) -> Result<Vec<Node>, String> {
         relaxed = format!("{{{dot}{text}}}");
         &relaxed
     };
-    let mut cursor = Cursor { rest: text };
-    let nodes = cursor.nodes(false)?;
-    Ok(nodes)
+    Cursor::new(text).nodes(false)
+}
+
+/// A path alone, from its first dot or bracket to its end.
+pub(super) fn path(text: &str) -> Result<Path, String> {
+    let mut cursor = Cursor::new(text);
+    let path = if text.starts_with(['.', '[']) {
+        cursor.path()?
+    } else {
+        Path::default()
+    };
+    match cursor.rest {
+        "" => Ok(path),
+        rest => Err(format!("unrecognized character in action: {rest:?}")),
+    }
 }
 
 struct Cursor<'a> {
     rest: &'a str,
+    /// How many filters or ranges are open.
+    depth: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            rest: text,
+            depth: 0,
+        }
+    }
 }
 
 impl Cursor<'_> {
@@ -66,7 +91,9 @@ impl Cursor<'_> {
             if self.word("range") {
                 let path = self.path()?;
                 self.expect("}")?;
+                self.deeper("ranges in ranges")?;
                 nodes.push(Node::Range(path, self.nodes(true)?));
+                self.depth -= 1;
             } else if self.rest.starts_with(['"', '\'']) {
                 nodes.push(Node::Text(self.quoted()?));
                 self.expect("}")?;
@@ -102,7 +129,7 @@ impl Cursor<'_> {
             } else if self.take("[") {
                 steps.push(self.brackets()?);
             } else {
-                return Ok(steps);
+                return Ok(Path(steps));
             }
         }
     }
@@ -163,6 +190,7 @@ impl Cursor<'_> {
 
     fn filter(&mut self) -> Result<Step, String> {
         self.expect("(")?;
+        self.deeper("filters in filters")?;
         let left = self.path()?;
         self.space();
         let comparison = COMPARISONS
@@ -174,7 +202,16 @@ impl Cursor<'_> {
         };
         self.expect(")")?;
         self.expect("]")?;
+        self.depth -= 1;
         Ok(Step::Filter(left, right))
+    }
+
+    fn deeper(&mut self, what: &str) -> Result<(), String> {
+        self.depth += 1;
+        if self.depth > DEPTH {
+            return Err(format!("{what} end at a depth of {DEPTH}"));
+        }
+        Ok(())
     }
 
     fn operand(&mut self) -> Result<Operand, String> {
