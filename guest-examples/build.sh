@@ -46,7 +46,7 @@ for wasm in "$out"/*.wasm; do
   name=$(basename "$wasm" .wasm)
   cargo=()
   [ -e "$name/Cargo.toml" ] && cargo=(Cargo.toml Cargo.lock)
-  sources=$(find "${cargo[@]}" "$name" -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1)
+  sources=$(find "${cargo[@]}" "$name" -type f ! -name README.md ! -name "*.yaml" | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1)
   printf '%s %s %s\n' "$name" "$(sha256sum < "$wasm" | cut -d' ' -f1)" "$sources"
 done > "$out/SOURCES"
 if [ "${1:-}" = --check ]; then

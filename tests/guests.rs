@@ -40,10 +40,15 @@ fn collect(root: &Path, directory: &Path, files: &mut Vec<PathBuf>) {
         let path = directory.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             collect(root, &path, files);
-        } else {
+        } else if !is_document(&path) {
             files.push(path);
         }
     }
+}
+
+/// What tells how to run a guest is not what it is built from.
+fn is_document(path: &Path) -> bool {
+    path.ends_with("README.md") || path.extension().is_some_and(|it| it == "yaml")
 }
 
 #[test]

@@ -418,6 +418,12 @@ impl Condition<Deployment> for IsRolledOut {
     }
 }
 
+/// A file of the guest examples, such as the manifest of one.
+pub(crate) fn example(path: &str) -> String {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples");
+    std::fs::read_to_string(examples.join(path)).unwrap()
+}
+
 pub(crate) fn guest_path(guest: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guest-examples/prebuilt/{guest}.wasm"))
 }

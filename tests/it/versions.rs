@@ -7,74 +7,23 @@ use std::net::TcpStream;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::Api;
 
-use crate::cluster::{Cluster, PATIENCE, until};
-
-const MANIFEST: &str = r#"
-apiVersion: v1
-kind: ConfigMap
-metadata: { name: settings }
-data: { greeting: "Good day" }
----
-apiVersion: v1
-kind: Secret
-metadata: { name: keys }
-stringData: { token: s3cret }
----
-apiVersion: v1
-kind: Pod
-metadata: { name: two, labels: { app: two } }
-spec:
-  containers:
-    - name: hello
-      image: hello
-      env:
-        - { name: MESSAGE, valueFrom: { configMapKeyRef: { name: settings, key: greeting } } }
-        - { name: TOKEN, valueFrom: { secretKeyRef: { name: keys, key: token } } }
-        - { name: POD_NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
----
-apiVersion: v1
-kind: Service
-metadata: { name: two }
-spec: { selector: { app: two }, ports: [{ name: http, port: 80, targetPort: 8080 }] }
----
-apiVersion: v1
-kind: Pod
-metadata: { name: three, labels: { app: three } }
-spec: { containers: [{ name: hello, image: hello3 }] }
----
-apiVersion: v1
-kind: Service
-metadata: { name: three }
-spec: { selector: { app: three }, ports: [{ name: http, port: 80, targetPort: 8080 }] }
----
-apiVersion: v1
-kind: Pod
-metadata: { name: one, labels: { app: one } }
-spec:
-  containers:
-    - name: echo
-      image: echo
-      ports: [{ containerPort: 7007 }]
-      readinessProbe: { tcpSocket: { port: 7007 }, periodSeconds: 1 }
----
-apiVersion: v1
-kind: Service
-metadata: { name: one }
-spec: { type: NodePort, selector: { app: one }, ports: [{ port: 7007 }] }
-"#;
+use crate::cluster::{Cluster, PATIENCE, example, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_of_every_wasi_version_serve() {
     let cluster = Cluster::start(&["--nodes", "1"]).await;
-    for (guest, image) in [
-        ("hello-http", "hello"),
-        ("hello-wasip3", "hello3"),
-        ("echo-wasip1", "echo"),
+    for (guest, manifest) in [
+        ("hello-http", "hello-http/hello.yaml"),
+        ("hello-wasip3", "hello-wasip3/hello.yaml"),
+        ("echo-wasip1", "echo-wasip1/echo.yaml"),
     ] {
-        cluster.push(guest, image);
+        cluster.push(guest, guest);
+        cluster.apply(&example(manifest));
     }
-    cluster.apply(MANIFEST);
-    for (host, start) in [("two", "Good day from two"), ("three", "Hello from")] {
+    for (host, start) in [
+        ("hello-http", "Good day from hello-http"),
+        ("hello-wasip3", "Hello from hello-wasip3"),
+    ] {
         let host = format!("{host}.default.localhost");
         until("an answer at the front door", async || {
             cluster
@@ -86,10 +35,10 @@ async fn programs_of_every_wasi_version_serve() {
         })
         .await;
     }
-    let environment = cluster.get("two.default.localhost", "/env").await.1;
+    let environment = cluster.get("hello-http.default.localhost", "/env").await.1;
     assert!(environment.contains("TOKEN=s3cret"), "{environment}");
     let services: Api<Service> = Api::default_namespaced(cluster.client.clone());
-    let service = services.get("one").await.unwrap();
+    let service = services.get("echo").await.unwrap();
     let port = service.spec.unwrap().ports.unwrap()[0].node_port.unwrap();
     let echoed = until("an echo on the node port", async || {
         echo(u16::try_from(port).unwrap()).ok()

@@ -1,17 +1,18 @@
-//! The guest examples in other languages than Rust, as their READMEs say to run them: the module is
-//! pushed, the manifest beside the source applied, and the answer looked at.
+//! The guest examples, as their READMEs say to run them: the module is pushed, the manifest beside the
+//! source applied, and the answer looked at. Those that serve in Rust are `versions`' business, the shop
+//! is the other journeys'.
 //!
 //! Those of C and AssemblyScript are committed. `WASMORCH_TEST_GUESTS` is the directory that
 //! `tests/programs/guests` prints, with what it has built of the large ones.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::wait::await_condition;
 
-use crate::cluster::{Cluster, guest_path, until};
+use crate::cluster::{Cluster, example, guest_path, until};
 
 /// Compiling forty megabytes takes a debug build a while.
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -64,11 +65,6 @@ const LARGE: [(&str, &str, &[[&str; 4]]); 3] = [
     ),
 ];
 
-fn example(path: &str) -> String {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples");
-    std::fs::read_to_string(examples.join(path)).unwrap()
-}
-
 async fn ask(cluster: &Cluster, name: &str, method: &str, target: &str, body: &str) -> String {
     let client = reqwest::Client::new();
     let url = format!("http://{}{target}", cluster.ingress());
@@ -110,6 +106,38 @@ async fn guests_in_c_and_assemblyscript_run_as_their_readmes_say() {
     for visit in 2..5 {
         let answer = ask(&cluster, "counter", "GET", "/", "").await;
         assert_eq!(answer, format!("visit {visit}\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_in_rust_run_as_their_readmes_say() {
+    let cluster = Cluster::start(&["--nodes", "1"]).await;
+    for guest in ["ledger-server", "ledger-client", "meter", "toolbox"] {
+        cluster.push(guest, guest);
+    }
+    for manifest in [
+        "ledger-server/ledger.yaml",
+        "meter/meter.yaml",
+        "toolbox/toolbox.yaml",
+    ] {
+        cluster.apply(&example(manifest));
+    }
+    for (what, logs, expected) in [
+        (
+            "the ledger",
+            &["logs", "ledger", "-c", "client"][..],
+            "is in the shared file (1 lines)\n",
+        ),
+        ("the meter", &["logs", "job/meter"], "read-4k 1048576"),
+        ("the toolbox", &["logs", "toolbox"], "a\nb\none\ntwo\n"),
+    ] {
+        until(what, async || {
+            // Refused before the container has started.
+            let log = cluster.command().args(logs).output().unwrap().stdout;
+            let log = String::from_utf8_lossy(&log);
+            log.contains(expected).then_some(())
+        })
+        .await;
     }
 }
 
