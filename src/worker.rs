@@ -127,6 +127,8 @@ pub enum Error {
     Runtime(#[source] runtime::Error),
     #[error("open the image directory")]
     Images(#[source] io::Error),
+    #[error("start the thread that writes logs")]
+    Logs(#[source] io::Error),
     #[error(transparent)]
     Checkpoints(#[from] checkpoint::Error),
     #[error(transparent)]
@@ -322,6 +324,8 @@ impl Worker {
         let remembered = remembered.filter(|(_, it)| !it.saved.is_finished);
         let remembered = remembered.filter_map(|(uid, it)| Some((uid.clone(), it.ip?)));
         let objects = objects::ObjectCache::new(client.clone(), clock.clone());
+        let logs = config.data_dir.join("logs");
+        let logs = Logs::new(logs, config.log_limits, clock.clone());
         let images = config.data_dir.join("images");
         let (runtime, tasks) = (self.runtime.clone(), self.organs.child());
         let images = images::Images::new(client.clone(), runtime, images, tasks);
@@ -340,11 +344,7 @@ impl Worker {
             network: Arc::clone(&self.network),
             policies: Arc::default(),
             addresses: AddressPool::new(remembered.collect()),
-            logs: Logs::new(
-                config.data_dir.join("logs"),
-                config.log_limits,
-                clock.clone(),
-            ),
+            logs: logs.map_err(Error::Logs)?,
             events: events::Recorder::start(
                 client.clone(),
                 config.node.clone(),
@@ -379,6 +379,12 @@ async fn shut_down(pods: &PodWorkers, context: &Context) {
     let told = context.statuses.drained();
     if tokio::time::timeout(LAST_WORD, told).await.is_err() {
         tracing::debug!("the control plane did not hear the last statuses");
+    }
+    if tokio::time::timeout(LAST_WORD, context.logs.flush())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the last lines of some logs were not written in time");
     }
     context.checkpoints.flush();
 }
