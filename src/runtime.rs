@@ -2,7 +2,7 @@
 //!
 //! Knows WASI and nothing of Kubernetes: it takes plain specs ([`spec`]) and reports exits. Read in
 //! this order: `spec`, `sandbox`, `container`; then how a program comes to run (`component`,
-//! `compile`, `cache`, `artifact`, `host`), what holds it in check (`engine`, `ticker`, `turn`, `cpu`, `background`,
+//! `compile`, `cache`, `artifact`, `host`), what holds it in check (`engine`, `ticker`, `turn`, `cpu`, `background`, `disk`,
 //! `limits`, `budget`, `heap`, `exit`), what it talks to (`stdio`, `http`, `keyvalue`, `fs`, `net`), and the faces that
 //! WASI gives all that (`wasi`).
 //!
@@ -18,6 +18,7 @@ pub mod compile;
 mod component;
 mod container;
 mod cpu;
+mod disk;
 mod engine;
 mod exit;
 pub mod fs;

@@ -18,6 +18,8 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use kube::{Api, Client};
 
+pub use toolbox::Program;
+
 use super::lifecycle::PullFailure;
 use super::plan::PullPolicy;
 use crate::api::image::{Digest, ImageRef};
