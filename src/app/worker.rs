@@ -15,7 +15,7 @@ use crate::api::names;
 use crate::client;
 use crate::clock::Clock;
 use crate::tasks::TaskGroup;
-use crate::worker::node::LeaseTiming;
+use crate::worker::node::{EVICTION_HARD, LeaseTiming, Thresholds};
 use crate::worker::{self, Config, Worker, logs};
 
 /// `wasmorch worker`.
@@ -72,6 +72,14 @@ pub struct WorkerArgs {
     /// How often volumes are compared with their ConfigMaps and Secrets
     #[arg(long, default_value = "15s", value_parser = flags::duration)]
     pub volume_refresh: Duration,
+    /// What must be left of memory and disk (a number, a size or a share) for the node to take new pods;
+    /// replaces the usual list, empty for none
+    #[arg(
+        long,
+        value_name = "SIGNAL<LEAST,…",
+        default_value = EVICTION_HARD
+    )]
+    pub eviction_hard: Thresholds,
     /// Directory that pods may mount by hostPath, may be repeated
     #[arg(long = "allow-host-path")]
     pub allow_host_path: Vec<PathBuf>,
@@ -147,6 +155,7 @@ pub fn config(args: &WorkerArgs) -> Result<Config, Error> {
         drain_delay: args.drain_delay,
         volume_refresh: args.volume_refresh.max(Duration::from_millis(100)),
         log_limits: logs::Limits::default(),
+        thresholds: args.eviction_hard.clone(),
         allowed_host_paths: args.allow_host_path.clone(),
         extra_authorities: authorities(&args.extra_ca)?,
         api_server: None,

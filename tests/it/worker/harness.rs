@@ -141,6 +141,8 @@ impl World {
             drain_delay: Duration::from_millis(50),
             volume_refresh: Duration::from_millis(200),
             log_limits: logs::Limits::default(),
+            // The machine of a test may be as full as it is.
+            thresholds: "".parse().unwrap(),
             allowed_host_paths: Vec::<PathBuf>::new(),
             extra_authorities: Vec::new(),
             api_server: None,
