@@ -72,7 +72,7 @@ use self::fence::Fence;
 use self::lifecycle::Timing;
 use self::logs::Logs;
 use self::network::Network;
-use self::node::{Facts, LeaseTiming, Machine, NodeAgent};
+use self::node::{Facts, LeaseTiming, Machine, NodeAgent, Thresholds};
 use self::pod_workers::PodWorkers;
 use self::server::Server;
 use self::wire::{Listeners, Wire};
@@ -101,6 +101,8 @@ pub struct Config {
     pub drain_delay: Duration,
     pub volume_refresh: Duration,
     pub log_limits: logs::Limits,
+    /// What must be left of memory and disk.
+    pub thresholds: Thresholds,
     pub allowed_host_paths: Vec<PathBuf>,
     /// Trusted for guests' `https`, besides the machine's own.
     pub extra_authorities: Vec<CertificateDer<'static>>,
@@ -257,6 +259,12 @@ impl Worker {
             fence: Arc::clone(&fence),
             network: Arc::clone(&self.network),
             pods: Arc::clone(&pods),
+            thresholds: self.config.thresholds.clone(),
+            places: node::Places {
+                node: self.config.data_dir.clone(),
+                images: self.config.compiled_dir.clone(),
+            },
+            pressures: Default::default(),
         });
         let wire = Arc::new(Wire {
             runtime: self.runtime.clone(),
