@@ -244,6 +244,11 @@ impl Runtime {
         self.0.loader.is_loaded(digest)
     }
 
+    /// Whether a program of that digest runs, is being loaded, or is held ready by somebody.
+    pub fn is_in_use(&self, digest: &Digest) -> bool {
+        self.0.loader.is_in_use(digest)
+    }
+
     /// Makes a pod's sandbox; its address must be free.
     pub fn create_sandbox(&self, spec: PodSandboxSpec) -> Result<Arc<PodSandbox>, Error> {
         PodSandbox::new(&self.0, spec)

@@ -19,6 +19,7 @@ pub mod claim;
 pub mod claims;
 pub mod context;
 pub mod env;
+mod error;
 pub mod events;
 pub mod exec;
 pub mod expand;
@@ -53,7 +54,6 @@ pub mod volumes;
 pub mod wire;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +61,8 @@ use std::time::Duration;
 
 use kube::Client;
 use rustls_pki_types::CertificateDer;
+
+pub use self::error::Error;
 
 use self::address_pool::AddressPool;
 use self::checkpoint::Checkpoint;
@@ -103,42 +105,13 @@ pub struct Config {
     pub log_limits: logs::Limits,
     /// What must be left of memory and disk.
     pub thresholds: Thresholds,
+    /// When unused modules are removed.
+    pub image_gc: images::Policy,
     pub allowed_host_paths: Vec<PathBuf>,
     /// Trusted for guests' `https`, besides the machine's own.
     pub extra_authorities: Vec<CertificateDer<'static>>,
     /// Where service `kubernetes` leads: the API server's TLS socket.
     pub api_server: Option<SocketAddr>,
-}
-
-/// Why a worker cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(
-        "{0} can be reached from other machines, and workers have no certificates for that yet; use a loopback address"
-    )]
-    NotLoopback(IpAddr),
-    #[error("listen on {address}")]
-    Listen {
-        address: SocketAddr,
-        #[source]
-        source: io::Error,
-    },
-    #[error(transparent)]
-    Server(#[from] server::Error),
-    #[error("start the runtime")]
-    Runtime(#[source] runtime::Error),
-    #[error("open the image directory")]
-    Images(#[source] io::Error),
-    #[error("start the thread that writes logs")]
-    Logs(#[source] io::Error),
-    #[error(transparent)]
-    Checkpoints(#[from] checkpoint::Error),
-    #[error(transparent)]
-    Claim(#[from] claim::Error),
-    #[error("start the wire's threads")]
-    Wire(#[source] io::Error),
-    #[error("the worker was stopped before it had started")]
-    Stopped,
 }
 
 /// A worker with bound sockets and a loaded past, not yet running.
@@ -337,11 +310,13 @@ impl Worker {
         let images = config.data_dir.join("images");
         let (runtime, tasks) = (self.runtime.clone(), self.organs.child());
         let images = images::Images::new(client.clone(), runtime, images, tasks);
+        let images = images.map_err(Error::Images)?;
+        images.collect(config.image_gc, config.compiled_dir.clone());
         Ok(Arc::new(Context {
             clock: clock.clone(),
             client: client.clone(),
             runtime: self.runtime.clone(),
-            images: images.map_err(Error::Images)?,
+            images,
             object_changes: object_changes::ObjectChanges::new(
                 client.clone(),
                 objects.clone(),

@@ -23,12 +23,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use object::Machine;
-pub use pressure::{DEFAULTS as EVICTION_HARD, Places, Pressures, Thresholds};
+pub use pressure::{DEFAULTS as EVICTION_HARD, Left, Places, Pressures, Thresholds, bytes_left};
 
 use super::fence::{Beat, Fence};
 use super::network::{Network, OwnNode};
 use super::pod_workers::PodWorkers;
-use crate::api::{condition, quantity};
+use crate::api::quantity;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::errors::chain;
@@ -249,8 +249,9 @@ impl NodeAgent {
                     let status = node.status.as_ref();
                     let conditions = status.and_then(|it| it.conditions.as_deref());
                     let conditions = conditions.unwrap_or_default();
-                    if is_due || !condition::is_true(conditions, "Ready") {
-                        let (told, now) = (*pressures.borrow(), self.clock.now());
+                    let told = *pressures.borrow();
+                    if is_due || !object::is_said(conditions, told) {
+                        let now = self.clock.now();
                         let status = object::status(&self.facts, told, conditions, now);
                         if let Err(error) = self.send_status(status).await {
                             tracing::debug!(error = %chain(&error), "send node status");

@@ -156,6 +156,7 @@ impl Layout {
         child.arg("--lease-renew", "500ms");
         // The disk of somebody's own machine may be as full as it is; kind does the same.
         child.arg("--eviction-hard", "");
+        child.arg("--image-gc-high-threshold", "100");
         if let Some(cpu) = &args.node_cpu {
             child.arg("--cpu", cpu);
         }

@@ -151,15 +151,15 @@ async fn who_has_a_disk_computes_beyond_its_share_in_the_background() {
 
 #[tokio::test]
 async fn a_panic_at_a_disk_is_the_callers_and_dropping_happens_there() {
-    let bench = Bench::new(0);
-    let guest = bench.run_on_disk(async { assert!(thread_name().is_empty(), "bug") });
-    assert!(AssertUnwindSafe(guest).catch_unwind().await.is_err());
     struct Where(Option<oneshot::Sender<String>>);
     impl Drop for Where {
         fn drop(&mut self) {
             self.0.take().unwrap().send(thread_name()).unwrap();
         }
     }
+    let bench = Bench::new(0);
+    let guest = bench.run_on_disk(async { assert!(thread_name().is_empty(), "bug") });
+    assert!(AssertUnwindSafe(guest).catch_unwind().await.is_err());
     let (ended, place) = oneshot::channel();
     let held = Where(Some(ended));
     drop(bench.run_on_disk(async move { drop(held) }));

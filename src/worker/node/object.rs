@@ -152,6 +152,13 @@ fn conditions(pressures: Pressures, prior: &[NodeCondition], now: Timestamp) -> 
     conditions
 }
 
+/// Whether the API says of the node what there is to say; somebody else may have written it.
+pub(super) fn is_said(conditions: &[NodeCondition], pressures: Pressures) -> bool {
+    let says = |kind| condition::is_true(conditions, kind);
+    let (memory, disk) = (says("MemoryPressure"), says("DiskPressure"));
+    says("Ready") && Pressures { memory, disk } == pressures
+}
+
 pub(super) fn lease(node: &str, duration: Duration, now: Timestamp) -> Lease {
     Lease {
         metadata: ObjectMeta {
@@ -245,5 +252,6 @@ mod tests {
         let disk = condition::find(&next, "DiskPressure").unwrap();
         assert_eq!((disk.status(), disk.since()), ("True", Some(later)));
         assert_eq!(disk.reason.as_deref(), Some("KubeletHasDiskPressure"));
+        assert!(is_said(&next, pressures) && !is_said(&next, Pressures::default()));
     }
 }

@@ -95,9 +95,9 @@ impl Least {
 
 /// What is left of something, and what there is in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Left {
-    left: u64,
-    of: u64,
+pub struct Left {
+    pub left: u64,
+    pub of: u64,
 }
 
 /// A look at the machine; what could not be read is `None`.
@@ -215,6 +215,11 @@ pub(super) fn look(places: &Places) -> Seen {
         node_disk: disk(&places.node),
         image_disk: disk(&places.images),
     }
+}
+
+/// What is left of the disk that `path` is on; it may wait for it.
+pub fn bytes_left(path: &Path) -> Option<Left> {
+    disk(path).map(|disk| disk.bytes)
 }
 
 fn disk(path: &Path) -> Option<Disk> {
