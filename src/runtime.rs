@@ -2,7 +2,7 @@
 //!
 //! Knows WASI and nothing of Kubernetes: it takes plain specs ([`spec`]) and reports exits. Read in
 //! this order: `spec`, `sandbox`, `container`; then how a program comes to run (`component`,
-//! `compile`, `cache`, `artifact`, `host`), what holds it in check (`engine`, `ticker`, `turn`, `cpu`, `background`,
+//! `compile`, `cache`, `artifact`, `host`), what holds it in check (`engine`, `ticker`, `turn`, `cpu`, `background`, `disk`,
 //! `limits`, `budget`, `heap`, `exit`), what it talks to (`stdio`, `http`, `keyvalue`, `fs`, `net`), and the faces that
 //! WASI gives all that (`wasi`).
 //!
@@ -18,6 +18,7 @@ pub mod compile;
 mod component;
 mod container;
 mod cpu;
+mod disk;
 mod engine;
 mod exit;
 pub mod fs;
@@ -241,6 +242,11 @@ impl Runtime {
     /// Whether [`Runtime::load`] of that digest needs no file any more.
     pub fn is_loaded(&self, digest: &Digest) -> bool {
         self.0.loader.is_loaded(digest)
+    }
+
+    /// Whether a program of that digest runs, is being loaded, or is held ready by somebody.
+    pub fn is_in_use(&self, digest: &Digest) -> bool {
+        self.0.loader.is_in_use(digest)
     }
 
     /// Makes a pod's sandbox; its address must be free.

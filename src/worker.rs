@@ -19,6 +19,7 @@ pub mod claim;
 pub mod claims;
 pub mod context;
 pub mod env;
+mod error;
 pub mod events;
 pub mod exec;
 pub mod expand;
@@ -53,7 +54,6 @@ pub mod volumes;
 pub mod wire;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +61,8 @@ use std::time::Duration;
 
 use kube::Client;
 use rustls_pki_types::CertificateDer;
+
+pub use self::error::Error;
 
 use self::address_pool::AddressPool;
 use self::checkpoint::Checkpoint;
@@ -72,7 +74,7 @@ use self::fence::Fence;
 use self::lifecycle::Timing;
 use self::logs::Logs;
 use self::network::Network;
-use self::node::{Facts, LeaseTiming, Machine, NodeAgent};
+use self::node::{Facts, LeaseTiming, Machine, NodeAgent, Thresholds};
 use self::pod_workers::PodWorkers;
 use self::server::Server;
 use self::wire::{Listeners, Wire};
@@ -101,40 +103,15 @@ pub struct Config {
     pub drain_delay: Duration,
     pub volume_refresh: Duration,
     pub log_limits: logs::Limits,
+    /// What must be left of memory and disk.
+    pub thresholds: Thresholds,
+    /// When unused modules are removed.
+    pub image_gc: images::Policy,
     pub allowed_host_paths: Vec<PathBuf>,
     /// Trusted for guests' `https`, besides the machine's own.
     pub extra_authorities: Vec<CertificateDer<'static>>,
     /// Where service `kubernetes` leads: the API server's TLS socket.
     pub api_server: Option<SocketAddr>,
-}
-
-/// Why a worker cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(
-        "{0} can be reached from other machines, and workers have no certificates for that yet; use a loopback address"
-    )]
-    NotLoopback(IpAddr),
-    #[error("listen on {address}")]
-    Listen {
-        address: SocketAddr,
-        #[source]
-        source: io::Error,
-    },
-    #[error(transparent)]
-    Server(#[from] server::Error),
-    #[error("start the runtime")]
-    Runtime(#[source] runtime::Error),
-    #[error("open the image directory")]
-    Images(#[source] io::Error),
-    #[error(transparent)]
-    Checkpoints(#[from] checkpoint::Error),
-    #[error(transparent)]
-    Claim(#[from] claim::Error),
-    #[error("start the wire's threads")]
-    Wire(#[source] io::Error),
-    #[error("the worker was stopped before it had started")]
-    Stopped,
 }
 
 /// A worker with bound sockets and a loaded past, not yet running.
@@ -255,6 +232,12 @@ impl Worker {
             fence: Arc::clone(&fence),
             network: Arc::clone(&self.network),
             pods: Arc::clone(&pods),
+            thresholds: self.config.thresholds.clone(),
+            places: node::Places {
+                node: self.config.data_dir.clone(),
+                images: self.config.compiled_dir.clone(),
+            },
+            pressures: Default::default(),
         });
         let wire = Arc::new(Wire {
             runtime: self.runtime.clone(),
@@ -322,14 +305,18 @@ impl Worker {
         let remembered = remembered.filter(|(_, it)| !it.saved.is_finished);
         let remembered = remembered.filter_map(|(uid, it)| Some((uid.clone(), it.ip?)));
         let objects = objects::ObjectCache::new(client.clone(), clock.clone());
+        let logs = config.data_dir.join("logs");
+        let logs = Logs::new(logs, config.log_limits, clock.clone());
         let images = config.data_dir.join("images");
         let (runtime, tasks) = (self.runtime.clone(), self.organs.child());
         let images = images::Images::new(client.clone(), runtime, images, tasks);
+        let images = images.map_err(Error::Images)?;
+        images.collect(config.image_gc, config.compiled_dir.clone());
         Ok(Arc::new(Context {
             clock: clock.clone(),
             client: client.clone(),
             runtime: self.runtime.clone(),
-            images: images.map_err(Error::Images)?,
+            images,
             object_changes: object_changes::ObjectChanges::new(
                 client.clone(),
                 objects.clone(),
@@ -340,11 +327,7 @@ impl Worker {
             network: Arc::clone(&self.network),
             policies: Arc::default(),
             addresses: AddressPool::new(remembered.collect()),
-            logs: Logs::new(
-                config.data_dir.join("logs"),
-                config.log_limits,
-                clock.clone(),
-            ),
+            logs: logs.map_err(Error::Logs)?,
             events: events::Recorder::start(
                 client.clone(),
                 config.node.clone(),
@@ -379,6 +362,12 @@ async fn shut_down(pods: &PodWorkers, context: &Context) {
     let told = context.statuses.drained();
     if tokio::time::timeout(LAST_WORD, told).await.is_err() {
         tracing::debug!("the control plane did not hear the last statuses");
+    }
+    if tokio::time::timeout(LAST_WORD, context.logs.flush())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the last lines of some logs were not written in time");
     }
     context.checkpoints.flush();
 }

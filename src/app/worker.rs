@@ -15,8 +15,8 @@ use crate::api::names;
 use crate::client;
 use crate::clock::Clock;
 use crate::tasks::TaskGroup;
-use crate::worker::node::LeaseTiming;
-use crate::worker::{self, Config, Worker, logs};
+use crate::worker::node::{EVICTION_HARD, LeaseTiming, Thresholds};
+use crate::worker::{self, Config, Worker, images, logs};
 
 /// `wasmorch worker`.
 #[derive(Args, Clone, Debug)]
@@ -72,6 +72,23 @@ pub struct WorkerArgs {
     /// How often volumes are compared with their ConfigMaps and Secrets
     #[arg(long, default_value = "15s", value_parser = flags::duration)]
     pub volume_refresh: Duration,
+    /// What must be left of memory and disk (a number, a size or a share) for the node to take new pods;
+    /// replaces the usual list, empty for none
+    #[arg(
+        long,
+        value_name = "SIGNAL<LEAST,…",
+        default_value = EVICTION_HARD
+    )]
+    pub eviction_hard: Thresholds,
+    /// Percent of the disk in use from which on modules that no pod uses are removed; 100 is never
+    #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub image_gc_high_threshold: u8,
+    /// Percent of the disk in use down to which they are removed; at most the other
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub image_gc_low_threshold: u8,
+    /// How long an unused module is kept at least
+    #[arg(long, default_value = "2m", value_parser = flags::duration)]
+    pub minimum_image_ttl_duration: Duration,
     /// Directory that pods may mount by hostPath, may be repeated
     #[arg(long = "allow-host-path")]
     pub allow_host_path: Vec<PathBuf>,
@@ -88,6 +105,8 @@ pub enum Error {
     NoLogin(#[from] NoLogin),
     #[error("`{0}` cannot name a node; give one with --name")]
     Name(String),
+    #[error("--image-gc-low-threshold {low} is above --image-gc-high-threshold {high}")]
+    ImageGc { high: u8, low: u8 },
     #[error("read the certificate authorities in {}", path.display())]
     Authorities {
         path: PathBuf,
@@ -123,6 +142,10 @@ pub fn config(args: &WorkerArgs) -> Result<Config, Error> {
     if !names::is_dns_subdomain(&node) {
         return Err(Error::Name(node));
     }
+    let (high, low) = (args.image_gc_high_threshold, args.image_gc_low_threshold);
+    if low > high {
+        return Err(Error::ImageGc { high, low });
+    }
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     Ok(Config {
         node,
@@ -147,6 +170,12 @@ pub fn config(args: &WorkerArgs) -> Result<Config, Error> {
         drain_delay: args.drain_delay,
         volume_refresh: args.volume_refresh.max(Duration::from_millis(100)),
         log_limits: logs::Limits::default(),
+        thresholds: args.eviction_hard.clone(),
+        image_gc: images::Policy {
+            high,
+            low,
+            minimum_age: args.minimum_image_ttl_duration,
+        },
         allowed_host_paths: args.allow_host_path.clone(),
         extra_authorities: authorities(&args.extra_ca)?,
         api_server: None,

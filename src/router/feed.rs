@@ -219,7 +219,7 @@ impl Feed {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         self.front.publish(self.index.table());
         if self.services.is_synced() && self.slices.is_synced() {
             self.health.has_table.store(true, Ordering::Relaxed);

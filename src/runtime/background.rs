@@ -9,16 +9,19 @@
 //! something or its guarantee has grown again. Among each other these guests take turns by
 //! their slices, which follow the shares.
 //!
+//! A guest that has a directory of the host is never polled at home: any of its calls may wait for a
+//! disk, and the thread waits with it, so each of its polls is a visit to its pod's [`Lane`] (`disk`).
+//!
 //! The guest's future moves, not its task: [`Metered`] is polled where it always was and waits for the
 //! guest's return. Timers and sockets that a guest opens away from home belong to its home runtime.
-//! Dropping [`Metered`] ends a guest that is away at its next tick.
+//! Dropping [`Metered`] ends a guest that is away at its next tick, or when the disk has answered it.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use futures::FutureExt as _;
@@ -26,12 +29,17 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::cpu::Cpu;
+use super::disk::{Lane, Wanted, Woken};
 use super::guests::Guests;
 use super::ticker::Presence;
 use super::turn;
 
 /// A guest's future whose polls are counted as its container's CPU time.
-pub(super) struct Metered<F: Future> {
+pub(super) struct Metered<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
     place: Place<F>,
     guests: Guests,
 }
@@ -46,9 +54,17 @@ struct Guest<F> {
     future: Pin<Box<F>>,
     cpu: Arc<Cpu>,
     presence: Presence,
+    disk: Option<Disk>,
 }
 
-/// What comes back from the background: the guest that waits for something, its output, or its panic.
+/// What a guest has that may wait for a disk.
+struct Disk {
+    lane: Arc<Lane>,
+    woken: Arc<Woken>,
+    wanted: Wanted,
+}
+
+/// What comes back from another thread: the guest that waits for something, its output, or its panic.
 enum Return<F: Future> {
     Waits(Guest<F>),
     Done(F::Output),
@@ -60,11 +76,16 @@ where
     F: Future + Send + 'static,
     F::Output: Send,
 {
-    pub(super) fn new(future: F, cpu: Arc<Cpu>, guests: Guests) -> Self {
+    pub(super) fn new(future: F, cpu: Arc<Cpu>, guests: Guests, lane: Option<&Arc<Lane>>) -> Self {
         let guest = Guest {
             future: Box::pin(future),
             cpu,
             presence: guests.presence(),
+            disk: lane.map(|lane| Disk {
+                lane: Arc::clone(lane),
+                woken: Arc::default(),
+                wanted: Wanted::Now,
+            }),
         };
         Self {
             place: Place::Home(guest),
@@ -80,10 +101,43 @@ where
             self.place = Place::Away(returned);
         }
     }
+
+    /// Has the guest polled where its disk may let it wait.
+    fn send_to_disk(&mut self) {
+        if let Place::Home(guest) = std::mem::replace(&mut self.place, Place::Gone)
+            && let Some(disk) = &guest.disk
+        {
+            let (back, returned) = oneshot::channel();
+            let (lane, wanted, home) = (Arc::clone(&disk.lane), disk.wanted, Handle::current());
+            lane.submit(wanted, move || guest.visit(&home, back));
+            self.place = Place::Away(returned);
+        }
+    }
 }
 
 // The guest is boxed, so nothing here is pinned in place.
-impl<F: Future> Unpin for Metered<F> {}
+impl<F> Unpin for Metered<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+}
+
+impl<F> Drop for Metered<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn drop(&mut self) {
+        // Closing a file may wait for the disk, too.
+        if let Place::Home(guest) = std::mem::replace(&mut self.place, Place::Gone)
+            && let Some(disk) = &guest.disk
+        {
+            let lane = Arc::clone(&disk.lane);
+            lane.submit(Wanted::Now, move || drop(guest));
+        }
+    }
+}
 
 impl<F> Future for Metered<F>
 where
@@ -95,6 +149,12 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         loop {
             match &mut self.place {
+                Place::Home(guest) if let Some(disk) = &guest.disk => {
+                    if !disk.woken.take(cx.waker()) {
+                        return Poll::Pending;
+                    }
+                    self.send_to_disk();
+                }
                 Place::Home(guest) => {
                     let (polled, computes) = guest.poll(cx);
                     if polled.is_ready() {
@@ -130,7 +190,11 @@ where
     /// Polls the guest once; tells also whether it was interrupted while it computes beyond its share.
     fn poll(&mut self, cx: &mut Context<'_>) -> (Poll<F::Output>, bool) {
         let _running = self.presence.enter();
-        let turn = turn::begin();
+        let turn = match &self.disk {
+            None => turn::begin(),
+            // Waiting for a disk is not computing.
+            Some(_) => turn::begin_exact(),
+        };
         let polled = self.future.as_mut().poll(cx);
         let spent = turn.end();
         self.cpu.charge(spent.total_ns);
@@ -154,6 +218,38 @@ where
         let returned = match AssertUnwindSafe(computing).catch_unwind().await {
             Ok(None) => Return::Waits(self),
             Ok(Some(output)) => Return::Done(output),
+            Err(payload) => Return::Panicked(payload),
+        };
+        // Nobody waits any longer: the guest ends here.
+        drop(back.send(returned));
+    }
+
+    /// Polls the guest once, on a thread that may wait; in the background for as long as it computes
+    /// beyond its share and somebody waits for it.
+    fn visit(mut self, home: &Handle, back: oneshot::Sender<Return<F>>) {
+        let Some(disk) = &self.disk else {
+            return;
+        };
+        let (waker, wanted) = (Waker::from(Arc::clone(&disk.woken)), disk.wanted);
+        let polling = AssertUnwindSafe(|| {
+            let _inside = home.enter();
+            let mut cx = Context::from_waker(&waker);
+            while !back.is_closed() {
+                let (polled, computes) = self.poll(&mut cx);
+                if polled.is_ready() || !computes || wanted == Wanted::Now {
+                    return (polled, computes);
+                }
+            }
+            (Poll::Pending, false)
+        });
+        let returned = match catch_unwind(polling) {
+            Ok((Poll::Ready(output), _)) => Return::Done(output),
+            Ok((Poll::Pending, computes)) => {
+                if let Some(disk) = &mut self.disk {
+                    disk.wanted = Wanted::of(computes);
+                }
+                Return::Waits(self)
+            }
             Err(payload) => Return::Panicked(payload),
         };
         // Nobody waits any longer: the guest ends here.

@@ -219,8 +219,8 @@ pub(super) async fn run_command(
 ) {
     let cpu = Arc::clone(&launch.cpu);
     let entry = call_entry(Arc::clone(&launch), artifact);
+    let guest = Metered::new(entry, cpu, guests, launch.disk.as_ref());
     let ending = Ending::new(&container, launch, held);
-    let guest = Metered::new(entry, cpu, guests);
     let exit = tokio::select! {
         biased;
         () = container.killed.cancelled() => Exit::killed(),

@@ -6,7 +6,8 @@
 //! (leases, probes, status) runs on a runtime without guests.
 //!
 //! Handlers are the exception: they run on their caller's task (`http`). Whoever computes beyond its
-//! share leaves either place for the threads of `background`.
+//! share leaves either place for the threads of `background`, and whoever may wait for a disk for those
+//! of `disk`.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use super::background;
+use super::disk::{DISK_THREADS, Lane};
 use super::ticker::Presence;
 use crate::tasks::TaskGroup;
 
@@ -28,7 +30,8 @@ pub(super) struct Guests {
 struct Threads {
     handle: Handle,
     background: Handle,
-    runtimes: Option<[Runtime; 2]>,
+    disk: Handle,
+    runtimes: Option<[Runtime; 3]>,
 }
 
 impl Guests {
@@ -48,12 +51,19 @@ impl Guests {
             .worker_threads(threads)
             .thread_name("background")
             .on_thread_start(background::yield_to_everybody)
+            .max_blocking_threads(DISK_THREADS)
+            .build()?;
+        // Nobody drives it: only its threads for blocking calls are used, and they come when needed.
+        let disk = Builder::new_current_thread()
+            .thread_name("disk")
+            .max_blocking_threads(DISK_THREADS)
             .build()?;
         Ok(Self {
             threads: Arc::new(Threads {
                 handle: runtime.handle().clone(),
                 background: background.handle().clone(),
-                runtimes: Some([runtime, background]),
+                disk: disk.handle().clone(),
+                runtimes: Some([runtime, background, disk]),
             }),
             presence,
             tasks,
@@ -78,6 +88,11 @@ impl Guests {
     ) {
         let _inside = self.threads.background.enter();
         self.tasks.spawn_contained(name, work);
+    }
+
+    /// A pod's way to the threads that may wait for a disk.
+    pub(super) fn lane(&self) -> Arc<Lane> {
+        Lane::new(&self.threads.disk, &self.threads.background)
     }
 
     /// For who polls a guest.

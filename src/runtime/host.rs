@@ -19,6 +19,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::budget::Budget;
 use super::cpu::Cpu;
+use super::disk::Lane;
 use super::fs::Root;
 use super::http::Holdings;
 use super::http::outgoing::{Client, Hooks};
@@ -64,6 +65,8 @@ pub(super) struct Launch {
     pub(super) is_terminal: bool,
     pub(super) client: Arc<Client>,
     pub(super) keyvalue: keyvalue::Store,
+    /// Where its instances are polled if they may wait for a disk.
+    pub(super) disk: Option<Arc<Lane>>,
     pub(super) clock: Clock,
 }
 

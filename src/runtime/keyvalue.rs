@@ -358,6 +358,22 @@ mod tests {
     }
 
     #[test]
+    fn a_change_waits_for_others_of_its_own_volume_only() {
+        let (slow, other) = (volume(1 << 20), volume(1 << 20));
+        let changing = slow.open();
+        let alone = changing.alone();
+        let waiting = std::thread::spawn({
+            let store = Store::on_volume(Arc::clone(&slow), "tmp");
+            move || store.open("").unwrap().increment("n", 1)
+        });
+        let quick = Store::on_volume(other, "tmp").open("").unwrap();
+        assert_eq!(quick.increment("n", 1), Ok(1));
+        assert!(!waiting.is_finished());
+        drop(alone);
+        assert_eq!(waiting.join().unwrap(), Ok(1));
+    }
+
+    #[test]
     fn a_full_volume_is_told_and_keeps_what_it_had() {
         let store = Store::on_volume(volume(1 << 20), "tmp");
         let bucket = store.open("").unwrap();

@@ -95,6 +95,16 @@ impl Loader {
         loads.get(digest).is_some_and(is_loaded)
     }
 
+    /// Whether somebody besides this cache has it, or waits for it.
+    pub(super) fn is_in_use(&self, digest: &Digest) -> bool {
+        let loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        loads.get(digest).is_some_and(|cell| match cell.get() {
+            Some(Ok(artifact)) => Arc::strong_count(artifact) > 1,
+            Some(Err(_)) => false,
+            None => true,
+        })
+    }
+
     fn cell(&self, digest: &Digest) -> Arc<OnceCell<Loaded>> {
         let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
         if loads.len() >= MAX_KEPT && !loads.contains_key(digest) {

@@ -63,7 +63,7 @@ fn container_words(stats: &ContainerStats, tuning: &Tuning) -> Vec<String> {
     }
     if log_bytes > 0 {
         said.push(format!(
-            "{} of output dropped, above the log rate",
+            "{} of output dropped, above the log rate or more than the disk took",
             readable_bytes(log_bytes)
         ));
     }

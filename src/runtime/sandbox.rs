@@ -9,6 +9,7 @@ mod procfs;
 mod reach;
 mod term_file;
 mod usage;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,6 +26,7 @@ use super::artifact::{Artifact, Role};
 use super::budget::Budget;
 use super::container::{Container, ContainerHandle, Held, Scene, run_command, run_handler};
 use super::cpu::Cpu;
+use super::disk::Lane;
 use super::fs::{PodFs, Root, RootSpec};
 use super::host::{Environment, Launch};
 use super::http::outgoing::Client;
@@ -49,6 +51,8 @@ pub struct PodSandbox {
     root: Arc<Root>,
     net: Arc<PodNet>,
     keyvalue: keyvalue::Store,
+    /// Where what may wait for a disk is done.
+    lane: Arc<Lane>,
     /// The last run of each container.
     containers: Mutex<BTreeMap<String, ContainerHandle>>,
     handlers: Arc<RwLock<BTreeMap<u16, Arc<Handler>>>>,
@@ -95,6 +99,7 @@ impl PodSandbox {
             root,
             net,
             keyvalue,
+            lane: shared.guests.lane(),
             containers: Mutex::default(),
             handlers: Arc::default(),
             limited,
@@ -120,6 +125,8 @@ impl PodSandbox {
         if spec.shows_proc {
             self.refresh_proc()?;
         }
+        // Before the lock: it may wait for a disk.
+        let root = self.view(&spec, &artifact)?;
         let mut containers = self.containers();
         if self.closed.is_cancelled() {
             return Err(Error::Closed);
@@ -130,9 +137,23 @@ impl PodSandbox {
             return Err(Error::AlreadyRuns(spec.name));
         }
         let name = spec.name.clone();
-        let handle = self.launch(spec, artifact, log)?;
+        let handle = self.launch(spec, artifact, log, root)?;
         containers.insert(name, handle.clone());
         Ok(handle)
+    }
+
+    /// The pod's files as the container shall see them.
+    fn view(&self, spec: &ContainerSpec, artifact: &Artifact) -> Result<Arc<Root>, Error> {
+        let mut mounts = spec.mounts.clone();
+        mounts.extend(spec.shows_proc.then(procfs::mount));
+        Ok(self.fs.root(&RootSpec {
+            mounts: &mounts,
+            read_only: spec.read_only_root,
+            working_dir: spec.working_dir.as_deref(),
+            image: artifact.files(),
+            preopens: None,
+            private_file: spec.termination_message_path.as_deref(),
+        })?)
     }
 
     fn launch(
@@ -140,20 +161,11 @@ impl PodSandbox {
         spec: ContainerSpec,
         artifact: Arc<Artifact>,
         log: Arc<dyn LogSink>,
+        root: Arc<Root>,
     ) -> Result<ContainerHandle, Error> {
         let incarnation = Incarnation::new();
         let container = Arc::new(self.container(&spec));
         let log = refusals::Counted::around(log, &container.log_dropped, &self.limited);
-        let mut mounts = spec.mounts.clone();
-        mounts.extend(spec.shows_proc.then(procfs::mount));
-        let root = self.fs.root(&RootSpec {
-            mounts: &mounts,
-            read_only: spec.read_only_root,
-            working_dir: spec.working_dir.as_deref(),
-            image: artifact.files(),
-            preopens: None,
-            private_file: spec.termination_message_path.as_deref(),
-        })?;
         term_file::remove(&self.root, &term_file::path(&spec.name));
         *container
             .scene
@@ -187,6 +199,7 @@ impl PodSandbox {
             is_terminal: spec.tty,
             client: self.client(&incarnation),
             keyvalue: self.keyvalue.clone(),
+            disk: self.disk(&spec.mounts),
             clock: self.shared.clock.clone(),
         });
         match artifact.role() {

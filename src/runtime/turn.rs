@@ -62,6 +62,13 @@ pub(super) fn begin() -> InProgress {
     }
 }
 
+/// The same, timed by the thread's own clock from the start: the guest may wait inside its poll.
+pub(super) fn begin_exact() -> InProgress {
+    let begun = begin();
+    on_tick();
+    begun
+}
+
 impl InProgress {
     /// The poll is over.
     pub(super) fn end(self) -> Spent {

@@ -16,8 +16,10 @@ mod terminal;
 use std::sync::Arc;
 
 use super::context::Context;
+use super::images::Program;
 use super::lifecycle::PullFailure;
 use crate::errors::chain;
+use crate::runtime::fs::Root;
 use crate::runtime::spec::{ExecSpec, LogSink};
 use crate::runtime::{self, ContainerHandle, PodSandbox};
 
@@ -72,8 +74,8 @@ pub async fn start(
     let word = command.words.first().ok_or(Error::NoCommand)?;
     let artifact = if *word == command.image {
         sandbox.program_of(&command.container)?
-    } else if let Some(bytes) = program(sandbox, &command.container, word)? {
-        let loaded = context.images.load_bytes(&bytes).await;
+    } else if let Some(program) = program(sandbox, &command.container, word).await? {
+        let loaded = context.images.load_program(&program).await;
         loaded.map_err(|failure| Error::Load {
             what: format!("`{word}`"),
             failure,
@@ -103,26 +105,33 @@ pub async fn start(
 }
 
 /// The wasm file that a word names, if it names one.
-fn program(sandbox: &PodSandbox, container: &str, word: &str) -> Result<Option<Vec<u8>>, Error> {
+async fn program(
+    sandbox: &PodSandbox,
+    container: &str,
+    word: &str,
+) -> Result<Option<Program>, Error> {
     if !word.contains(['/', '.']) {
         return Ok(None);
     }
-    let read = |limit| sandbox.read_file_of(container, word, limit);
-    match read(4)? {
+    sandbox.file_of(container, word, read_program).await?
+}
+
+fn read_program(root: &Arc<Root>, path: &str) -> Result<Option<Program>, Error> {
+    match root.read_file(path, 4) {
         Ok(magic) if magic == b"\0asm" => {}
         // A path like /bin/ls means the toolbox's.
         Ok(_) | Err(_) => return Ok(None),
     }
-    let bytes = read(MAX_PROGRAM + 1)?.map_err(|errno| Error::Read {
-        path: word.to_owned(),
+    let path = || path.to_owned();
+    let read = root.read_file(&path(), MAX_PROGRAM + 1);
+    let bytes = read.map_err(|errno| Error::Read {
+        path: path(),
         errno,
     })?;
     if bytes.len() > MAX_PROGRAM {
-        return Err(Error::TooLarge {
-            path: word.to_owned(),
-        });
+        return Err(Error::TooLarge { path: path() });
     }
-    Ok(Some(bytes))
+    Ok(Some(Program::new(bytes)))
 }
 
 /// A running command, killed when nobody waits for it any more.

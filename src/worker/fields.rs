@@ -136,9 +136,22 @@ fn lines(map: &BTreeMap<String, String>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::worker) mod tests {
     use super::*;
     use serde_json::json;
+
+    /// A pod with addresses, for who reads fields of it.
+    pub(in crate::worker) fn subject<'a>(
+        pod: &'a Pod,
+        allocatable: &'a BTreeMap<String, Quantity>,
+    ) -> Subject<'a> {
+        Subject {
+            pod,
+            pod_ip: "10.64.0.2".parse().unwrap(),
+            host_ip: "127.0.0.1".parse().unwrap(),
+            allocatable,
+        }
+    }
 
     #[test]
     fn fields_and_resources() {
@@ -148,12 +161,7 @@ mod tests {
         }))
         .unwrap();
         let allocatable = BTreeMap::from([("cpu".to_owned(), Quantity("4".into()))]);
-        let subject = Subject {
-            pod: &pod,
-            pod_ip: "10.64.0.2".parse().unwrap(),
-            host_ip: "127.0.0.1".parse().unwrap(),
-            allocatable: &allocatable,
-        };
+        let subject = subject(&pod, &allocatable);
         let fields = [
             ("metadata.name", "a"),
             ("metadata.namespace", "n"),

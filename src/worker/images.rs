@@ -6,6 +6,7 @@
 //! pod that asked first: that pod may go, and a compilation that nobody drives would keep its place
 //! for ever. Nothing here backs off: the lifecycle does.
 
+mod collect;
 mod download;
 mod toolbox;
 
@@ -17,6 +18,9 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use kube::{Api, Client};
+
+pub use collect::Policy;
+pub use toolbox::Program;
 
 use super::lifecycle::PullFailure;
 use super::plan::PullPolicy;

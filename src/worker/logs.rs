@@ -2,21 +2,26 @@
 //! (`<time> stdout|stderr F|P <text>`), under `<data>/logs/<ns>_<pod>_<uid>/<container>/`.
 //!
 //! Bounded everywhere: a file rotates once (10 MiB and 10 MiB before it), the incarnation before the
-//! current one is kept and older ones are not, a line is split at 16 KiB, and output above the
-//! log rate is dropped and counted. Readers that follow are woken by the writer; nothing polls.
+//! current one is kept and older ones are not, a line is split at 16 KiB, output above the
+//! log rate is dropped and counted, and a guest whose lines the disk does not take waits. Files are
+//! written and removed by one thread and read by tokio's blocking ones, so that nobody else waits for the
+//! disk; a reader sees all that was written before it came. Readers that follow are woken by the
+//! writer; nothing polls.
 
 mod file;
 mod format;
 mod past;
 mod reader;
+mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use file::{ContainerLog, Limits};
 pub use reader::{Query, Reader};
 
+use self::writer::Writer;
 use crate::clock::Clock;
 
 /// Whose log.
@@ -33,6 +38,8 @@ pub struct LogId {
 pub enum Error {
     #[error("previous terminated container \"{container}\" in pod \"{pod}\" not found")]
     NoPrevious { container: String, pod: String },
+    #[error("the worker ends")]
+    Ending,
     #[error("read log {path}")]
     Read {
         path: PathBuf,
@@ -46,94 +53,117 @@ pub struct Logs {
     root: PathBuf,
     clock: Clock,
     limits: Limits,
+    writer: Writer,
     current: Mutex<HashMap<LogId, Arc<ContainerLog>>>,
 }
 
 impl Logs {
-    pub fn new(root: PathBuf, limits: Limits, clock: Clock) -> Self {
-        Self {
+    /// Starts the thread that writes.
+    pub fn new(root: PathBuf, limits: Limits, clock: Clock) -> std::io::Result<Self> {
+        Ok(Self {
             root,
             clock,
             limits,
+            writer: Writer::start()?,
             current: Mutex::default(),
-        }
+        })
     }
 
     /// The sink of a container's next incarnation. Files appear with the first line.
     pub fn open(&self, id: &LogId, incarnation: u32) -> Arc<ContainerLog> {
         let directory = self.directory(id);
-        let log = Arc::new(ContainerLog::new(
+        let log = ContainerLog::new(
             directory.join(format!("{incarnation}.log")),
             self.limits,
             self.clock.clone(),
-        ));
+            self.writer.clone(),
+        );
         self.lock().insert(id.clone(), Arc::clone(&log));
         // The one before stays for `--previous`; what is older goes.
-        for old in incarnations(&directory) {
-            if old + 1 < incarnation {
-                let _ = std::fs::remove_file(directory.join(format!("{old}.log")));
-                let _ = std::fs::remove_file(directory.join(format!("{old}.log.1")));
+        self.writer.tidy(move || {
+            for old in incarnations(&directory) {
+                if old + 1 < incarnation {
+                    let _ = std::fs::remove_file(directory.join(format!("{old}.log")));
+                    let _ = std::fs::remove_file(directory.join(format!("{old}.log.1")));
+                }
             }
-        }
+        });
         log
     }
 
     /// A reader of the container's current incarnation, or of the one before it.
-    pub fn read(&self, id: &LogId, query: &Query) -> Result<Reader, Error> {
+    pub async fn read(&self, id: &LogId, query: &Query) -> Result<Reader, Error> {
+        self.flush().await;
         let directory = self.directory(id);
         let current = self.lock().get(id).cloned();
-        if query.previous {
-            let newest = current.as_ref().map_or_else(
-                || incarnations(&directory).into_iter().max(),
-                |log| number_of(log.path()),
-            );
-            let before = incarnations(&directory)
-                .into_iter()
-                .filter(|number| newest.is_some_and(|newest| *number < newest));
-            let previous = before.max().ok_or_else(|| Error::NoPrevious {
-                container: id.container.clone(),
-                pod: id.pod.clone(),
-            })?;
-            let path = directory.join(format!("{previous}.log"));
-            return Ok(Reader::new(path, None, query, &self.clock));
-        }
-        if let Some(log) = current {
+        if let Some(log) = &current
+            && !query.previous
+        {
+            let changes = Some(log.changes());
             return Ok(Reader::new(
                 log.path().to_owned(),
-                Some(log.changes()),
+                changes,
                 query,
                 &self.clock,
             ));
         }
-        // A container that has not started since the worker did.
-        let newest = incarnations(&directory).into_iter().max().unwrap_or(0);
-        let path = directory.join(format!("{newest}.log"));
+        let looking = {
+            let directory = directory.clone();
+            tokio::task::spawn_blocking(move || incarnations(&directory))
+        };
+        let there = looking.await.map_err(|_| Error::Ending)?;
+        // Without a log in memory it is one that has not started since the worker did.
+        let newest = current
+            .as_ref()
+            .map_or_else(|| there.iter().max().copied(), |log| number_of(log.path()));
+        let wanted = if query.previous {
+            let before = there
+                .into_iter()
+                .filter(|number| newest.is_some_and(|newest| *number < newest));
+            before.max().ok_or_else(|| Error::NoPrevious {
+                container: id.container.clone(),
+                pod: id.pod.clone(),
+            })?
+        } else {
+            newest.unwrap_or(0)
+        };
+        let path = directory.join(format!("{wanted}.log"));
         Ok(Reader::new(path, None, query, &self.clock))
+    }
+
+    /// Resolves when the files have all that was written before.
+    pub async fn flush(&self) {
+        self.writer.reached().wait().await;
     }
 
     /// Removes everything of a pod.
     pub fn remove_pod(&self, namespace: &str, pod: &str, uid: &str) {
         self.lock().retain(|id, _| id.uid != uid);
         let directory = self.root.join(format!("{namespace}_{pod}_{uid}"));
-        if let Err(error) = std::fs::remove_dir_all(&directory)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %directory.display(), %error, "remove logs");
-        }
+        self.writer.tidy(move || {
+            if let Err(error) = std::fs::remove_dir_all(&directory)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %directory.display(), %error, "remove logs");
+            }
+        });
     }
 
     /// Removes the logs of pods that are not among `uids`.
-    pub fn retain_pods(&self, is_known: impl Fn(&str) -> bool) {
-        let Ok(entries) = std::fs::read_dir(&self.root) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let uid = name.to_str().and_then(|name| name.rsplit('_').next());
-            if uid.is_some_and(|uid| !is_known(uid)) {
-                let _ = std::fs::remove_dir_all(entry.path());
+    pub fn retain_pods(&self, uids: HashSet<String>) {
+        let root = self.root.clone();
+        self.writer.tidy(move || {
+            let Ok(entries) = std::fs::read_dir(&root) else {
+                return;
+            };
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                let uid = name.to_str().and_then(|name| name.rsplit('_').next());
+                if uid.is_some_and(|uid| !uids.contains(uid)) {
+                    let _ = std::fs::remove_dir_all(entry.path());
+                }
             }
-        }
+        });
     }
 
     fn directory(&self, id: &LogId) -> PathBuf {

@@ -136,7 +136,7 @@ impl Network {
                 () = due => {
                     publish_at = None;
                     world.is_dirty = false;
-                    self.publish(&world);
+                    self.publish(&mut world);
                 }
                 Some(event) = services.next() => world.services(event),
                 Some(event) = slices.next() => world.slices(event),
@@ -168,7 +168,7 @@ impl Network {
         });
     }
 
-    fn publish(&self, world: &World) {
+    fn publish(&self, world: &mut World) {
         self.table.store(Arc::new(world.index.table()));
         let is_synced = world.services.is_synced() && world.slices.is_synced();
         self.synced.send_if_modified(|known| {

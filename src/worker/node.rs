@@ -1,11 +1,13 @@
 //! The worker's Node object: registration, status, lease, and the heartbeat behind the fence.
 //!
-//! Three small loops. The *beat* is local and never waits for the network. The *lease* tells the
+//! Four small loops. The *beat* is local and never waits for the network. The *lease* tells the
 //! control plane that the worker lives; it is a volatile object and costs nothing durable. The
 //! *status* is sent when something changed, when somebody else (the node lifecycle controller)
-//! wrote our condition, and every five minutes. A Node that was deleted is registered again.
+//! wrote our condition, and every five minutes. The *look* finds out whether memory or disk run out, on
+//! a thread that may wait for that disk. A Node that was deleted is registered again.
 
 mod object;
+mod pressure;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,14 +19,16 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use object::Machine;
+pub use pressure::{DEFAULTS as EVICTION_HARD, Left, Places, Pressures, Thresholds, bytes_left};
 
 use super::fence::{Beat, Fence};
 use super::network::{Network, OwnNode};
 use super::pod_workers::PodWorkers;
-use crate::api::{condition, quantity};
+use crate::api::quantity;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::errors::chain;
@@ -75,11 +79,16 @@ pub struct NodeAgent {
     pub fence: Arc<Fence>,
     pub network: Arc<Network>,
     pub pods: Arc<PodWorkers>,
+    pub thresholds: Thresholds,
+    pub places: Places,
+    pub pressures: watch::Sender<Pressures>,
 }
 
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 const STATUS_PERIOD: Duration = Duration::from_mins(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the machine is looked at, as the kubelet does.
+const LOOK_PERIOD: Duration = Duration::from_secs(10);
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
 /// Why a request about the node failed.
@@ -112,6 +121,7 @@ impl NodeAgent {
             () = self.beat() => {}
             () = self.renew() => {}
             () = self.report() => {}
+            () = self.look() => {}
             () = cancelled.cancelled() => {}
         }
     }
@@ -132,7 +142,8 @@ impl NodeAgent {
             Err(error) => return Err(error),
         }
         self.renew_once().await?;
-        let status = object::status(&self.facts, &[], self.clock.now());
+        let pressures = *self.pressures.borrow();
+        let status = object::status(&self.facts, pressures, &[], self.clock.now());
         self.send_status(status).await
     }
 
@@ -193,8 +204,27 @@ impl NodeAgent {
         }
     }
 
+    /// Finds out what the machine runs out of.
+    async fn look(&self) {
+        let mut told = pressure::Told::default();
+        let mut ticks = tokio::time::interval(LOOK_PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let places = self.places.clone();
+            let looking = tokio::task::spawn_blocking(move || pressure::look(&places));
+            let Ok(seen) = looking.await else { return };
+            let pressures = told.step(&self.thresholds, &seen, self.clock.monotonic());
+            let changed = |known: &mut Pressures| std::mem::replace(known, pressures) != pressures;
+            if self.pressures.send_if_modified(changed) {
+                tracing::info!(?pressures, ?seen, "what the machine runs out of changed");
+            }
+        }
+    }
+
     /// Keeps the status in the API right.
     async fn report(&self) {
+        let mut pressures = self.pressures.subscribe();
         let mut own = self.network.own_node();
         let mut period = tokio::time::interval(STATUS_PERIOD);
         period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -208,6 +238,8 @@ impl NodeAgent {
                     false
                 }
                 _ = period.tick() => true,
+                // The agent itself has the sender.
+                _ = pressures.changed() => true,
             };
             let node = own.borrow_and_update().clone();
             match node {
@@ -217,9 +249,10 @@ impl NodeAgent {
                     let status = node.status.as_ref();
                     let conditions = status.and_then(|it| it.conditions.as_deref());
                     let conditions = conditions.unwrap_or_default();
-                    if is_due || !condition::is_true(conditions, "Ready") {
+                    let told = *pressures.borrow();
+                    if is_due || !object::is_said(conditions, told) {
                         let now = self.clock.now();
-                        let status = object::status(&self.facts, conditions, now);
+                        let status = object::status(&self.facts, told, conditions, now);
                         if let Err(error) = self.send_status(status).await {
                             tracing::debug!(error = %chain(&error), "send node status");
                             period.reset_after(RETRY.delay_with_jitter(4, ids::jitter()));

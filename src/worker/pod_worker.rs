@@ -26,7 +26,8 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use tokio::sync::watch as channel;
 
 use self::begin::begin;
-use self::volumes::{changed, full, is_described_otherwise, limited};
+use self::start::Starting;
+use self::volumes::{Sandbox, changed, full, is_described_otherwise, limited};
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
 use super::context::{Context, PodView};
@@ -37,7 +38,7 @@ use super::objects::{self, Objects};
 use super::plan;
 use super::volumes as volume_specs;
 use crate::runtime::spec::ProjectedFile;
-use crate::runtime::{ContainerHandle, PodSandbox};
+use crate::runtime::{self, ContainerHandle, PodSandbox};
 
 /// What guests get when the worker process ends.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -62,6 +63,11 @@ enum Done {
         container: usize,
         incarnation: u32,
         objects: Result<Objects, objects::Error>,
+    },
+    Made(Result<Sandbox, (&'static str, String)>),
+    Started {
+        starting: Starting,
+        result: Result<ContainerHandle, runtime::Error>,
     },
     Refreshed(Result<Objects, volumes::FetchError>),
     Finalized,
@@ -284,6 +290,8 @@ impl PodWorker {
                 incarnation,
                 objects,
             } => self.start_with(container, incarnation, objects),
+            Done::Made(made) => self.sandbox_made(made),
+            Done::Started { starting, result } => self.was_started(starting, result),
             Done::Refreshed(objects) => self.refreshed(objects),
             Done::Finalized => self.is_finalizing = false,
             Done::Contradicted => {

@@ -173,7 +173,7 @@ impl PodWorkers {
             self.context.checkpoints.remove(&checkpoint.uid);
             self.context.addresses.release(&checkpoint.uid);
         }
-        self.context.logs.retain_pods(|uid| here.contains(uid));
+        self.context.logs.retain_pods(here.clone());
     }
 
     /// Takes a pod's latest version; starts a task for a new one.

@@ -226,7 +226,7 @@ async fn logs(
         uid: view.pod.metadata.uid.clone().unwrap_or_default(),
         container,
     };
-    match shared.context.logs.read(&id, &query) {
+    match shared.context.logs.read(&id, &query).await {
         Ok(reader) => {
             let chunks = futures::stream::unfold(reader, |mut reader| async move {
                 let chunk = reader.next().await?;

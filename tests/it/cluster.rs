@@ -103,6 +103,7 @@ impl Cluster {
         let process = Command::new(env!("CARGO_BIN_EXE_wasmorch"))
             .args(["worker", "--name", name, "--lease-renew", "500ms"])
             .args(["--server", self.state()["https"].as_str().unwrap()])
+            .args(["--eviction-hard", ""])
             .arg("--data-dir")
             .arg(self.root().join(name))
             .env("WASMORCH_TOKEN", token.trim())

@@ -7,6 +7,8 @@ pub(crate) mod bench;
 mod bodies;
 mod calls;
 mod commands;
+#[cfg(target_os = "linux")]
+mod disk;
 pub(crate) mod echoes;
 pub(crate) mod guests;
 mod handlers;

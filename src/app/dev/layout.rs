@@ -154,6 +154,9 @@ impl Layout {
         child.env("WASMORCH_TOKEN", token.trim());
         child.arg("--address", args.address.to_string());
         child.arg("--lease-renew", "500ms");
+        // The disk of somebody's own machine may be as full as it is; kind does the same.
+        child.arg("--eviction-hard", "");
+        child.arg("--image-gc-high-threshold", "100");
         if let Some(cpu) = &args.node_cpu {
             child.arg("--cpu", cpu);
         }

@@ -13,7 +13,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 
 use super::endpoints::{Slice, endpoints_of};
-use super::ingress::{IngressRules, IngressTable};
+use super::ingress::{IngressRules, Ingresses};
 use super::service::{PortRef, Service};
 use super::{Node, Protocol, RoutingTable, parse_cidr};
 use crate::api::annotations::WIRE_ADDRESS;
@@ -43,7 +43,7 @@ pub struct Index {
     slices: HashMap<Key, Slice>,
     /// The slices of a service.
     slices_of: HashMap<Key, BTreeSet<Key>>,
-    ingresses: HashMap<Key, IngressRules>,
+    ingresses: Ingresses,
     /// Services that want something another one has.
     losers: BTreeSet<Key>,
     table: RoutingTable,
@@ -51,7 +51,8 @@ pub struct Index {
 
 impl Index {
     /// A snapshot; cheap.
-    pub fn table(&self) -> RoutingTable {
+    pub fn table(&mut self) -> RoutingTable {
+        self.ingresses.settle(&mut self.table.ingresses);
         self.table.clone()
     }
 
@@ -134,14 +135,7 @@ impl Index {
 
     pub fn set_ingress(&mut self, key: &Key, ingress: Option<&Ingress>) {
         let rules = ingress.and_then(|it| IngressRules::parse(key.namespace(), key.name(), it));
-        if self.ingresses.get(key) == rules.as_ref() {
-            return;
-        }
-        match rules {
-            Some(rules) => self.ingresses.insert(key.clone(), rules),
-            None => self.ingresses.remove(key),
-        };
-        self.table.ingresses = Arc::new(IngressTable::build(self.ingresses.values()));
+        self.ingresses.set(key, rules);
     }
 
     /// Makes what the table says about one service follow from its object and slices.

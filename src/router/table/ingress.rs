@@ -4,14 +4,19 @@
 //! matched as Kubernetes says: the exact host before a wildcard before none, then the longest path,
 //! an exact path before a prefix of the same length. Of two rules for the same host and path the
 //! one of the older Ingress stands. Only Ingresses of our class, or of none, are read.
+//!
+//! What is said of one host follows from the Ingresses that name it alone, so a change makes the lists
+//! of its own hosts stale and nothing else, and a list is made once for all changes between two
+//! snapshots.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
 use super::index::Key;
 use super::service::{PortRef, Service};
+use super::shards::ShardMap;
 use super::{Port, RoutingTable};
 
 /// The class of Ingresses that we serve.
@@ -41,18 +46,23 @@ impl PortIndex {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
-    host: Option<String>,
     path: String,
     is_exact: bool,
     service: Key,
     port: PortRef,
 }
 
-/// An Ingress: its rules, and what makes it older or younger than another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A host as a rule names it: whole, with a `*` before the first dot, or any.
+type Host = Option<String>;
+
+/// What makes an Ingress older or younger than another.
+type Age = (Option<jiff::Timestamp>, Key);
+
+/// An Ingress: its rules by host.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct IngressRules {
-    age: (Option<jiff::Timestamp>, Key),
-    rules: Vec<Rule>,
+    age: Age,
+    hosts: BTreeMap<Host, Vec<Rule>>,
 }
 
 impl IngressRules {
@@ -66,21 +76,20 @@ impl IngressRules {
         {
             return None;
         }
-        let mut rules = Vec::new();
+        let mut hosts = BTreeMap::<Host, Vec<Rule>>::new();
         for rule in spec.rules.iter().flatten() {
             let host = rule.host.as_deref().filter(|host| !host.is_empty());
             let host = host.map(str::to_ascii_lowercase);
-            for path in rule.http.iter().flat_map(|http| &http.paths) {
-                rules.extend(parse_path(namespace, host.clone(), path));
-            }
+            let paths = rule.http.iter().flat_map(|http| &http.paths);
+            let rules = paths.filter_map(|path| parse_path(namespace, path));
+            hosts.entry(host).or_default().extend(rules);
         }
         if let Some((service, port)) = spec
             .default_backend
             .as_ref()
             .and_then(|it| target(namespace, it))
         {
-            rules.push(Rule {
-                host: None,
+            hosts.entry(None).or_default().push(Rule {
                 path: String::new(),
                 is_exact: false,
                 service,
@@ -90,12 +99,12 @@ impl IngressRules {
         let created = ingress.metadata.creation_timestamp.as_ref().map(|it| it.0);
         Some(Self {
             age: (created, Key::new(namespace, name)),
-            rules,
+            hosts,
         })
     }
 }
 
-fn parse_path(namespace: &str, host: Option<String>, path: &HTTPIngressPath) -> Option<Rule> {
+fn parse_path(namespace: &str, path: &HTTPIngressPath) -> Option<Rule> {
     let (service, port) = target(namespace, &path.backend)?;
     let is_exact = path.path_type == "Exact";
     let text = path.path.as_deref().unwrap_or("/");
@@ -105,7 +114,6 @@ fn parse_path(namespace: &str, host: Option<String>, path: &HTTPIngressPath) -> 
         text.trim_end_matches('/')
     };
     Some(Rule {
-        host,
         path: text.to_owned(),
         is_exact,
         service,
@@ -124,38 +132,91 @@ fn target(namespace: &str, backend: &IngressBackend) -> Option<(Key, PortRef)> {
     Some((Key::new(namespace, &service.name), port))
 }
 
-/// All rules, by host, in the order of matching.
+/// The Ingresses, and the hosts whose lists do not follow from them yet.
 #[derive(Debug, Default)]
+pub(super) struct Ingresses {
+    known: HashMap<Key, Arc<IngressRules>>,
+    /// The oldest first.
+    of_host: HashMap<Host, BTreeMap<Age, Arc<IngressRules>>>,
+    stale: HashSet<Host>,
+}
+
+impl Ingresses {
+    pub(super) fn set(&mut self, key: &Key, rules: Option<IngressRules>) {
+        if self.known.get(key).map(|it| &**it) == rules.as_ref() {
+            return;
+        }
+        if let Some(old) = self.known.remove(key) {
+            for host in old.hosts.keys() {
+                self.stale.insert(host.clone());
+                if let Some(ingresses) = self.of_host.get_mut(host) {
+                    ingresses.remove(&old.age);
+                    if ingresses.is_empty() {
+                        self.of_host.remove(host);
+                    }
+                }
+            }
+        }
+        if let Some(rules) = rules.map(Arc::new) {
+            for host in rules.hosts.keys() {
+                self.stale.insert(host.clone());
+                let ingresses = self.of_host.entry(host.clone()).or_default();
+                ingresses.insert(rules.age.clone(), Arc::clone(&rules));
+            }
+            self.known.insert(key.clone(), rules);
+        }
+    }
+
+    /// Makes the table follow from the Ingresses.
+    pub(super) fn settle(&mut self, table: &mut Arc<IngressTable>) {
+        if self.stale.is_empty() {
+            return;
+        }
+        let table = Arc::make_mut(table);
+        for host in std::mem::take(&mut self.stale) {
+            let rules = self.rules(&host);
+            table.put(host, rules);
+        }
+    }
+
+    /// The rules of a host in the order of matching.
+    fn rules(&self, host: &Host) -> Arc<[Rule]> {
+        let ingresses = self.of_host.get(host).into_iter().flatten();
+        let rules = ingresses.filter_map(|(_, ingress)| ingress.hosts.get(host));
+        let mut taken = HashSet::new();
+        let mut rules: Vec<&Rule> = rules
+            .flatten()
+            .filter(|rule| taken.insert((rule.path.as_str(), rule.is_exact)))
+            .collect();
+        rules.sort_by_key(|rule| std::cmp::Reverse((rule.path.len(), rule.is_exact)));
+        rules.into_iter().cloned().collect()
+    }
+}
+
+/// All rules, by host, in the order of matching. Copies share what did not change.
+#[derive(Clone, Debug, Default)]
 pub(super) struct IngressTable {
-    exact: HashMap<String, Vec<Rule>>,
+    exact: ShardMap<String, Arc<[Rule]>>,
     /// By what follows the `*`, with its dot.
-    wildcard: HashMap<String, Vec<Rule>>,
-    any: Vec<Rule>,
+    wildcard: ShardMap<String, Arc<[Rule]>>,
+    any: Arc<[Rule]>,
 }
 
 impl IngressTable {
-    pub(super) fn build<'a>(ingresses: impl Iterator<Item = &'a IngressRules>) -> Self {
-        let mut ingresses: Vec<&IngressRules> = ingresses.collect();
-        ingresses.sort_unstable_by(|one, other| one.age.cmp(&other.age));
-        let mut table = Self::default();
-        for rule in ingresses.into_iter().flat_map(|ingress| &ingress.rules) {
-            let rules = match rule.host.as_deref() {
-                None => &mut table.any,
-                Some(host) => match host.strip_prefix('*') {
-                    Some(rest) => table.wildcard.entry(rest.to_owned()).or_default(),
-                    None => table.exact.entry(host.to_owned()).or_default(),
-                },
-            };
-            let known = |it: &Rule| it.path == rule.path && it.is_exact == rule.is_exact;
-            if !rules.iter().any(known) {
-                rules.push(rule.clone());
-            }
+    fn put(&mut self, host: Host, rules: Arc<[Rule]>) {
+        let Some(host) = host else {
+            self.any = rules;
+            return;
+        };
+        let (lists, host) = match host.strip_prefix('*') {
+            Some(rest) => (&mut self.wildcard, rest.to_owned()),
+            None => (&mut self.exact, host),
+        };
+        if rules.is_empty() {
+            lists.remove(&host);
+        } else {
+            lists.insert(host, rules);
         }
-        let lists = table.exact.values_mut().chain(table.wildcard.values_mut());
-        for rules in lists.chain([&mut table.any]) {
-            rules.sort_by_key(|rule| std::cmp::Reverse((rule.path.len(), rule.is_exact)));
-        }
-        table
     }
 
     fn find(&self, host: &str, path: &str) -> Option<&Rule> {

@@ -4,6 +4,7 @@
 //! each time would cost milliseconds; here a copy is a few hundred reference counts, and a change
 //! copies one shard out of [`SHARDS`].
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -28,11 +29,14 @@ impl<K, V> Default for ShardMap<K, V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> ShardMap<K, V> {
-    fn index(&self, key: &K) -> usize {
+    fn index<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
         self.hasher.hash_one(key) as usize % SHARDS
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(super) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
         self.shards[self.index(key)].get(key)
     }
 

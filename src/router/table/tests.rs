@@ -344,15 +344,15 @@ fn what_only_one_can_have_goes_to_the_first() {
         "ports": [{ "port": 80, "nodePort": 30080 }],
     });
     service(&mut index, "evil/rival", rival);
-    let owner = |index: &Index| {
+    let owner = |index: &mut Index| {
         let table = index.table();
         let listener = table.listeners().node_port(30080, Protocol::Tcp);
         listener.map(|it| it.service.name.clone())
     };
-    assert_eq!(owner(&index).as_deref(), Some("web"));
+    assert_eq!(owner(&mut index).as_deref(), Some("web"));
     assert_ne!(route(&index.table(), "10.43.0.10:80"), "nobody");
     index.set_service(&key("shop/web"), None);
-    assert_eq!(owner(&index).as_deref(), Some("rival"));
+    assert_eq!(owner(&mut index).as_deref(), Some("rival"));
     index.set_service(&key("evil/rival"), None);
-    assert_eq!(owner(&index), None);
+    assert_eq!(owner(&mut index), None);
 }

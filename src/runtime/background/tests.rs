@@ -37,7 +37,18 @@ impl Bench {
         F: Future + Send + 'static,
         F::Output: Send,
     {
-        Metered::new(guest, Arc::clone(&self.cpu), self.guests.clone())
+        Metered::new(guest, Arc::clone(&self.cpu), self.guests.clone(), None)
+    }
+
+    /// The same with a disk.
+    fn run_on_disk<F>(&self, guest: F) -> Metered<F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        let (cpu, guests) = (Arc::clone(&self.cpu), self.guests.clone());
+        let lane = guests.lane();
+        Metered::new(guest, cpu, guests, Some(&lane))
     }
 }
 
@@ -99,6 +110,63 @@ async fn who_computes_beyond_its_share_goes_away_and_comes_home_to_wait() {
     let ((away, home), ()) = tokio::join!(bench.run(guest), waking);
     assert_eq!(away, "background");
     assert_eq!(home, thread_name());
+}
+
+#[tokio::test]
+async fn who_has_a_disk_is_polled_away_as_often_as_it_is_woken() {
+    let bench = Bench::new(0);
+    let (told, waited) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (telling, waiting) = (Arc::clone(&told), Arc::clone(&waited));
+    let mut guest = Box::pin(async move {
+        telling.notify_one();
+        waiting.notified().await;
+        a_timer().await;
+    });
+    let polls = Arc::new(Mutex::new(Vec::new()));
+    let polled = Arc::clone(&polls);
+    let mut guest = bench.run_on_disk(poll_fn(move |cx| {
+        polled.lock().unwrap().push(thread_name());
+        guest.as_mut().poll(cx)
+    }));
+    tokio::select! {
+        () = &mut guest => unreachable!("it waits"),
+        () = told.notified() => {}
+    }
+    // Polled for another reason than its own.
+    for _ in 0..100 {
+        assert!((&mut guest).now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    waited.notify_one();
+    guest.await;
+    // The first, the word, the timer; the timer may be over when it is asked.
+    let polls = polls.lock().unwrap();
+    assert!(polls.len() <= 3, "{polls:?}");
+    assert!(polls.iter().all(|thread| thread == "disk"), "{polls:?}");
+}
+
+#[tokio::test]
+async fn who_has_a_disk_computes_beyond_its_share_in_the_background() {
+    let bench = Bench::new(2 * SECOND_NS);
+    let names = bench.run_on_disk(async { (thread_name(), thread_after_a_slice().await) });
+    assert_eq!(names.await, ("disk".to_owned(), "background".to_owned()));
+}
+
+#[tokio::test]
+async fn a_panic_at_a_disk_is_the_callers_and_dropping_happens_there() {
+    struct Where(Option<oneshot::Sender<String>>);
+    impl Drop for Where {
+        fn drop(&mut self) {
+            self.0.take().unwrap().send(thread_name()).unwrap();
+        }
+    }
+    let bench = Bench::new(0);
+    let guest = bench.run_on_disk(async { assert!(thread_name().is_empty(), "bug") });
+    assert!(AssertUnwindSafe(guest).catch_unwind().await.is_err());
+    let (ended, place) = oneshot::channel();
+    let held = Where(Some(ended));
+    drop(bench.run_on_disk(async move { drop(held) }));
+    assert_eq!(place.await.unwrap(), "disk");
 }
 
 #[tokio::test]

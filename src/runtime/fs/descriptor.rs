@@ -9,7 +9,7 @@
 mod open;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 pub use open::OpenOptions;
 
@@ -308,6 +308,12 @@ impl Descriptor {
             return Err(Errno::NotDirectory);
         }
         rename(&from.parent.inode, &from.name, &to.parent.inode, &to.name)
+    }
+
+    /// Held by who makes one change of several in this filesystem; others are not kept from theirs.
+    pub fn alone(&self) -> MutexGuard<'_, ()> {
+        let alone = &self.place.inode.filesystem.alone;
+        alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn at(&self, path: &str, follow: bool) -> Result<Place, Errno> {

@@ -10,7 +10,8 @@
 //! A file that several descriptors, containers or pods have open is one inode here too
 //! ([`Host::open`]): its quota has one lock, and its charge is given back when the last of them
 //! goes. A volume without a quota takes no lock for a write. Calls wait for the disk like those of
-//! any process; the guest's thread waits with them. Each inode in use costs the worker two
+//! any process, which is why guests that can make them are polled on threads of their own
+//! (`runtime/disk.rs`). Each inode in use costs the worker two
 //! descriptors, which is why a volume may have only [`MAX_OPEN`] at a time.
 
 mod entries;
@@ -238,7 +239,7 @@ impl HostNode {
 
     /// The same inode, not the same name: names may have moved.
     fn reopen(&self, flags: OFlags) -> Result<OwnedFd, Os> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
         rustix::fs::open(self.proc_path(), flags, Mode::empty())
     }
 

@@ -34,6 +34,8 @@ pub struct Filesystem {
     pub(super) origin: SystemTime,
     pub(super) next_inode: AtomicU64,
     pub(super) tree: Mutex<()>,
+    /// For who makes one change of several, see [`super::Descriptor::alone`].
+    pub(super) alone: Mutex<()>,
     /// Of a filesystem on a directory of the host.
     pub(super) host: Option<Host>,
 }
@@ -60,6 +62,7 @@ impl Filesystem {
             origin,
             next_inode: AtomicU64::new(1),
             tree: Mutex::default(),
+            alone: Mutex::default(),
             host: None,
         })
     }

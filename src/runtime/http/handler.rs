@@ -86,6 +86,7 @@ impl Handler {
             work,
             Arc::clone(&self.config.launch.cpu),
             self.config.guests.clone(),
+            self.config.launch.disk.as_ref(),
         );
         Exchange::new(Box::pin(work), body_ended, self.config.deadline, admitted)
             .respond(head_set)

@@ -2,18 +2,16 @@
 //!
 //! A file is named by its key in hexadecimal, so that every key is a name and none is a path. A value
 //! is written beside its place and renamed over it: a reader sees the old one or the new one, and a
-//! full volume keeps the old one. One lock for all volumes of the process makes read-and-write
-//! operations atomic among the pods of a worker; another worker on the same directory of the host
-//! is not held by it.
+//! full volume keeps the old one. A lock of the volume makes read-and-write operations atomic among
+//! the pods of a worker that mount it, and lets nobody else wait for its disk; another worker on the
+//! same directory of the host is not held by it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::{Error, MAX_BUCKETS, MAX_VALUE, add};
 use crate::runtime::fs::descriptor::OpenOptions;
 use crate::runtime::fs::errno::Errno;
 use crate::runtime::fs::{Descriptor, Root};
-
-static CHANGES: Mutex<()> = Mutex::new(());
 
 /// Where a value is while it is written; no key's name has a dot.
 const UNFINISHED: &str = "new.tmp";
@@ -77,7 +75,8 @@ impl Volume {
     }
 
     pub(super) fn set(&self, bucket: &str, key: &str, value: &[u8]) -> Result<(), Error> {
-        let _alone = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
+        let volume = self.directory(&self.directory)?;
+        let _alone = volume.alone();
         self.replace(bucket, key, value)
     }
 
@@ -95,7 +94,8 @@ impl Volume {
     }
 
     pub(super) fn delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
-        let _alone = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
+        let volume = self.directory(&self.directory)?;
+        let _alone = volume.alone();
         match self.root.open().unlink_at(&self.path(bucket, key)) {
             Ok(()) | Err(Errno::NoEntry) => Ok(()),
             Err(error) => Err(error.into()),
@@ -116,7 +116,8 @@ impl Volume {
     }
 
     pub(super) fn increment(&self, bucket: &str, key: &str, delta: u64) -> Result<u64, Error> {
-        let _alone = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
+        let volume = self.directory(&self.directory)?;
+        let _alone = volume.alone();
         let sum = add(self.get(bucket, key)?.as_deref(), delta)?;
         self.replace(bucket, key, sum.to_string().as_bytes())?;
         Ok(sum)

@@ -17,7 +17,6 @@ use crate::runtime::artifact::{Artifact, Role};
 use crate::runtime::budget::Budget;
 use crate::runtime::container::{Container, ContainerHandle, Held, Scene, run_command};
 use crate::runtime::cpu::Cpu;
-use crate::runtime::fs::errno::Errno;
 use crate::runtime::host::{Environment, Launch};
 use crate::runtime::limits::{MAX_DESCRIPTORS, Memory};
 use crate::runtime::net::Incarnation;
@@ -81,6 +80,7 @@ impl PodSandbox {
             is_terminal: spec.tty,
             client: self.client(&incarnation),
             keyvalue: self.keyvalue.clone(),
+            disk: self.disk(&scene.spec.mounts),
             clock: self.shared.clock.clone(),
         });
         let held = Held {
@@ -101,27 +101,12 @@ impl PodSandbox {
         Ok(self.scene(container)?.1.artifact)
     }
 
-    /// A file as a running container sees it.
-    pub fn read_file_of(
-        &self,
-        container: &str,
-        path: &str,
-        limit: usize,
-    ) -> Result<Result<Vec<u8>, Errno>, Error> {
-        let (_, scene) = self.scene(container)?;
-        let path = match (&scene.spec.working_dir, path.starts_with('/')) {
-            (Some(directory), false) => format!("{directory}/{path}"),
-            _ => path.to_owned(),
-        };
-        Ok(scene.root.read_file(&path, limit))
-    }
-
     /// The last run of a container.
     pub fn container_named(&self, name: &str) -> Option<ContainerHandle> {
         self.containers().get(name).cloned()
     }
 
-    fn scene(&self, container: &str) -> Result<(ContainerHandle, Scene), Error> {
+    pub(super) fn scene(&self, container: &str) -> Result<(ContainerHandle, Scene), Error> {
         let handle = self.container_named(container);
         let scene = handle.and_then(|handle| Some((handle.clone(), handle.0.scene()?)));
         scene.ok_or_else(|| Error::NotRunning(container.to_owned()))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::worker::fields::tests::subject;
 use crate::worker::plan::tests::pod;
 
 fn build_with(container: &Value, services: &[ServiceLink]) -> Result<Variables, Error> {
@@ -17,12 +18,7 @@ fn build_with(container: &Value, services: &[ServiceLink]) -> Result<Variables, 
         )
         .with(Kind::Secret, "secret", &[("password", "pw")]);
     let allocatable = BTreeMap::new();
-    let subject = Subject {
-        pod: &pod,
-        pod_ip: "10.64.0.2".parse().unwrap(),
-        host_ip: "127.0.0.1".parse().unwrap(),
-        allocatable: &allocatable,
-    };
+    let subject = subject(&pod, &allocatable);
     build(
         &pod.spec.as_ref().unwrap().containers[0],
         &subject,

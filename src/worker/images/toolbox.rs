@@ -18,6 +18,20 @@ static WASM: &[u8] = include_bytes!(concat!(
 ));
 static DIGEST: LazyLock<Digest> = LazyLock::new(|| Digest::of(WASM));
 
+/// A program that was read out of a pod.
+pub struct Program {
+    bytes: Vec<u8>,
+    digest: Digest,
+}
+
+impl Program {
+    /// Hashes it, which takes its time: not for a thread that others wait for.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let digest = Digest::of(&bytes);
+        Self { bytes, digest }
+    }
+}
+
 impl Images {
     /// The toolbox, compiled when it is first asked for.
     pub async fn toolbox(&self) -> Result<Image, PullFailure> {
@@ -29,9 +43,9 @@ impl Images {
         Ok(Image::new(TOOLBOX, digest, artifact, false))
     }
 
-    /// A program from its bytes. Compiled once per content, like any other.
-    pub async fn load_bytes(&self, bytes: &[u8]) -> Result<Arc<Artifact>, PullFailure> {
-        self.load_as(&Digest::of(bytes), bytes).await
+    /// A program out of a pod. Compiled once per content, like any other.
+    pub async fn load_program(&self, program: &Program) -> Result<Arc<Artifact>, PullFailure> {
+        self.load_as(&program.digest, &program.bytes).await
     }
 
     async fn load_as(&self, digest: &Digest, bytes: &[u8]) -> Result<Arc<Artifact>, PullFailure> {

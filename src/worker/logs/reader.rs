@@ -28,6 +28,13 @@ pub struct Query {
 
 /// A log as chunks of text.
 pub struct Reader {
+    changes: Option<watch::Receiver<Change>>,
+    /// `None` once a read was given up in the middle.
+    files: Option<Box<Files>>,
+}
+
+/// What is read where it may wait for the disk.
+struct Files {
     path: PathBuf,
     changes: Option<watch::Receiver<Change>>,
     output: Output,
@@ -50,7 +57,6 @@ enum Position {
     },
     /// There is no file yet.
     Absent,
-    End,
 }
 
 /// Formats pieces as the client wants them.
@@ -76,9 +82,10 @@ impl Reader {
     ) -> Self {
         let seconds_ago = query.since_seconds.map(Duration::from_secs);
         let since = seconds_ago.and_then(|length| clock.now().checked_sub(length).ok());
-        Self {
+        let changes = changes.filter(|_| query.follow);
+        let files = Files {
             path,
-            changes: changes.filter(|_| query.follow),
+            changes: changes.clone(),
             output: Output {
                 timestamps: query.timestamps,
                 since: query.since_time.max(since),
@@ -89,27 +96,39 @@ impl Reader {
             },
             position: Position::Start,
             tail_lines: query.tail_lines,
+        };
+        Self {
+            changes,
+            files: Some(Box::new(files)),
         }
     }
 
     /// The next text, or `None` at the end; waits while it follows a running container.
     pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         loop {
-            if self.output.remaining == Some(0) {
-                return None;
-            }
             let is_closed = self
                 .changes
                 .as_mut()
                 .is_none_or(|it| it.borrow_and_update().is_closed);
-            let text = match self.read_some() {
+            let mut files = self.files.take()?;
+            if files.output.remaining == Some(0) {
+                return None;
+            }
+            let reading = tokio::task::spawn_blocking(move || {
+                let text = files.read_some();
+                (files, text)
+            });
+            let Ok((files, text)) = reading.await else {
+                return Some(Err(Error::Ending));
+            };
+            let text = match text {
                 Ok(text) => text,
                 Err(source) => {
-                    self.position = Position::End;
-                    let path = self.path.clone();
+                    let path = files.path;
                     return Some(Err(Error::Read { path, source }));
                 }
             };
+            self.files = Some(files);
             if !text.is_empty() {
                 return Some(Ok(Bytes::from(text)));
             }
@@ -124,13 +143,14 @@ impl Reader {
             }
         }
     }
+}
 
+impl Files {
     /// Reads until some text is there or the files are at their end.
     fn read_some(&mut self) -> std::io::Result<Vec<u8>> {
         loop {
             let rotations = self.changes.as_ref().map_or(0, |it| it.borrow().rotations);
             match &mut self.position {
-                Position::End => return Ok(Vec::new()),
                 Position::Start => {
                     let past = Past::open(&self.path, self.tail_lines)?;
                     self.position = match (past.rotated, past.current) {

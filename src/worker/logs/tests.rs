@@ -17,7 +17,7 @@ struct Fixture {
 fn fixture(limits: Limits) -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
-    let logs = Logs::new(directory.path().to_owned(), limits, clock.clone());
+    let logs = Logs::new(directory.path().to_owned(), limits, clock.clone()).unwrap();
     let id = LogId {
         namespace: "default".into(),
         pod: "pod".into(),
@@ -33,7 +33,7 @@ fn fixture(limits: Limits) -> Fixture {
 }
 
 async fn read(fixture: &Fixture, query: Query) -> String {
-    let mut reader = fixture.logs.read(&fixture.id, &query).unwrap();
+    let mut reader = fixture.logs.read(&fixture.id, &query).await.unwrap();
     let mut text = Vec::new();
     while let Some(chunk) = reader.next().await {
         text.extend_from_slice(&chunk.unwrap());
@@ -178,7 +178,7 @@ async fn the_previous_incarnation_is_kept_and_older_ones_are_not() {
         ..Query::default()
     };
     assert!(matches!(
-        fixture.logs.read(&fixture.id, &previous()),
+        fixture.logs.read(&fixture.id, &previous()).await,
         Err(Error::NoPrevious { .. })
     ));
     for incarnation in 0..3 {
@@ -191,6 +191,7 @@ async fn the_previous_incarnation_is_kept_and_older_ones_are_not() {
     let directory = fixture.logs.directory(&fixture.id);
     assert!(!directory.join("0.log").exists());
     fixture.logs.remove_pod("default", "pod", "uid");
+    fixture.logs.flush().await;
     assert!(!directory.exists());
 }
 
@@ -206,7 +207,7 @@ async fn followers_see_lines_across_rotation_until_the_container_ends() {
         follow: true,
         ..Query::default()
     };
-    let mut reader = fixture.logs.read(&fixture.id, &follow).unwrap();
+    let mut reader = fixture.logs.read(&fixture.id, &follow).await.unwrap();
     let mut expected = String::new();
     let mut text = String::new();
     for index in 0..20 {
@@ -219,4 +220,62 @@ async fn followers_see_lines_across_rotation_until_the_container_ends() {
     log.close();
     assert!(reader.next().await.is_none());
     assert_eq!(text, expected);
+}
+
+#[tokio::test]
+async fn who_writes_waits_for_a_slow_disk_and_its_neighbours_do_not() {
+    let fixture = fixture(Limits::default());
+    let neighbour = LogId {
+        container: "neighbour".into(),
+        ..fixture.id.clone()
+    };
+    let log = fixture.logs.open(&fixture.id, 0);
+    let other = fixture.logs.open(&neighbour, 0);
+    // Whoever opens a pipe for writing waits for its reader.
+    std::fs::create_dir_all(fixture.logs.directory(&fixture.id)).unwrap();
+    let directory = std::fs::File::open(fixture.logs.directory(&fixture.id)).unwrap();
+    rustix::fs::mkfifoat(&directory, "0.log", rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let line = [b"x".repeat(99), b"\n".to_vec()].concat();
+    let mut written = 0;
+    while log.capacity() > 0 {
+        log.write(LogStream::Stdout, &line);
+        written += 1;
+    }
+    assert!(written * line.len() < 1 << 20, "{written}");
+    assert!(other.capacity() > 0);
+    other.write(LogStream::Stdout, b"heard\n");
+    // Who does not ask for room has little more, and is told what was lost.
+    for _ in 0..written * 2 {
+        log.write(LogStream::Stdout, &line);
+    }
+    let dropped = log.dropped();
+    assert!(dropped > 0);
+    let path = log.path().to_owned();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut kept = 0;
+        // Opened for both, it has no end between two writes.
+        let mut pipe = std::fs::OpenOptions::new();
+        let pipe = pipe.read(true).write(true).open(path).unwrap();
+        let mut lines = std::io::BufReader::new(pipe);
+        let mut text = String::new();
+        while std::io::BufRead::read_line(&mut lines, &mut text).unwrap() > 0 {
+            if text.ends_with("bytes of output dropped, more than the disk took]\n") {
+                return (kept, text);
+            }
+            kept += 1;
+            text.clear();
+        }
+        (kept, text)
+    });
+    // The pipe is emptied; the next line that is kept says what is missing.
+    while !reading.is_finished() {
+        log.write(LogStream::Stdout, b"last\n");
+        tokio::task::yield_now().await;
+    }
+    let (kept, told) = reading.await.unwrap();
+    assert!(kept > written && kept < written * 3, "{kept} {written}");
+    assert!(told.contains("[wasmorch: "), "{told}");
+    let query = Query::default();
+    let mut reader = fixture.logs.read(&neighbour, &query).await.unwrap();
+    assert_eq!(reader.next().await.unwrap().unwrap(), "heard\n");
 }

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
+use super::pressure::Pressures;
 use super::{Facts, LEASE_NAMESPACE};
 use crate::api::annotations;
 use crate::api::condition::{self, Status};
@@ -74,11 +75,16 @@ pub(super) fn registration(facts: &Facts) -> Node {
     }
 }
 
-pub(super) fn status(facts: &Facts, prior: &[NodeCondition], now: Timestamp) -> NodeStatus {
+pub(super) fn status(
+    facts: &Facts,
+    pressures: Pressures,
+    prior: &[NodeCondition],
+    now: Timestamp,
+) -> NodeStatus {
     NodeStatus {
         capacity: Some(facts.capacity()),
         allocatable: Some(facts.capacity()),
-        conditions: Some(conditions(prior, now)),
+        conditions: Some(conditions(pressures, prior, now)),
         addresses: Some(vec![
             address("InternalIP", &facts.address.to_string()),
             address("Hostname", &facts.name),
@@ -112,21 +118,45 @@ fn address(kind: &str, address: &str) -> NodeAddress {
     }
 }
 
-fn conditions(prior: &[NodeCondition], now: Timestamp) -> Vec<NodeCondition> {
+fn conditions(pressures: Pressures, prior: &[NodeCondition], now: Timestamp) -> Vec<NodeCondition> {
+    let memory = if pressures.memory {
+        (
+            "KubeletHasInsufficientMemory",
+            "kubelet has insufficient memory available",
+        )
+    } else {
+        (
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        )
+    };
+    let disk = if pressures.disk {
+        ("KubeletHasDiskPressure", "kubelet has disk pressure")
+    } else {
+        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure")
+    };
+    let pid = (
+        "KubeletHasSufficientPID",
+        "kubelet has sufficient PID available",
+    );
+    let ready = ("KubeletReady", "worker is posting ready status");
     let mut conditions = prior.to_vec();
     for (kind, value, why) in [
-        ("MemoryPressure", false, ("KubeletHasSufficientMemory", "")),
-        ("DiskPressure", false, ("KubeletHasNoDiskPressure", "")),
-        ("PIDPressure", false, ("KubeletHasSufficientPID", "")),
-        (
-            "Ready",
-            true,
-            ("KubeletReady", "worker is posting ready status"),
-        ),
+        ("MemoryPressure", pressures.memory, memory),
+        ("DiskPressure", pressures.disk, disk),
+        ("PIDPressure", false, pid),
+        ("Ready", true, ready),
     ] {
         condition::set(&mut conditions, kind, Status::from(value), why, now);
     }
     conditions
+}
+
+/// Whether the API says of the node what there is to say; somebody else may have written it.
+pub(super) fn is_said(conditions: &[NodeCondition], pressures: Pressures) -> bool {
+    let says = |kind| condition::is_true(conditions, kind);
+    let (memory, disk) = (says("MemoryPressure"), says("DiskPressure"));
+    says("Ready") && Pressures { memory, disk } == pressures
 }
 
 pub(super) fn lease(node: &str, duration: Duration, now: Timestamp) -> Lease {
@@ -177,7 +207,7 @@ mod tests {
             node.metadata.annotations.unwrap()[annotations::WIRE_ADDRESS],
             "127.0.0.1:7000"
         );
-        let status = status(&facts(), &[], Timestamp::UNIX_EPOCH);
+        let status = status(&facts(), Pressures::default(), &[], Timestamp::UNIX_EPOCH);
         let capacity = status.capacity.unwrap();
         assert_eq!(
             (
@@ -202,12 +232,16 @@ mod tests {
     #[test]
     fn conditions_of_others_stay_and_times_move_with_the_status() {
         let later = Timestamp::from_second(60).unwrap();
-        let mut prior = conditions(&[], Timestamp::UNIX_EPOCH);
+        let mut prior = conditions(Pressures::default(), &[], Timestamp::UNIX_EPOCH);
         for kind in ["Odd", "Ready"] {
             let value = Status::from(kind == "Odd");
             condition::set(&mut prior, kind, value, ("", ""), Timestamp::UNIX_EPOCH);
         }
-        let next = conditions(&prior, later);
+        let pressures = Pressures {
+            memory: false,
+            disk: true,
+        };
+        let next = conditions(pressures, &prior, later);
         assert!(condition::is_true(&next, "Odd"));
         assert_eq!(
             condition::find(&next, "Ready").unwrap().since(),
@@ -215,5 +249,9 @@ mod tests {
         );
         let memory = condition::find(&next, "MemoryPressure").unwrap();
         assert_eq!(memory.since(), Some(Timestamp::UNIX_EPOCH));
+        let disk = condition::find(&next, "DiskPressure").unwrap();
+        assert_eq!((disk.status(), disk.since()), ("True", Some(later)));
+        assert_eq!(disk.reason.as_deref(), Some("KubeletHasDiskPressure"));
+        assert!(is_said(&next, pressures) && !is_said(&next, Pressures::default()));
     }
 }

@@ -6,7 +6,8 @@ use futures::FutureExt as _;
 
 use super::{Done, PodWorker};
 use crate::errors::chain;
-use crate::runtime;
+use crate::runtime::spec::ContainerSpec;
+use crate::runtime::{self, Artifact, ContainerHandle, PodSandbox};
 use crate::worker::env;
 use crate::worker::exec::Tap;
 use crate::worker::expand::Budget;
@@ -15,6 +16,15 @@ use crate::worker::lifecycle::{Event, StartFailure};
 use crate::worker::objects::{self, Objects, References};
 use crate::worker::plan::{self, PodPlan};
 use crate::worker::specs;
+
+/// A container that is being started.
+pub(super) struct Starting {
+    container: usize,
+    incarnation: u32,
+    tap: Arc<Tap>,
+}
+
+type Prepared = (Starting, Arc<PodSandbox>, ContainerSpec, Arc<Artifact>);
 
 impl PodWorker {
     /// Starts at once if nothing has to be fetched first.
@@ -51,9 +61,58 @@ impl PodWorker {
         incarnation: u32,
         objects: Result<Objects, objects::Error>,
     ) {
-        let result = objects
+        let prepared = objects
             .map_err(|error| StartFailure::Config(chain(&error).to_string()))
-            .and_then(|objects| self.try_start(container, incarnation, &objects));
+            .and_then(|objects| self.prepare_start(container, incarnation, &objects));
+        let (starting, sandbox, spec, artifact) = match prepared {
+            Ok(prepared) => prepared,
+            Err(failure) => return self.start_ended(container, incarnation, Err(failure)),
+        };
+        let log = Arc::clone(&starting.tap) as _;
+        if !sandbox.waits_for_disk(&spec) {
+            let result = sandbox.start(spec, artifact, log);
+            return self.was_started(starting, result);
+        }
+        let start = sandbox.start_on_disk(spec, artifact, log);
+        let running = async move {
+            let result = start.await;
+            Done::Started { starting, result }
+        };
+        self.work.push(running.boxed());
+    }
+
+    /// A container runs from now on, or does not.
+    pub(super) fn was_started(
+        &mut self,
+        starting: Starting,
+        result: Result<ContainerHandle, runtime::Error>,
+    ) {
+        let Starting {
+            container,
+            incarnation,
+            tap,
+        } = starting;
+        let result = result.map_err(|error| {
+            let message = chain(&error).to_string();
+            match error {
+                runtime::Error::Full(_) => StartFailure::Full(message),
+                _ => StartFailure::Run(message),
+            }
+        });
+        let result = result.map(|handle| {
+            let name = &self.lifecycle.plan().containers[container].name;
+            self.context.taps.put(&self.id.uid, name, tap);
+            self.handle(container, incarnation, handle);
+        });
+        self.start_ended(container, incarnation, result);
+    }
+
+    fn start_ended(
+        &mut self,
+        container: usize,
+        incarnation: u32,
+        result: Result<(), StartFailure>,
+    ) {
         if result.is_ok() {
             let name = &self.lifecycle.plan().containers[container].name;
             let (created, started) = (
@@ -92,12 +151,12 @@ impl PodWorker {
         }
     }
 
-    fn try_start(
-        &mut self,
+    fn prepare_start(
+        &self,
         index: usize,
         incarnation: u32,
         objects: &Objects,
-    ) -> Result<(), StartFailure> {
+    ) -> Result<Prepared, StartFailure> {
         let config = |error: &(dyn std::error::Error + 'static)| {
             StartFailure::Config(chain(error).to_string())
         };
@@ -130,19 +189,12 @@ impl PodWorker {
         let spec = specs::container(&self.pod, &container, module, env, budget)
             .map_err(|it| config(&it))?;
         let log = self.context.logs.open(&self.log_id(index), incarnation);
-        let tap = Tap::new(log);
-        let name = container.name.clone();
-        let started = sandbox.start(spec, image.artifact, Arc::clone(&tap) as _);
-        let handle = started.map_err(|error| {
-            let message = chain(&error).to_string();
-            match error {
-                runtime::Error::Full(_) => StartFailure::Full(message),
-                _ => StartFailure::Run(message),
-            }
-        })?;
-        self.context.taps.put(&self.id.uid, &name, tap);
-        self.handle(index, incarnation, handle);
-        Ok(())
+        let starting = Starting {
+            container: index,
+            incarnation,
+            tap: Tap::new(log),
+        };
+        Ok((starting, sandbox, spec, image.artifact))
     }
 
     fn wants_service_links(&self) -> bool {

@@ -10,17 +10,25 @@ use super::{Done, PodWorker, volume_specs};
 use crate::api::storage;
 use crate::errors::chain;
 use crate::runtime::PodSandbox;
+use crate::runtime::spec::{PodSandboxSpec, ProjectedFile};
 use crate::worker::claims::{self, Claims};
 use crate::worker::context::Context;
 use crate::worker::fields::Subject;
 use crate::worker::lifecycle::{Event, Stage};
 use crate::worker::object_changes::Following;
 use crate::worker::objects::{self, Objects, References};
-use crate::worker::specs;
-use crate::worker::tokens;
+use crate::worker::{specs, tokens};
 
 /// Between two words about the same pod's limits.
 const WORD: Duration = Duration::from_secs(30);
+
+/// A sandbox as it was made, and the files in its volumes.
+pub(super) struct Sandbox {
+    sandbox: Arc<PodSandbox>,
+    files: Files,
+}
+
+type Files = Vec<(String, Vec<ProjectedFile>)>;
 
 /// Why a pod's volumes cannot be filled now.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +89,42 @@ impl PodWorker {
         if !matches!(self.lifecycle.stage(), Stage::Preparing { .. }) {
             return;
         }
-        let event = match self.try_create_sandbox(found) {
-            Ok(()) => {
+        let (spec, files) = match self.describe_sandbox(found) {
+            Ok(described) => described,
+            Err(failure) => return self.sandbox_made(Err(failure)),
+        };
+        let make = {
+            let runtime = self.context.runtime.clone();
+            let waits = spec.waits_for_disk();
+            let make = move || {
+                let made = runtime.create_sandbox(spec);
+                made.map_err(|error| ("FailedCreatePodSandBox", chain(&error).to_string()))
+            };
+            if !waits {
+                let made = make().map(|sandbox| Sandbox { sandbox, files });
+                return self.sandbox_made(made);
+            }
+            tokio::task::spawn_blocking(make)
+        };
+        let making = async move {
+            let ending = || ("FailedCreatePodSandBox", "the worker ends".to_owned());
+            let made = make.await.map_err(|_| ending()).flatten();
+            Done::Made(made.map(|sandbox| Sandbox { sandbox, files }))
+        };
+        self.work.push(making.boxed());
+    }
+
+    /// The pod has its sandbox from now on, or has none.
+    pub(super) fn sandbox_made(&mut self, made: Result<Sandbox, (&'static str, String)>) {
+        // It may have been deleted while a disk was waited for; the sandbox ends with `made`.
+        if !matches!(self.lifecycle.stage(), Stage::Preparing { .. }) {
+            return;
+        }
+        let event = match made {
+            Ok(Sandbox { sandbox, files }) => {
+                self.context.policies.attach(&self.pod, sandbox.net());
+                self.sandbox = Some(sandbox);
+                self.files = files;
                 self.publish_view();
                 if std::mem::take(&mut self.is_stale) {
                     self.refresh();
@@ -94,10 +136,10 @@ impl PodWorker {
         self.queue.push_back(event);
     }
 
-    fn try_create_sandbox(
+    fn describe_sandbox(
         &mut self,
         found: Result<(Objects, Claims), String>,
-    ) -> Result<(), (&'static str, String)> {
+    ) -> Result<(PodSandboxSpec, Files), (&'static str, String)> {
         let failed = |error: &(dyn std::error::Error + 'static)| {
             ("FailedCreatePodSandBox", chain(error).to_string())
         };
@@ -122,14 +164,8 @@ impl PodWorker {
         let mount = |error: volume_specs::Error| ("FailedMount", chain(&error).to_string());
         let built = volume_specs::build(&subject, &objects, &claims, allowed).map_err(mount)?;
         let files = volume_specs::files(&subject, &objects).map_err(mount)?;
-        let spec = specs::sandbox(&self.pod, ip, built);
-        let sandbox = self.context.runtime.create_sandbox(spec);
-        let sandbox = sandbox.map_err(|error| failed(&error))?;
-        self.context.policies.attach(&self.pod, sandbox.net());
-        self.sandbox = Some(sandbox);
         self.ip = Some(ip);
-        self.files = files;
-        Ok(())
+        Ok((specs::sandbox(&self.pod, ip, built), files))
     }
 
     pub(super) fn has_files(&self) -> bool {

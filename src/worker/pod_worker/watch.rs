@@ -122,7 +122,7 @@ async fn add_log(context: &Context, id: &LogId, exit: &mut Exit) {
         tail_lines: Some(LOG_LINES),
         ..Query::default()
     };
-    let Ok(mut reader) = context.logs.read(id, &query) else {
+    let Ok(mut reader) = context.logs.read(id, &query).await else {
         return;
     };
     let mut text = Vec::new();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::worker::fields::tests::subject;
 use crate::worker::plan::tests::pod;
 
 #[expect(
@@ -18,12 +19,7 @@ fn build_one(volume: Value) -> Result<VolumeSource, Error> {
         .with(Kind::ConfigMap, "config", &[("a.txt", "1"), ("b.txt", "2")])
         .with(Kind::Secret, "secret", &[("key", "pw")]);
     let allocatable = BTreeMap::new();
-    let subject = Subject {
-        pod: &pod,
-        pod_ip: "10.64.0.2".parse().unwrap(),
-        host_ip: "127.0.0.1".parse().unwrap(),
-        allocatable: &allocatable,
-    };
+    let subject = subject(&pod, &allocatable);
     let built = build(&subject, &objects, &Claims::new(), &["/srv/data".into()])?;
     Ok(built.into_iter().next().unwrap().source)
 }

@@ -21,7 +21,7 @@ async fn a_flood_of_output_is_dropped_counted_and_bounded_on_disk() {
         bytes_per_second: 1 << 20,
         burst_bytes: 1 << 20,
     };
-    let logs = Logs::new(directory.clone(), limits, Clock::system());
+    let logs = Logs::new(directory.clone(), limits, Clock::system()).unwrap();
     let id = LogId {
         namespace: "default".to_owned(),
         pod: "p".to_owned(),
@@ -46,6 +46,7 @@ async fn a_flood_of_output_is_dropped_counted_and_bounded_on_disk() {
         said.contains("of output dropped, above the log rate"),
         "{said}"
     );
+    logs.flush().await;
     let kept = size(&directory);
     assert!(kept > 0 && kept < 3 << 20, "{kept} bytes on disk");
     attacked.close(&arena).await;

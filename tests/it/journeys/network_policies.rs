@@ -120,6 +120,15 @@ impl Journey {
     }
 }
 
+/// With the stranger among them.
+const CLIENTS: [&str; 5] = [
+    "near http",
+    "far http",
+    "stranger http",
+    "near wasi",
+    "far wasi",
+];
+
 const EVERYBODY: [&str; 9] = [
     "near http",
     "near tcp",
@@ -202,31 +211,14 @@ async fn ways_in(journey: &Journey) {
         .await;
     // A label makes a client.
     journey.told("label pod stranger role=client --overwrite");
-    journey
-        .wait_for(&[
-            "near http",
-            "far http",
-            "stranger http",
-            "near wasi",
-            "far wasi",
-        ])
-        .await;
+    journey.wait_for(&CLIENTS).await;
 
     // The front door's clients have addresses.
     cluster.apply(&policy(
         "door",
         "{ podSelector: { matchLabels: { app: catalog } }, ingress: [{ from: [{ ipBlock: { cidr: 127.0.0.0/8 } }] }] }",
     ));
-    journey
-        .wait_for(&[
-            "near http",
-            "far http",
-            "stranger http",
-            "near wasi",
-            "far wasi",
-            "door",
-        ])
-        .await;
+    journey.wait_for(&[&CLIENTS[..], &["door"]].concat()).await;
 }
 
 /// One that may go nowhere, one that may go to the port of another protocol only.

@@ -18,7 +18,7 @@ use wasmorch::router::dial::Dialer;
 use wasmorch::router::tunnel::Source;
 use wasmorch::tasks::TaskGroup;
 use wasmorch::worker::node::LeaseTiming;
-use wasmorch::worker::{Config, Worker, logs};
+use wasmorch::worker::{Config, Worker, images, logs};
 
 /// How long anything may take before the test fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -141,6 +141,13 @@ impl World {
             drain_delay: Duration::from_millis(50),
             volume_refresh: Duration::from_millis(200),
             log_limits: logs::Limits::default(),
+            // The machine of a test may be as full as it is.
+            thresholds: "".parse().unwrap(),
+            image_gc: images::Policy {
+                high: 100,
+                low: 100,
+                minimum_age: Duration::ZERO,
+            },
             allowed_host_paths: Vec::<PathBuf>::new(),
             extra_authorities: Vec::new(),
             api_server: None,

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::harness::{World, container, is_ready, waiting};
+use crate::runtime_pods::bench::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_waits_for_its_module_and_starts_when_it_is_pushed() {
@@ -33,4 +34,32 @@ async fn never_means_never() {
     world
         .until("web", |pod| waiting(pod) == "ErrImageNeverPull")
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_modules_that_nobody_uses_are_removed() {
+    let world = World::start().await;
+    let mut config = world.config("one");
+    config.image_gc = wasmorch::worker::images::Policy {
+        high: 0,
+        low: 0,
+        minimum_age: std::time::Duration::ZERO,
+    };
+    let left = "a".repeat(64);
+    let images = config.data_dir.join("images");
+    let files = [
+        images.join(format!("{left}.wasm")),
+        config.compiled_dir.join(format!("{left}.code.cwasm")),
+    ];
+    for file in &files {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "left by a pod of before").unwrap();
+    }
+    let _worker = world.worker_with(config).await;
+    world.push_hello().await;
+    world
+        .create("web", json!({"containers": [container("hello")]}))
+        .await;
+    world.until("web", is_ready).await;
+    until("they are gone", || !files.iter().any(|it| it.exists())).await;
 }

@@ -27,6 +27,7 @@ impl Filesystem {
             origin,
             next_inode: AtomicU64::new(1),
             tree: Mutex::default(),
+            alone: Mutex::default(),
             host: Some(host),
         })
     }
