@@ -26,6 +26,11 @@ fn files_are_made_read_and_removed() {
          rm d/f => ok
          rmdir d => ok
          rmdir d => NoEntry
+         write f x => ok
+         mkdir f/ => Exist
+         rm f => ok
+         rmdir tmp/.. => NotEmpty
+         rmdir tmp/. => Invalid
          mkdir no/d => NoEntry
          inodes => 2
          bytes => 0",
@@ -53,6 +58,17 @@ fn opening_follows_the_flags() {
          open f tmp w => IsDirectory
          open f tmp rd => ok
          read f => IsDirectory
+         pwrite f 0 x => BadDescriptor
+         truncate f 0 => Invalid
+         symlink tmp l => ok
+         open f l dn => NotDirectory
+         open f l/ cw => IsDirectory
+         symlink none m => ok
+         open f m/ cw => IsDirectory
+         mkdir m/ => Exist
+         symlink o/x o => ok
+         mkdir o/ => Exist
+         rm o/ => NotDirectory
          open f tmp cd => Invalid",
     );
 }
@@ -111,7 +127,8 @@ fn rename_replaces_what_may_be_replaced() {
          mv tmp/ x/ => ok
          mv b/ y => NotDirectory
          mv b y/ => NotDirectory
-         mv . z => Busy",
+         mv . z => Busy
+         mv . no/z => NoEntry",
     );
 }
 

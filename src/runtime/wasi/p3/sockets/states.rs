@@ -172,10 +172,8 @@ const ADDRESSES: &str = "
 #[tokio::test]
 async fn addresses_are_checked_as_documented() {
     for (address, method, expected) in cells(ADDRESSES) {
-        let family = match method.ends_with('4') {
-            true => IpAddressFamily::Ipv4,
-            false => IpAddressFamily::Ipv6,
-        };
+        let families = [IpAddressFamily::Ipv6, IpAddressFamily::Ipv4];
+        let family = families[usize::from(method.ends_with('4'))];
         let answer = play(async |face| match method.trim_end_matches(['4', '6']) {
             "bind" => tcp::bind(face, tcp::new_tcp(face, family), address),
             "connect" => tcp::connect(face, tcp::new_tcp(face, family), address).await,

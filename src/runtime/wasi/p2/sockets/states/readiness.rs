@@ -168,21 +168,12 @@ async fn streams_are_ready_when_the_next_call_does_something() {
         happen(&mut guest, event, this, &mut peer);
         let got = match column {
             "input" | "output" => {
-                let pollable = match column {
-                    "input" => {
-                        let input = Resource::new_borrow(input.rep());
-                        wasmtime_wasi::p2::subscribe(
-                            &mut guest.table,
-                            input as Resource<DynInputStream>,
-                        )
-                    }
-                    _ => {
-                        let output = Resource::new_borrow(output.rep());
-                        wasmtime_wasi::p2::subscribe(
-                            &mut guest.table,
-                            output as Resource<DynOutputStream>,
-                        )
-                    }
+                let pollable = if column == "input" {
+                    let input: Resource<DynInputStream> = Resource::new_borrow(input.rep());
+                    wasmtime_wasi::p2::subscribe(&mut guest.table, input)
+                } else {
+                    let output: Resource<DynOutputStream> = Resource::new_borrow(output.rep());
+                    wasmtime_wasi::p2::subscribe(&mut guest.table, output)
                 };
                 ["no", "yes"][usize::from(guest.is_ready(pollable).await)].to_owned()
             }

@@ -65,10 +65,10 @@ pub(super) async fn call_tcp(face: &Face, this: u32, method: &str) -> &'static s
         "receive" => ends::receive(face, this).told_by_now().await,
         "local" => word(with(face, |view| view.get_local_address(tcp(this)))),
         "remote" => word(with(face, |view| view.get_remote_address(tcp(this)))),
-        "listens" => match with(face, |view| view.get_is_listening(tcp(this)).unwrap()) {
-            true => "yes",
-            false => "no",
-        },
+        "listens" => {
+            let listens = with(face, |view| view.get_is_listening(tcp(this)).unwrap());
+            ["no", "yes"][usize::from(listens)]
+        }
         "backlog" => word(with(face, |view| {
             view.set_listen_backlog_size(tcp(this), 7)
         })),
