@@ -115,7 +115,7 @@ fn play(lines: &[String]) -> Result<(), TestCaseError> {
         below += "p/";
     }
     let [fits, long] = [255, 256].map(|length| "n".repeat(length));
-    let mut told = String::new();
+    let mut told = Vec::new();
     for line in lines {
         let words: Vec<String> = line
             .split(' ')
@@ -135,8 +135,8 @@ fn play(lines: &[String]) -> Result<(), TestCaseError> {
         let expected: Outcome = kernel
             .apply(&words)
             .map_err(rustix::io::Errno::raw_os_error);
-        told += &format!("{line}: {got:?}\n");
-        prop_assert_eq!(&got, &expected, "ours, tmpfs'; after\n{}", told);
+        told.push(format!("{line}: {got:?}"));
+        prop_assert_eq!(&got, &expected, "ours, tmpfs'; after\n{}", told.join("\n"));
     }
     Ok(())
 }
