@@ -45,9 +45,10 @@ fn container_words(stats: &ContainerStats, tuning: &Tuning) -> Vec<String> {
     } = stats.refused;
     let mut said = Vec::new();
     if memory > 0 {
-        let used = readable_bytes(stats.memory_bytes);
+        // Not what is in use now: a container that has ended uses nothing.
+        let most = readable_bytes(stats.memory_peak_bytes);
         said.push(format!(
-            "{memory} growths of memory refused ({used} in use)"
+            "{memory} growths of memory refused ({most} in use at most)"
         ));
     }
     if descriptors > 0 {
@@ -138,6 +139,7 @@ mod tests {
         };
         assert_eq!(words(&stats, &limits, &tuning), None);
         let noisy = ContainerStats {
+            memory_peak_bytes: 3 << 20,
             throttled: Duration::from_secs(12),
             refused: Refused {
                 memory: 1,
@@ -151,7 +153,7 @@ mod tests {
         stats.sockets_refused = 5;
         let said = words(&stats, &limits, &tuning).unwrap();
         for part in [
-            "container `noisy`: 1 growths",
+            "container `noisy`: 1 growths of memory refused (3 MiB in use at most)",
             "2 descriptors refused (20000 may",
             "3 requests refused (256 may",
             "rested 12 s",

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use container::{ContainerRun, Run, Running, StartFailure, StopStep};
 pub use ending::{EndStep, Ending, Then};
@@ -65,9 +66,9 @@ pub enum Stage {
 }
 
 /// Why the pod as a whole failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodFailure {
-    pub reason: &'static str,
+    pub reason: String,
     pub message: String,
 }
 
@@ -268,7 +269,7 @@ impl Lifecycle {
         match &mut self.stage {
             Stage::Preparing { .. } | Stage::Live if is_due(self.deadline) => {
                 self.failure = Some(PodFailure {
-                    reason: "DeadlineExceeded",
+                    reason: "DeadlineExceeded".to_owned(),
                     message: "Pod was active on the node longer than the specified deadline"
                         .to_owned(),
                 });

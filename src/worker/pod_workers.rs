@@ -18,9 +18,9 @@ use tokio::task::JoinHandle;
 
 use super::checkpoint::Checkpoint;
 use super::context::Context;
-use super::lifecycle::{Saved, SavedContainer};
+use super::lifecycle::{PodFailure, Saved, SavedContainer};
 use super::pod_worker::{Desired, PodId, PodWorker};
-use crate::api::pod::phase;
+use crate::api::pod::{Phase, phase};
 use crate::client;
 use crate::errors::chain;
 use crate::tasks::TaskGroup;
@@ -262,6 +262,17 @@ fn saved_status(pod: &Pod) -> Option<Saved> {
         is_finished: phase(pod).is_terminal(),
         started_at: Some(started_at),
         containers: containers.map(saved_container).collect(),
+        failure: failure(pod),
+    })
+}
+
+/// Why a pod that has failed did, where it was the pod as a whole.
+fn failure(pod: &Pod) -> Option<PodFailure> {
+    let status = pod.status.as_ref()?;
+    let reason = status.reason.clone()?;
+    (phase(pod) == Phase::Failed).then(|| PodFailure {
+        reason,
+        message: status.message.clone().unwrap_or_default(),
     })
 }
 
@@ -299,7 +310,10 @@ fn newer(checkpoint: Saved, status: Option<Saved>) -> Saved {
             None => saved.containers.push(container.clone()),
         }
     }
-    saved.is_finished |= status.is_some_and(|status| status.is_finished);
+    if let Some(status) = status {
+        saved.is_finished |= status.is_finished;
+        saved.failure = saved.failure.or(status.failure);
+    }
     saved
 }
 
@@ -333,6 +347,22 @@ mod tests {
     }
 
     #[test]
+    fn why_a_pod_failed_is_read_from_the_status() {
+        let of = |phase: &str| {
+            let status = json!({"phase": phase, "reason": "DeadlineExceeded", "message": "late", "startTime": "2026-01-01T00:00:00Z"});
+            saved_status(&pod(status)).unwrap()
+        };
+        let told = of("Failed").failure.unwrap();
+        assert_eq!(
+            (&*told.reason, &*told.message),
+            ("DeadlineExceeded", "late")
+        );
+        assert_eq!(of("Running").failure, None, "said of a pod that lives");
+        let known = newer(Saved::default(), Some(of("Failed")));
+        assert_eq!(known.failure, Some(told));
+    }
+
+    #[test]
     fn counts_never_go_down() {
         let container = |starts| SavedContainer {
             name: "m".into(),
@@ -343,6 +373,7 @@ mod tests {
             is_finished,
             started_at: None,
             containers: vec![container(starts)],
+            failure: None,
         };
         let merged = newer(saved(2, false), Some(saved(5, true)));
         assert_eq!((merged.containers[0].starts, merged.is_finished), (5, true));

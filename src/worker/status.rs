@@ -54,7 +54,7 @@ pub fn pod_status(observed: &Observation<'_>, now: Timestamp) -> PodStatus {
     };
     PodStatus {
         phase: Some(phase.as_str().to_owned()),
-        reason: failure.map(|failure| failure.reason.to_owned()),
+        reason: failure.map(|failure| failure.reason.clone()),
         message: failure.map(|failure| failure.message.clone()).or(waiting),
         conditions: Some(conditions(observed, phase, now)),
         host_ip: Some(observed.host_ip.to_string()),

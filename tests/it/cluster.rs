@@ -208,7 +208,16 @@ impl Cluster {
 
     /// The same, however it ends.
     pub(crate) fn try_kubectl(&self, arguments: &[&str]) -> Option<std::process::Output> {
-        run(self.kubectl_of(Kubectl::New)?.args(arguments))
+        self.try_kubectl_of(Kubectl::New, arguments)
+    }
+
+    /// The same with either version.
+    pub(crate) fn try_kubectl_of(
+        &self,
+        version: Kubectl,
+        arguments: &[&str],
+    ) -> Option<std::process::Output> {
+        run(self.kubectl_of(version)?.args(arguments))
     }
 
     /// A kubectl for this cluster, not yet started; `None` where that version is not named.

@@ -8,6 +8,7 @@
 
 mod kernel;
 mod ours;
+mod random;
 mod script;
 
 use std::future::poll_fn;

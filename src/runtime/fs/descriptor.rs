@@ -143,9 +143,9 @@ impl Descriptor {
     /// Fails if writing would.
     pub fn writable(&self) -> Result<&Inode, Errno> {
         match self.kind() {
-            Kind::Directory => Err(Errno::IsDirectory),
             Kind::File | Kind::Symlink if self.access.write => Ok(&self.place.inode),
-            Kind::File | Kind::Symlink => Err(Errno::BadDescriptor),
+            // No directory is open for writing.
+            Kind::File | Kind::Symlink | Kind::Directory => Err(Errno::BadDescriptor),
         }
     }
 
@@ -166,9 +166,8 @@ impl Descriptor {
 
     pub fn set_len(&self, len: u64) -> Result<(), Errno> {
         match self.kind() {
-            Kind::Directory => Err(Errno::IsDirectory),
             Kind::File | Kind::Symlink if self.access.write => self.place.inode.set_len(len),
-            Kind::File | Kind::Symlink => Err(Errno::Invalid),
+            Kind::File | Kind::Symlink | Kind::Directory => Err(Errno::Invalid),
         }
     }
 
@@ -237,7 +236,9 @@ impl Descriptor {
 
     pub fn create_directory_at(&self, path: &str) -> Result<(), Errno> {
         let named = self.entry(path)?.named(Errno::Exist)?;
-        named.free()?;
+        if named.found.is_some() {
+            return Err(Errno::Exist);
+        }
         named.parent.writable()?;
         named.parent.inode.create(&named.name, New::Directory)?;
         Ok(())
@@ -289,7 +290,13 @@ impl Descriptor {
     }
 
     pub fn remove_directory_at(&self, path: &str) -> Result<(), Errno> {
-        let named = self.entry(path)?.named(Errno::Invalid)?;
+        let is_parent = path.trim_end_matches('/').ends_with("..");
+        let otherwise = if is_parent {
+            Errno::NotEmpty
+        } else {
+            Errno::Invalid
+        };
+        let named = self.entry(path)?.named(otherwise)?;
         let found = named.found.as_ref().ok_or(Errno::NoEntry)?;
         if found.inode.kind() != Kind::Directory {
             return Err(Errno::NotDirectory);
@@ -299,8 +306,8 @@ impl Descriptor {
     }
 
     pub fn rename_at(&self, path: &str, new: &Self, new_path: &str) -> Result<(), Errno> {
-        let from = self.entry(path)?.named(Errno::Busy)?;
-        let to = new.entry(new_path)?.named(Errno::Busy)?;
+        let (from, to) = (self.entry(path)?, new.entry(new_path)?);
+        let (from, to) = (from.named(Errno::Busy)?, to.named(Errno::Busy)?);
         let source = from.found.as_ref().ok_or(Errno::NoEntry)?;
         from.parent.same_mount(&to.parent)?;
         from.parent.writable()?;

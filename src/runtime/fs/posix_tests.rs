@@ -1,5 +1,7 @@
 //! What POSIX says, one table per subject.
 
+mod odd_paths;
+
 use super::script::*;
 use super::*;
 

@@ -127,7 +127,9 @@ pub fn walk(root: &Root, start: &Place, path: &str, last: Last) -> Result<Target
     let target = Walk::new(root, start).run(path, last)?;
     if last == Last::Name && target.is_link_with_slash() {
         // It will be refused, but what leads outside must be refused as that.
-        Walk::new(root, start).run(path, Last::Follow)?;
+        if let Err(Errno::NotPermitted) = Walk::new(root, start).run(path, Last::Follow) {
+            return Err(Errno::NotPermitted);
+        }
     }
     Ok(target)
 }

@@ -245,7 +245,12 @@ impl Conn {
         let unread = self.link.ring(1 - self.side).len() > 0;
         let end: fn(&mut Ring) = if unread { Ring::reset } else { Ring::finish };
         self.link.change(self.side, end);
-        self.link.change(1 - self.side, Ring::abandon);
+        self.link.change(1 - self.side, |ring| {
+            ring.abandon();
+            if unread {
+                ring.reset();
+            }
+        });
     }
 }
 

@@ -34,7 +34,8 @@ pub struct Connect(State);
 
 enum State {
     Done(Option<Result<Conn, Error>>),
-    Waiting(oneshot::Receiver<Result<Conn, Error>>),
+    /// With the local port, which is free at once when the attempt is given up.
+    Waiting(oneshot::Receiver<Result<Conn, Error>>, Option<PortLease>),
 }
 
 impl Future for Connect {
@@ -43,9 +44,13 @@ impl Future for Connect {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             State::Done(result) => Poll::Ready(result.take().unwrap_or(Err(Error::InvalidState))),
-            State::Waiting(receiver) => Pin::new(receiver)
-                .poll(cx)
-                .map(|answer| answer.unwrap_or(Err(Error::ConnectionAborted))),
+            State::Waiting(receiver, lease) => Pin::new(receiver).poll(cx).map(|answer| {
+                let mut conn = answer.unwrap_or(Err(Error::ConnectionAborted))?;
+                if let Some(lease) = lease.take() {
+                    conn.hold(lease);
+                }
+                Ok(conn)
+            }),
         }
     }
 }
@@ -170,6 +175,13 @@ impl PodNet {
         real: Option<RealSocket>,
     ) -> Result<Connect, Error> {
         let descriptor = self.descriptors.take()?;
+        let Attempt {
+            owner,
+            lease,
+            local,
+            shown,
+            options,
+        } = attempt;
         let (mut answer, receiver) = oneshot::channel();
         let budget = Arc::clone(&self.config.budget);
         let stopped = self.fabric.tasks.cancelled();
@@ -189,19 +201,15 @@ impl PodNet {
                     Err(_) => return drop(answer.send(Err(Error::TimedOut))),
                 };
                 let far = End {
-                    local: attempt.shown,
+                    local: shown,
                     budget: Arc::clone(&budget),
                 };
-                let near = End {
-                    local: attempt.local,
-                    budget,
-                };
-                let limit = attempt.options.ring_limit(&attempt.options);
-                let (mut guest, host) = Conn::pair(near, far, attempt.shown, [limit, limit]);
-                if guest.own(&attempt.owner).is_err() {
+                let near = End { local, budget };
+                let limit = options.ring_limit(&options);
+                let (mut guest, host) = Conn::pair(near, far, shown, [limit, limit]);
+                if guest.own(&owner).is_err() {
                     return;
                 }
-                guest.hold(attempt.lease);
                 if let Some(real) = real {
                     guest.lead_to(real);
                 }
@@ -212,7 +220,7 @@ impl PodNet {
                     }
                 }
             });
-        Ok(Connect(State::Waiting(receiver)))
+        Ok(Connect(State::Waiting(receiver, Some(lease))))
     }
 }
 

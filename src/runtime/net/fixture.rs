@@ -1,6 +1,7 @@
 //! A small world for the tests of this room: two pods on one worker, and a cluster in which
 //! 10.43.0.1:80 is a service of the second pod's port 8080, 10.43.0.2 has no endpoints, 10.64.9.9
-//! is a pod on another worker that echoes, and everything else is outside.
+//! is a pod on another worker that echoes on port 7 and never answers on port 6, and everything else is
+//! outside.
 
 use std::future::poll_fn;
 use std::io;
@@ -48,6 +49,9 @@ impl ClusterNetwork for Cluster {
     ) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
         let tasks = self.0.clone();
         Box::pin(async move {
+            if to == addr("10.64.9.9:6") {
+                return std::future::pending().await;
+            }
             if to != addr("10.64.9.9:7") {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }

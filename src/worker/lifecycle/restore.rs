@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::container::{ContainerRun, Run};
-use super::{Effect, Lifecycle, Now, Stage, Termination, TerminationReason, Timing};
+use super::{Effect, Lifecycle, Now, PodFailure, Stage, Termination, TerminationReason, Timing};
 use crate::worker::plan::PodPlan;
 use crate::worker::restart::{Decision, Role, decide};
 
@@ -22,6 +22,9 @@ pub struct Saved {
     pub is_finished: bool,
     pub started_at: Option<Timestamp>,
     pub containers: Vec<SavedContainer>,
+    /// Why the pod as a whole failed, if it did.
+    #[serde(default)]
+    pub failure: Option<PodFailure>,
 }
 
 /// A container's past.
@@ -54,6 +57,7 @@ impl Lifecycle {
                     previous: run.previous.clone(),
                 })
                 .collect(),
+            failure: self.failure.clone(),
         }
     }
 
@@ -93,6 +97,7 @@ impl Lifecycle {
             }
         }
         if saved.is_finished {
+            lifecycle.failure.clone_from(&saved.failure);
             lifecycle.stage = Stage::Finished;
             return (lifecycle, Vec::new());
         }

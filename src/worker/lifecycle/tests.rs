@@ -249,6 +249,25 @@ fn a_restored_pod_goes_on_counting() {
 }
 
 #[test]
+fn a_restored_pod_knows_why_it_failed() {
+    let mut spec = one("Always");
+    spec["activeDeadlineSeconds"] = json!(5);
+    spec["terminationGracePeriodSeconds"] = json!(1);
+    let mut world = World::new(spec);
+    world.settle().sleep(5000).settle().sleep(1000).settle();
+    let failure = world.pod.failure().cloned().unwrap();
+    assert_eq!(failure.reason, "DeadlineExceeded");
+    // Through the file, as a worker that starts again reads it.
+    let saved = serde_json::to_vec(&world.pod.save()).unwrap();
+    let saved: Saved = serde_json::from_slice(&saved).unwrap();
+    let plan = Arc::clone(&world.pod.plan);
+    let (restored, effects) = Lifecycle::restore(&plan, TIMING, &saved, world.now());
+    assert_eq!(effects, []);
+    assert!(matches!(restored.stage(), Stage::Finished));
+    assert_eq!(restored.failure(), Some(&failure));
+}
+
+#[test]
 fn a_pod_that_must_not_restart_is_failed_by_the_restart_of_its_worker() {
     let mut world = World::new(one("Never"));
     world.settle();

@@ -26,7 +26,7 @@ pub(super) fn begin(
         }
         Err(error) => {
             let failure = PodFailure {
-                reason: "UnsupportedPod",
+                reason: "UnsupportedPod".to_owned(),
                 message: chain(&error).to_string(),
             };
             let plan = Arc::new(PodPlan::nothing());

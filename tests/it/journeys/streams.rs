@@ -15,9 +15,8 @@ use crate::cluster::{Cluster, Kubectl, PATIENCE, until};
 fn kubectls(cluster: &Cluster) -> Vec<Kubectl> {
     let known = [Kubectl::Old, Kubectl::New];
     let is_here = |version: &Kubectl| {
-        let command = cluster.kubectl_of(*version);
-        let ran = command.map(|mut it| it.args(["version", "--client"]).output());
-        let is_here = ran.is_some_and(|ran| ran.is_ok());
+        let ran = cluster.try_kubectl_of(*version, &["version", "--client"]);
+        let is_here = ran.is_some();
         if !is_here {
             eprintln!("no {version:?} kubectl here; its journey is not made");
         }

@@ -3,13 +3,16 @@
 //! Left out on purpose is what WASI does not have (modes, owners, devices) and where its sandbox
 //! differs from a directory: absolute targets of links, and `..` above the root.
 
+mod random;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use wasmorch::runtime::fs::descriptor::{OpenOptions, Synchronized};
 use wasmorch::runtime::fs::errno::Errno;
-use wasmorch::runtime::fs::inode::Kind;
+use wasmorch::runtime::fs::inode::{Kind, NewTime};
 use wasmorch::runtime::fs::{Descriptor, Root};
 
 /// What a line leads to: a value, or the number of an error.
@@ -79,7 +82,72 @@ impl Kernel {
                 self.open.insert(name.to_owned(), file);
             }
             ["held", name] => return read(&self.open[name]),
+            ["open", name, path, flags] => {
+                let file = self.open(path, open_flags(flags))?;
+                self.open.insert(name.to_owned(), file);
+            }
+            ["close", name] => drop(self.open.remove(name)),
+            ["touch", path, seconds] => {
+                let stamp = |tv_sec, tv_nsec| fs::Timespec { tv_sec, tv_nsec };
+                let times = fs::Timestamps {
+                    last_access: stamp(0, fs::UTIME_OMIT),
+                    last_modification: stamp(seconds.parse().unwrap(), 0),
+                };
+                fs::utimensat(root, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            ["age", path] => {
+                let stat = fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW)?;
+                return Ok(age(stat.st_mtime));
+            }
+            [operation, name, ..] => match self.open.get(name) {
+                Some(file) => return Self::on_open(file, operation, &words[2..]),
+                None => return Ok("closed".to_owned()),
+            },
             _ => panic!("{words:?}"),
+        }
+        Ok(String::new())
+    }
+
+    fn on_open(
+        file: &rustix::fd::OwnedFd,
+        operation: &str,
+        words: &[&str],
+    ) -> rustix::io::Result<String> {
+        match (operation, words) {
+            ("pwrite", [at, text]) => {
+                let written = rustix::io::pwrite(file, text.as_bytes(), at.parse().unwrap())?;
+                return Ok(written.to_string());
+            }
+            ("append", [text]) => {
+                // Fails for what is no file, and so does writing.
+                let _ = fs::seek(file, fs::SeekFrom::End(0));
+                return Ok(rustix::io::write(file, text.as_bytes())?.to_string());
+            }
+            ("pread", [at]) => {
+                let mut buffer = [0; 100];
+                let length = rustix::io::pread(file, &mut buffer, at.parse().unwrap())?;
+                return Ok(format!("{:?}", String::from_utf8_lossy(&buffer[..length])));
+            }
+            ("resize", [length]) => fs::ftruncate(file, length.parse().unwrap())?,
+            ("size", []) => {
+                let stat = fs::fstat(file)?;
+                return Ok(match fs::FileType::from_raw_mode(stat.st_mode) {
+                    fs::FileType::Directory => "directory".to_owned(),
+                    _ => format!("{} with {} names", stat.st_size, stat.st_nlink),
+                });
+            }
+            ("names", []) => {
+                let entries = match fs::Dir::read_from(file) {
+                    Ok(entries) => entries.collect::<Result<Vec<_>, _>>()?,
+                    // What was removed is empty to POSIX, and gone to Linux.
+                    Err(rustix::io::Errno::NOENT) => Vec::new(),
+                    Err(error) => return Err(error),
+                };
+                let names = entries.iter().map(|it| it.file_name().to_string_lossy());
+                let names = names.map(std::borrow::Cow::into_owned);
+                return Ok(sorted(names.filter(|it| it != "." && it != "..")));
+            }
+            _ => panic!("{operation} {words:?}"),
         }
         Ok(String::new())
     }
@@ -91,6 +159,45 @@ impl Kernel {
             fs::FileType::Symlink => format!("link of {}", stat.st_size),
             _ => format!("file of {} with {} names", stat.st_size, stat.st_nlink),
         })
+    }
+}
+
+/// The letters of [`options`].
+fn open_flags(letters: &str) -> OFlags {
+    let has = |letter| letters.contains(letter);
+    let mut flags = match (has('r'), has('w')) {
+        (true, true) => OFlags::RDWR,
+        (false, true) => OFlags::WRONLY,
+        (_, false) => OFlags::RDONLY,
+    };
+    flags.set(OFlags::CREATE, has('c'));
+    flags.set(OFlags::EXCL, has('x'));
+    flags.set(OFlags::TRUNC, has('t'));
+    flags.set(OFlags::DIRECTORY, has('d'));
+    flags.set(OFlags::NOFOLLOW, has('n'));
+    flags
+}
+
+/// `r`ead, `w`rite, `c`reate, e`x`clusive, `t`runcate, `d`irectory, `n`ofollow.
+fn options(letters: &str) -> OpenOptions {
+    let has = |letter| letters.contains(letter);
+    OpenOptions {
+        follow: !has('n'),
+        create: has('c'),
+        exclusive: has('x'),
+        truncate: has('t'),
+        directory: has('d'),
+        read: has('r'),
+        write: has('w'),
+        ..READ
+    }
+}
+
+/// A time that was set, or that the clock gave.
+fn age(seconds: i64) -> String {
+    match seconds {
+        0..1_000_000 => seconds.to_string(),
+        _ => "new".to_owned(),
     }
 }
 
@@ -133,6 +240,13 @@ const WRITE: OpenOptions = OpenOptions {
 };
 
 impl Ours {
+    fn new() -> Self {
+        Self {
+            root: super::root(),
+            open: HashMap::new(),
+        }
+    }
+
     fn apply(&mut self, words: &[&str]) -> Result<String, Errno> {
         let root = self.root.open().open_at("tmp", READ)?;
         match *words {
@@ -189,7 +303,55 @@ impl Ours {
                 self.open.insert(name.to_owned(), file);
             }
             ["held", name] => return Self::read(&self.open[name]),
+            ["open", name, path, letters] => {
+                let file = root.open_at(path, options(letters))?;
+                self.open.insert(name.to_owned(), file);
+            }
+            ["close", name] => drop(self.open.remove(name)),
+            ["touch", path, seconds] => {
+                let at = Duration::from_secs(seconds.parse().unwrap());
+                let at = NewTime::At(SystemTime::UNIX_EPOCH + at);
+                root.set_times_at(path, false, NewTime::Keep, at)?;
+            }
+            ["age", path] => {
+                let modified = root.stat_at(path, false)?.times.modified;
+                let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+                return Ok(age(since.as_secs() as i64));
+            }
+            [operation, name, ..] => match self.open.get(name) {
+                Some(file) => return Self::on_open(file, operation, &words[2..]),
+                None => return Ok("closed".to_owned()),
+            },
             _ => panic!("{words:?}"),
+        }
+        Ok(String::new())
+    }
+
+    fn on_open(file: &Descriptor, operation: &str, words: &[&str]) -> Result<String, Errno> {
+        match (operation, words) {
+            ("pwrite", [at, text]) => {
+                let written = file.write_at(at.parse().unwrap(), &[text.as_bytes()])?;
+                return Ok(written.to_string());
+            }
+            ("append", [text]) => return Ok(file.append(&[text.as_bytes()])?.0.to_string()),
+            ("pread", [at]) => {
+                let mut buffer = [0; 100];
+                let length = file.read_at(at.parse().unwrap(), &mut buffer)?;
+                return Ok(format!("{:?}", String::from_utf8_lossy(&buffer[..length])));
+            }
+            ("resize", [length]) => file.set_len(length.parse().unwrap())?,
+            ("size", []) => {
+                let stat = file.stat()?;
+                return Ok(match stat.kind {
+                    Kind::Directory => "directory".to_owned(),
+                    _ => format!("{} with {} names", stat.size, stat.links),
+                });
+            }
+            ("names", []) => {
+                let entries = file.list(0, 1000)?;
+                return Ok(sorted(entries.iter().map(|entry| entry.name.to_string())));
+            }
+            _ => panic!("{operation} {words:?}"),
         }
         Ok(String::new())
     }
@@ -232,13 +394,7 @@ fn number(errno: Errno) -> i32 {
 }
 
 fn check(program: &str) {
-    let (mut kernel, mut ours) = (
-        Kernel::new(),
-        Ours {
-            root: super::root(),
-            open: HashMap::new(),
-        },
-    );
+    let (mut kernel, mut ours) = (Kernel::new(), Ours::new());
     let long = "n".repeat(256);
     let mut different = Vec::new();
     for line in program.lines().map(str::trim).filter(|it| !it.is_empty()) {

@@ -16,18 +16,66 @@ use super::script::Op::{
 };
 use super::script::{Net, describe};
 
-#[derive(Default)]
-pub(super) struct Kernel(Vec<Option<Socket>>);
+pub(super) struct Kernel {
+    sockets: Vec<Option<Socket>>,
+    /// Those that hold no address of their own: a listener gave it to them.
+    accepted: Vec<usize>,
+    /// An address was in use by a program that has nothing to do with the script.
+    pub(super) is_disturbed: bool,
+    /// How long it is waited for what the kernel takes a moment for.
+    pub(super) patience: Duration,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self {
+            sockets: Vec::new(),
+            accepted: Vec::new(),
+            is_disturbed: false,
+            patience: Duration::from_millis(100),
+        }
+    }
+}
 
 impl Kernel {
     fn get(&self, index: usize) -> &Socket {
-        self.0[index].as_ref().unwrap()
+        self.sockets[index].as_ref().unwrap()
     }
 
     fn put(&mut self, index: usize, socket: Socket) {
         socket.set_nonblocking(true).unwrap();
-        self.0.resize_with(self.0.len().max(index + 1), || None);
-        self.0[index] = Some(socket);
+        self.sockets
+            .resize_with(self.sockets.len().max(index + 1), || None);
+        self.close(index);
+        self.sockets[index] = Some(socket);
+    }
+
+    fn close(&mut self, index: usize) {
+        self.sockets[index] = None;
+        self.accepted.retain(|accepted| *accepted != index);
+    }
+
+    /// A socket's address, if it has one.
+    pub(super) fn local(&self, index: usize) -> Option<SocketAddr> {
+        let local = self.sockets.get(index)?.as_ref()?.local_addr().ok()?;
+        local.as_socket().filter(|local| local.port() != 0)
+    }
+
+    /// As WASI asks for it: what was connected there before does not keep an address from being taken,
+    /// but who holds it does.
+    fn bind(&mut self, index: usize, addr: SocketAddr) -> io::Result<()> {
+        let is_held = self.is_held(index, addr)?;
+        let socket = self.get(index);
+        let is_stream = socket.r#type()? == Type::STREAM;
+        let is_in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        let mut bound = socket.bind(&addr.into());
+        if is_stream && !is_held && bound.as_ref().is_err_and(is_in_use) {
+            socket.set_reuse_address(true)?;
+            bound = socket.bind(&addr.into());
+        }
+        socket.set_reuse_address(is_stream)?;
+        self.is_disturbed |= !is_held && bound.as_ref().is_err_and(is_in_use);
+        bound
     }
 
     fn addr(&self, ip: &str, port_of: usize) -> SocketAddr {
@@ -36,8 +84,26 @@ impl Kernel {
     }
 
     fn wait(&self, index: usize, flags: PollFlags) {
-        let bound = Timespec::try_from(Duration::from_millis(100)).unwrap();
+        let bound = Timespec::try_from(self.patience).unwrap();
         poll(&mut [PollFd::new(self.get(index), flags)], Some(&bound)).unwrap();
+    }
+
+    /// Whether another socket of the script holds the address.
+    fn is_held(&self, index: usize, addr: SocketAddr) -> io::Result<bool> {
+        let kind = self.get(index).r#type()?;
+        let meets = |other: SocketAddr| {
+            let is_any = other.ip().is_unspecified() || addr.ip().is_unspecified();
+            other.port() == addr.port()
+                && other.is_ipv4() == addr.is_ipv4()
+                && (is_any || other.ip() == addr.ip())
+        };
+        Ok((0..self.sockets.len()).any(|other| {
+            let is_like = |socket: &Socket| socket.r#type().is_ok_and(|it| it == kind);
+            other != index
+                && !self.accepted.contains(&other)
+                && self.sockets[other].as_ref().is_some_and(is_like)
+                && self.local(other).is_some_and(meets)
+        }))
     }
 }
 
@@ -59,7 +125,7 @@ impl Net for Kernel {
                     Some(other) => self.addr(ip, other),
                     None => SocketAddr::new(ip.parse().unwrap(), 0),
                 };
-                self.get(at).bind(&addr.into())?;
+                self.bind(at, addr)?;
             }
             Listen(at, backlog) => self.get(at).listen(backlog as i32)?,
             Connect(at, ip, port_of) => {
@@ -78,6 +144,7 @@ impl Net for Kernel {
                 self.wait(at, PollFlags::IN);
                 let (socket, _) = self.get(at).accept()?;
                 self.put(into, socket);
+                self.accepted.push(into);
             }
             Write(at, length) => return Ok(self.get(at).write(&vec![1; length])?.to_string()),
             WriteAll(at) => loop {
@@ -104,7 +171,7 @@ impl Net for Kernel {
                 Shutdown::Send => std::net::Shutdown::Write,
                 Shutdown::Both => std::net::Shutdown::Both,
             })?,
-            Close(at) => self.0[at] = None,
+            Close(at) => self.close(at),
             Local(at) => {
                 return Ok(describe(self.get(at).local_addr()?.as_socket().unwrap()));
             }

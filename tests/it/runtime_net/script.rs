@@ -33,6 +33,33 @@ pub(super) enum Op {
     Send(usize, usize, Option<(&'static str, usize)>),
     Receive(usize),
 }
+
+impl Op {
+    /// The socket it is made on.
+    pub(super) fn socket(self) -> usize {
+        match self {
+            Self::Tcp(at)
+            | Self::Udp(at)
+            | Self::Tcp6(at)
+            | Self::Udp6(at)
+            | Bind(at, ..)
+            | Self::Listen(at, _)
+            | Self::Connect(at, ..)
+            | Self::Accept(at, _)
+            | Self::Write(at, _)
+            | Self::WriteAll(at)
+            | Self::Read(at, _)
+            | Self::ReadAll(at)
+            | Self::Shutdown(at, _)
+            | Self::Close(at)
+            | Self::Local(at)
+            | Self::Peer(at)
+            | Send(at, ..)
+            | Self::Receive(at) => at,
+        }
+    }
+}
+
 pub(super) trait Net {
     fn apply(&mut self, op: Op) -> io::Result<String>;
 }

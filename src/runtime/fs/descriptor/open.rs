@@ -38,7 +38,9 @@ impl Descriptor {
             self.check_directory()?;
             return Err(Errno::NotPermitted);
         }
-        let last = match (options.create && options.exclusive, options.follow) {
+        // As on Linux, a slash says that no file can be made before it is looked at what is there.
+        let is_named = options.create && (options.exclusive || path.ends_with('/'));
+        let last = match (is_named, options.follow) {
             (true, _) => Last::Name,
             (false, true) => Last::Follow,
             (false, false) => Last::Keep,
@@ -92,11 +94,11 @@ impl Descriptor {
 
     fn open_existing(&self, place: Place, options: OpenOptions) -> Result<Self, Errno> {
         match place.inode.kind() {
+            Kind::Symlink | Kind::File if options.directory => return Err(Errno::NotDirectory),
             Kind::Symlink => return Err(Errno::Loop),
             Kind::Directory if options.create || options.write || options.truncate => {
                 return Err(Errno::IsDirectory);
             }
-            Kind::File if options.directory => return Err(Errno::NotDirectory),
             Kind::File if options.write || options.truncate => place.writable()?,
             Kind::Directory | Kind::File => {}
         }

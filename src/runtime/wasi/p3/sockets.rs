@@ -6,6 +6,8 @@
 
 mod convert;
 mod lookup;
+#[cfg(test)]
+mod states;
 mod stream;
 mod tcp;
 mod udp;

@@ -3,6 +3,8 @@
 //! In the tables, a row is a state or a call and a word an answer: `ok`, `-` for `not-in-progress`,
 //! `state` for `invalid-state`, `busy` for `concurrency-conflict`, `arg` for `invalid-argument`.
 
+mod readiness;
+
 use wasmtime_wasi::p2::bindings::sockets::instance_network::Host as _;
 use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
     Host as _, HostResolveAddressStream as _,
@@ -23,7 +25,9 @@ struct Guest {
     container: Incarnation,
     table: ResourceTable,
     network: u32,
-    _server: net::TcpSocket,
+    listener: Arc<net::TcpListener>,
+    /// Holds the listener, which is another container's.
+    _server: (net::TcpSocket, Incarnation),
 }
 
 fn word<T>(answer: SocketResult<T>) -> &'static str {
@@ -57,9 +61,10 @@ fn udp(rep: u32) -> Resource<UdpSocket> {
 impl Guest {
     fn new() -> Self {
         let (net, container) = net::pod();
-        let mut server = net::TcpSocket::new(&net, container.owner(), Family::V4).unwrap();
+        let other = Incarnation::new();
+        let mut server = net::TcpSocket::new(&net, other.owner(), Family::V4).unwrap();
         server.bind("127.0.0.1:80".parse().unwrap()).unwrap();
-        server.listen().unwrap();
+        let listener = server.listen().unwrap();
         let mut table = ResourceTable::new();
         let network = WasiSocketsCtxView {
             ctx: &mut WasiSocketsCtx::default(),
@@ -73,7 +78,8 @@ impl Guest {
             container,
             table,
             network,
-            _server: server,
+            listener,
+            _server: (server, other),
         }
     }
 
