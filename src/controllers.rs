@@ -45,6 +45,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
+
 use crate::clock::Clock;
 use crate::registry;
 use crate::registry::{Api, ApiKind, Caller, Registry};
@@ -231,7 +234,8 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
     let mut sources = Sources::default();
     let mut counters = vec![
         deployment::start(&ctx, &mut sources),
-        replica_set::start(&ctx, &mut sources),
+        replica_set::start::<ReplicaSet>(&ctx, &mut sources),
+        replica_set::start::<ReplicationController>(&ctx, &mut sources),
         stateful_set::start(&ctx, &mut sources),
         daemon_set::start(&ctx, &mut sources),
         disruption::start(&ctx, &mut sources),

@@ -43,7 +43,7 @@ pub(super) async fn observe<K: ApiKind, O: ApiKind>(
 pub(super) fn owners<K: ApiKind, O: ApiKind>(
     api: &Api<O>,
     child: &K,
-    selector: fn(&O) -> Option<&LabelSelector>,
+    selector: fn(&O) -> Option<Labels>,
 ) -> Vec<Key> {
     let meta = child.metadata();
     if owner::controller_of(meta).is_some() {
@@ -58,9 +58,7 @@ pub(super) fn owners<K: ApiKind, O: ApiKind>(
         Vec::new()
     });
     let adopts = |owner: &&Arc<O>| {
-        selector(owner)
-            .and_then(|selector| Labels::from_selector(selector).ok())
-            .is_some_and(|selector| selector.matches(meta.labels.as_ref()))
+        selector(owner).is_some_and(|selector| selector.matches(meta.labels.as_ref()))
     };
     let adopting = candidates.iter().filter(adopts);
     adopting.map(|owner| Key::of(owner.metadata())).collect()

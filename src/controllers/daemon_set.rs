@@ -16,11 +16,11 @@ use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::claim;
-use super::events::{Notice, Recorder};
+use super::events::Recorder;
 use super::revision::{self, History};
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path, pod_control};
-use crate::errors;
+use crate::api::selector::Labels;
 use crate::registry::Api;
 
 use failures::Failures;
@@ -50,7 +50,9 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
     controller.root(&mut sources.daemon_sets, this.api.clone());
     let api = this.api.clone();
     controller.on(&mut sources.pods, move |pod: &Pod| {
-        claim::owners(&api, pod, |set| Some(&set.spec.as_ref()?.selector))
+        claim::owners(&api, pod, |set| {
+            Labels::from_selector(&set.spec.as_ref()?.selector).ok()
+        })
     });
     let (queue, api) = (Arc::clone(&controller.queue), this.api.clone());
     sources.nodes.subscribe(move |before, after| {
@@ -131,13 +133,7 @@ impl DaemonSets {
         }
         let victims: Vec<&Pod> = plan.delete.iter().map(AsRef::as_ref).collect();
         let series = pod_control::delete_all(&self.pods, namespace, &victims).await;
-        for index in series.done {
-            let name = victims[index].metadata.name.as_deref().unwrap_or_default();
-            let message = format!("Deleted pod: {name}");
-            self.recorder
-                .event(set, Notice::normal("SuccessfulDelete", message));
-        }
-        if let Some(error) = series.failed {
+        if let Some(error) = series.tell_deleted(&self.recorder, set, &victims) {
             return Err(doing("delete the pods of", path(meta))(error));
         }
         self.create(set, spec, &plan.create, hash).await
@@ -158,19 +154,10 @@ impl DaemonSets {
             async move { self.pods.create(namespace, &pod.unwrap_or_default()).await }
         })
         .await;
-        for pod in series.done {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            let message = format!("Created pod: {name}");
-            self.recorder
-                .event(set, Notice::normal("SuccessfulCreate", message));
+        match series.tell_created(&self.recorder, set) {
+            Some(error) => Err(doing("create the pods of", path(&set.metadata))(error)),
+            None => Ok(()),
         }
-        let Some(error) = series.failed else {
-            return Ok(());
-        };
-        let message = format!("Error creating: {}", errors::chain(&error));
-        self.recorder
-            .event(set, Notice::warning("FailedCreate", message));
-        Err(doing("create the pods of", path(&set.metadata))(error))
     }
 
     async fn forget(
