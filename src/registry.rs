@@ -17,6 +17,7 @@ mod api;
 mod apply_verb;
 mod binding;
 mod bootstrap;
+mod controlled;
 mod create;
 mod custom;
 pub mod decode;
@@ -98,6 +99,7 @@ struct Shared {
     usage: usage::Usage,
     rbac: rbac::Rbac,
     quotas: Arc<quota::Quotas>,
+    controlled: controlled::Controlled,
 }
 
 impl Registry {
@@ -111,6 +113,7 @@ impl Registry {
             shared: Arc::new(Shared {
                 rbac: rbac::Rbac::new(store.clone()),
                 quotas: Arc::new(quota::Quotas::new(store.clone(), clock.clone())),
+                controlled: controlled::Controlled::new(store.clone()),
                 store,
                 clock,
                 config,

@@ -91,13 +91,11 @@ impl Jobs {
     /// Pods that still wait to be counted by a job of this name that is no more.
     async fn release_strangers(&self, key: &Key, job: Option<&Job>) -> Result<(), Error> {
         let uid = job.and_then(|job| job.metadata.uid.as_deref());
-        let all = self.pods.list(Some(&key.namespace));
+        let all = self.pods.list_controlled(&key.namespace, "Job", &key.name);
         let all = all.map_err(doing("list the pods of", key.to_string()))?;
         let is_left = |pod: &Arc<Pod>| {
             pods::is_tracked(pod)
-                && owner::controller_of(&pod.metadata).is_some_and(|owner| {
-                    owner.kind == "Job" && owner.name == key.name && Some(owner.uid.as_str()) != uid
-                })
+                && uid.is_none_or(|uid| !owner::is_controlled_by(&pod.metadata, uid))
         };
         let left: Vec<Arc<Pod>> = all.into_iter().filter(is_left).collect();
         self.release(&left).await.map(drop)

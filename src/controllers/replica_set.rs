@@ -105,31 +105,25 @@ impl<K: Replicas> ReplicaSets<K> {
             return Ok(BTreeMap::new());
         }
         let meta = &replica_set.metadata;
-        let namespace = meta.namespace.as_deref();
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
         let family: Vec<String> = match owner::controller_of(meta) {
-            None => meta.uid.iter().cloned().collect(),
-            Some(deployment) => self
+            None => meta.name.iter().cloned().collect(),
+            Some(above) => self
                 .api
-                .list(namespace)
+                .list_controlled(namespace, &above.kind, &above.name)
                 .map_err(doing("list the siblings of", path(meta)))?
                 .iter()
-                .map(|other| other.metadata())
-                .filter(|other| owner::is_controlled_by(other, &deployment.uid))
-                .filter_map(|other| other.uid.clone())
+                .filter_map(|sibling| sibling.metadata().name.clone())
                 .collect(),
         };
-        let candidates = self
-            .pods
-            .list(namespace)
-            .map_err(doing("list the pods of", path(meta)))?;
-        let related = candidates.iter().filter(|pod| {
-            pod::is_active(pod)
-                && owner::controller_of(&pod.metadata)
-                    .is_some_and(|controller| family.contains(&controller.uid))
-        });
         let mut by_node = BTreeMap::new();
-        for node in related.filter_map(|pod| pod::node_name(pod)) {
-            *by_node.entry(node.to_owned()).or_default() += 1;
+        for name in family {
+            let pods = self.pods.list_controlled(namespace, K::KIND, &name);
+            let pods = pods.map_err(doing("list the pods of", path(meta)))?;
+            let active = pods.iter().filter(|pod| pod::is_active(pod));
+            for node in active.filter_map(|pod| pod::node_name(pod)) {
+                *by_node.entry(node.to_owned()).or_default() += 1;
+            }
         }
         Ok(by_node)
     }
