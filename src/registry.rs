@@ -26,6 +26,8 @@ mod error;
 mod evict;
 mod field_error;
 mod filter;
+#[cfg(test)]
+mod fixture;
 mod kinds;
 mod list;
 mod managed_fields;
@@ -53,6 +55,8 @@ pub use api::{Api, ApiKind, TypedEvent, TypedStream};
 pub use custom::rows::priority as version_priority;
 pub use error::Error;
 pub use field_error::{Errors, FieldError};
+#[cfg(test)]
+pub(crate) use fixture::Fixture;
 pub use kinds::{ResourceInfo, SubresourceInfo};
 pub use managed_fields::FieldConflict;
 pub use options::{

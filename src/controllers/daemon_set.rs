@@ -8,6 +8,8 @@ mod failures;
 mod placement;
 mod plan;
 mod surge;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,14 +40,7 @@ struct DaemonSets {
 }
 
 pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<Counters>) {
-    let this = Arc::new(DaemonSets {
-        ctx: ctx.clone(),
-        api: ctx.api(COMPONENT),
-        pods: ctx.api(COMPONENT),
-        nodes: ctx.api(COMPONENT),
-        recorder: ctx.recorder(COMPONENT),
-        failures: Mutex::default(),
-    });
+    let this = Arc::new(DaemonSets::new(ctx));
     let controller = Controller::new("daemonset", ctx);
     controller.root(&mut sources.daemon_sets, this.api.clone());
     let api = this.api.clone();
@@ -80,6 +75,17 @@ fn concerns_placement(before: Option<&Node>, after: Option<&Node>) -> bool {
 }
 
 impl DaemonSets {
+    fn new(ctx: &Context) -> Self {
+        Self {
+            ctx: ctx.clone(),
+            api: ctx.api(COMPONENT),
+            pods: ctx.api(COMPONENT),
+            nodes: ctx.api(COMPONENT),
+            recorder: ctx.recorder(COMPONENT),
+            failures: Mutex::default(),
+        }
+    }
+
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
         let found = self.api.try_get(&key.namespace, &key.name);
         let Some(set) = found.map_err(doing("get", key.to_string()))? else {
@@ -175,30 +181,5 @@ impl DaemonSets {
         live.push(revision::hash(&history.update));
         let limit = spec.revision_history_limit.unwrap_or(10);
         revision::truncate(&self.ctx, COMPONENT, history, (limit, &live)).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    #[test]
-    fn a_heartbeat_concerns_nobody() {
-        let node = |change: Value| -> Node {
-            let mut base = json!({"metadata": {"name": "a", "labels": {"x": "1"}}, "status": {}});
-            json_patch::merge(&mut base, &change);
-            serde_json::from_value(base).unwrap()
-        };
-        let base = node(json!({}));
-        let check = |change: Value| concerns_placement(Some(&base), Some(&node(change)));
-        assert!(!check(
-            json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
-        ));
-        assert!(check(json!({"metadata": {"labels": {"x": "2"}}})));
-        assert!(check(
-            json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}})
-        ));
-        assert!(concerns_placement(None, Some(&base)) && concerns_placement(Some(&base), None));
     }
 }

@@ -146,22 +146,13 @@ async fn follow<K: ApiKind>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::store::{self, Store};
+    use crate::registry::Fixture;
     use serde_json::json;
 
     #[tokio::test]
     async fn what_follows_the_list_is_newer() {
-        let directory = tempfile::tempdir().unwrap();
-        let tasks = TaskGroup::new();
-        let config = store::Config {
-            path: directory.path().join("wasmorch.db"),
-            volatile: Vec::new(),
-            history: 100,
-        };
-        let store = Store::open(config, &tasks).await.unwrap();
-        let registry = Registry::new(store, Clock::system(), registry::Config::default());
-        let nodes: Api<Node> = registry.api(Caller::system("test"));
+        let fixture = Fixture::new().await;
+        let nodes: Api<Node> = fixture.registry.api(Caller::system("test"));
         let node = |name: &str| -> Node {
             serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
         };
@@ -187,6 +178,6 @@ mod tests {
             told = told => assert_eq!(told.as_deref(), Some("second")),
             ended = follow(&nodes, &words, &sender) => panic!("{ended:?}"),
         }
-        assert!(tasks.shutdown(Duration::from_secs(30)).await);
+        fixture.stop().await;
     }
 }

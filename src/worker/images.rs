@@ -7,6 +7,8 @@
 //! for ever. Nothing here backs off: the lifecycle does.
 
 mod download;
+#[cfg(test)]
+mod tests;
 mod toolbox;
 
 use std::collections::HashMap;
