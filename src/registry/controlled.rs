@@ -76,3 +76,56 @@ impl Kind {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::{Value, json};
+
+    use super::super::{Api, Caller, Fixture};
+
+    /// As many changes as the log of the fixture does not hold.
+    const MANY: usize = 2000;
+
+    #[tokio::test]
+    async fn an_answer_holds_what_was_written_before_it_however_much_that_was() {
+        let fixture = Fixture::new().await;
+        let maps: Api<ConfigMap> = fixture.registry.api(Caller::system("test"));
+        let map = |name: &str, owner: Value| -> ConfigMap {
+            let meta = json!({"name": name, "ownerReferences": owner});
+            serde_json::from_value(json!({"metadata": meta})).unwrap()
+        };
+        let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "a", "uid": "u", "controller": true}]);
+        let of_job = || maps.list_controlled("default", "Job", "a").unwrap().len();
+        let mut orphan = maps
+            .create("default", &map("free", json!([])))
+            .await
+            .unwrap();
+        assert_eq!(
+            (of_job(), maps.list_orphans("default").unwrap().len()),
+            (0, 1)
+        );
+        for count in 0..MANY {
+            let mut next = orphan.as_ref().clone();
+            next.data = Some([("count".to_owned(), count.to_string())].into());
+            orphan = maps.update("default", &next).await.unwrap();
+        }
+        maps.create("default", &map("mine", owner.clone()))
+            .await
+            .unwrap();
+        assert_eq!(of_job(), 1);
+        let found = maps.list_orphans("default").unwrap();
+        assert_eq!(
+            found[0].metadata.resource_version,
+            orphan.metadata.resource_version
+        );
+        let mut adopted = orphan.as_ref().clone();
+        adopted.metadata.owner_references = serde_json::from_value(owner).unwrap();
+        maps.update("default", &adopted).await.unwrap();
+        assert_eq!(
+            (of_job(), maps.list_orphans("default").unwrap().len()),
+            (2, 0)
+        );
+        fixture.stop().await;
+    }
+}

@@ -87,7 +87,11 @@ mod tests {
     type Step = (u8, Option<Option<(usize, usize)>>);
 
     fn pod(number: u8, revision: u64, owner: Option<(usize, usize)>) -> Arc<Stored> {
-        let namespace = if number % 2 == 0 { "even" } else { "odd" };
+        let namespace = if number.is_multiple_of(2) {
+            "even"
+        } else {
+            "odd"
+        };
         let key = ObjectKey::new("pods", namespace, &format!("p{number}"));
         let owner = owner.map(|(kind, name)| {
             json!([{"kind": "Node", "name": "a", "uid": "x"},

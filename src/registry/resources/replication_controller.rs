@@ -3,6 +3,8 @@
 //! Two things are its own: a selector that is left out is taken from the template, and it may be
 //! changed later.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ReplicationController, ReplicationControllerStatus};
 use serde_json::{Value, json};
@@ -25,7 +27,7 @@ impl Strategy for ReplicationController {
             return;
         };
         for left_out in [&mut spec.selector, &mut self.metadata.labels] {
-            if left_out.as_ref().is_none_or(|found| found.is_empty()) {
+            if left_out.as_ref().is_none_or(BTreeMap::is_empty) {
                 *left_out = Some(labels.clone());
             }
         }
