@@ -1,3 +1,5 @@
+//! Lost updates and targets out of reach, against a registry.
+
 use super::*;
 use crate::controllers::Config;
 use crate::registry::{Fixture, Patch};

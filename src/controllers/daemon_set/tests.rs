@@ -1,3 +1,5 @@
+//! What wakes a DaemonSet, and how its pods are tried.
+
 use super::*;
 use crate::controllers::Config;
 use crate::errors;

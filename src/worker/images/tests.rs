@@ -1,3 +1,5 @@
+//! A loading belongs to the worker, not to the pod that asked first.
+
 use super::*;
 use crate::runtime::net::NoCluster;
 use crate::runtime::{self, Compiler, Tuning};

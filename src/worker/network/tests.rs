@@ -1,3 +1,5 @@
+//! The way to the API server, beside what is published of it.
+
 use super::*;
 use serde_json::{Value, json};
 
