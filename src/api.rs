@@ -22,6 +22,7 @@ pub mod owner;
 pub mod pod;
 pub mod priority;
 pub mod quantity;
+pub mod replication_controller;
 pub mod selector;
 pub mod share;
 pub mod storage;

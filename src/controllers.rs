@@ -26,6 +26,7 @@ mod endpoints;
 mod event_ttl;
 mod garbage_collector;
 mod job;
+mod kubernetes_service;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -40,8 +41,12 @@ mod service_account;
 mod stable_hash;
 mod stateful_set;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 
 use crate::clock::Clock;
 use crate::registry;
@@ -79,6 +84,8 @@ pub struct Config {
     pub pod_cidr: String,
     /// Prefix length of one node's block.
     pub node_cidr_mask: u8,
+    /// Where the API server's clients find it, published as the endpoint of Service `kubernetes`.
+    pub api_server: Option<SocketAddr>,
     /// The cluster's CA certificate (PEM), published as `kube-root-ca.crt` in every namespace.
     pub root_ca: Option<String>,
 }
@@ -98,6 +105,7 @@ impl Default for Config {
             max_events: 20_000,
             pod_cidr: "10.64.0.0/10".to_owned(),
             node_cidr_mask: 19,
+            api_server: None,
             root_ca: None,
         }
     }
@@ -224,9 +232,10 @@ impl Handle {
 pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Handle, Error> {
     let ctx = Context::new(registry, config, tasks);
     let mut sources = Sources::default();
-    let counters = vec![
+    let mut counters = vec![
         deployment::start(&ctx, &mut sources),
-        replica_set::start(&ctx, &mut sources),
+        replica_set::start::<ReplicaSet>(&ctx, &mut sources),
+        replica_set::start::<ReplicationController>(&ctx, &mut sources),
         stateful_set::start(&ctx, &mut sources),
         daemon_set::start(&ctx, &mut sources),
         disruption::start(&ctx, &mut sources),
@@ -247,6 +256,9 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         event_ttl::start(&ctx),
         garbage_collector::start(&ctx),
     ];
+    if let Some(address) = ctx.config.api_server {
+        counters.push(kubernetes_service::start(&ctx, &mut sources, address));
+    }
     sources.start(&ctx);
     Ok(Handle {
         counters: Arc::new(counters),

@@ -17,6 +17,7 @@ mod api;
 mod apply_verb;
 mod binding;
 mod bootstrap;
+mod controlled;
 mod create;
 mod custom;
 pub mod decode;
@@ -25,6 +26,8 @@ mod error;
 mod evict;
 mod field_error;
 mod filter;
+#[cfg(test)]
+mod fixture;
 mod kinds;
 mod list;
 mod managed_fields;
@@ -52,6 +55,8 @@ pub use api::{Api, ApiKind, TypedEvent, TypedStream};
 pub use custom::rows::priority as version_priority;
 pub use error::Error;
 pub use field_error::{Errors, FieldError};
+#[cfg(test)]
+pub(crate) use fixture::Fixture;
 pub use kinds::{ResourceInfo, SubresourceInfo};
 pub use managed_fields::FieldConflict;
 pub use options::{
@@ -98,6 +103,7 @@ struct Shared {
     usage: usage::Usage,
     rbac: rbac::Rbac,
     quotas: Arc<quota::Quotas>,
+    controlled: controlled::Controlled,
 }
 
 impl Registry {
@@ -111,6 +117,7 @@ impl Registry {
             shared: Arc::new(Shared {
                 rbac: rbac::Rbac::new(store.clone()),
                 quotas: Arc::new(quota::Quotas::new(store.clone(), clock.clone())),
+                controlled: controlled::Controlled::new(store.clone()),
                 store,
                 clock,
                 config,

@@ -216,7 +216,7 @@ fn describe_registry(error: &registry::Error) -> Failure {
             kind,
             name,
             errors,
-        } => invalid(group, kind, name, errors),
+        } => invalid(group, kind, name, errors, text()),
         E::BadRequest(message) => Failure::new(S::BAD_REQUEST, "BadRequest", message.clone()),
         E::Forbidden {
             resource,
@@ -258,20 +258,7 @@ fn describe_registry(error: &registry::Error) -> Failure {
     }
 }
 
-fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Failure {
-    let texts: Vec<String> = errors
-        .iter()
-        .map(|error| format!("{}: {}", error.field, error.message))
-        .collect();
-    let list = match &texts[..] {
-        [one] => one.clone(),
-        many => format!("[{}]", many.join(", ")),
-    };
-    let qualified = if group.is_empty() {
-        kind.to_owned()
-    } else {
-        format!("{kind}.{group}")
-    };
+fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError], text: String) -> Failure {
     let causes: Vec<Value> = errors
         .iter()
         .map(
@@ -282,12 +269,7 @@ fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Failur
     if !group.is_empty() {
         details["group"] = group.into();
     }
-    Failure::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "Invalid",
-        format!("{qualified} \"{name}\" is invalid: {list}"),
-    )
-    .details(details)
+    Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", text).details(details)
 }
 
 #[cfg(test)]
@@ -301,7 +283,13 @@ mod tests {
             field: field.to_owned(),
             message: "Required value".to_owned(),
         };
-        let body = invalid("apps", "Deployment", "web", &[field("a"), field("b.c")]).body();
+        let error = Error::Registry(registry::Error::Invalid {
+            group: "apps".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: "web".to_owned(),
+            errors: vec![field("a"), field("b.c")],
+        });
+        let body = status_object(&error);
         assert_eq!(
             body["message"],
             "Deployment.apps \"web\" is invalid: [a: Required value, b.c: Required value]"

@@ -1,6 +1,6 @@
 //! What the operator may decide about the control plane, as flags and as plain data.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ pub struct ServerArgs {
     /// Write a kubeconfig for the administrator here, beside `admin.kubeconfig` in the data directory
     #[arg(long)]
     pub write_kubeconfig: Option<PathBuf>,
+    /// Address under which others reach the API, published as the endpoint of Service `kubernetes`
+    /// [default: that of --bind, or 127.0.0.1 if it is bound to all]
+    #[arg(long)]
+    pub advertise_address: Option<IpAddr>,
     /// Further names or addresses for the server's certificate
     #[arg(long = "tls-san")]
     pub tls_san: Vec<String>,
@@ -78,6 +82,7 @@ impl ServerArgs {
             bind: any,
             http_bind: OptionalAddress(Some(any)),
             write_kubeconfig: None,
+            advertise_address: None,
             tls_san: Vec::new(),
             service_cidr: "10.43.0.0/16".to_owned(),
             node_port_range: PortRange(30_000, 32_767),
@@ -115,8 +120,17 @@ impl ServerArgs {
         Duration::from_secs(if self.local { 2 } else { 15 })
     }
 
+    /// Where clients find the API that is bound to `bound`.
+    pub(crate) fn advertised(&self, bound: SocketAddr) -> SocketAddr {
+        let usual = match bound.ip() {
+            ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(self.advertise_address.unwrap_or(usual), bound.port())
+    }
+
     /// What the controllers are told.
-    pub(crate) fn controllers(&self, ca_pem: &str) -> controllers::Config {
+    pub(crate) fn controllers(&self, ca_pem: &str, bound: SocketAddr) -> controllers::Config {
         let usual = if self.local {
             controllers::Config::dev()
         } else {
@@ -127,6 +141,7 @@ impl ServerArgs {
                 .node_monitor_grace_period
                 .unwrap_or(usual.node_monitor_grace_period),
             pod_cidr: self.pod_cidr.clone(),
+            api_server: Some(self.advertised(bound)),
             root_ca: Some(ca_pem.to_owned()),
             ..usual
         }

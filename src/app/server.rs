@@ -175,7 +175,9 @@ impl ControlPlane {
 
     fn start_loops(&self) -> Result<(), Error> {
         let loops = &self.tasks.loops;
-        let config = self.args.controllers(self.pki.ca_pem());
+        let config = self
+            .args
+            .controllers(self.pki.ca_pem(), self.addresses().https);
         let handle =
             controllers::run(self.registry.clone(), config, loops).map_err(Error::Controllers)?;
         self.server
@@ -258,6 +260,7 @@ async fn ensure_wire_secret(registry: &Registry) -> Result<(), registry::Error> 
 /// Names beyond the usual: what the operator adds, where we are bound, the service's address.
 fn certificate_names(args: &ServerArgs, addresses: Addresses) -> Vec<String> {
     let mut names = args.tls_san.clone();
+    names.push(args.advertised(addresses.https).ip().to_string());
     if !addresses.https.ip().is_unspecified() {
         names.push(addresses.https.ip().to_string());
     }
@@ -279,11 +282,7 @@ fn write_kubeconfigs(
     pki: &Pki,
     identities: &Identities,
 ) -> Result<(), Error> {
-    let mut address = addresses.https;
-    if address.ip().is_unspecified() {
-        address.set_ip([127, 0, 0, 1].into());
-    }
-    let url = format!("https://{address}");
+    let url = format!("https://{}", args.advertised(addresses.https));
     let write = |path: &Path, user: &str| {
         let token = identities.token_of(user).unwrap_or_default();
         let text = kubeconfig(&url, pki.ca_pem(), (user, &token));

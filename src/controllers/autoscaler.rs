@@ -7,6 +7,8 @@
 mod limit;
 mod metric;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,13 +44,7 @@ struct Autoscalers {
 }
 
 pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<Counters>) {
-    let this = Arc::new(Autoscalers {
-        ctx: ctx.clone(),
-        api: ctx.api(COMPONENT),
-        pods: ctx.api(COMPONENT),
-        recorder: ctx.recorder(COMPONENT),
-        memories: Mutex::default(),
-    });
+    let this = Arc::new(Autoscalers::new(ctx));
     let controller = Controller::new("horizontalpodautoscaler", ctx);
     // Its own status must not wake it: each look is a period after the one before.
     let queue = Arc::clone(&controller.queue);
@@ -75,6 +71,16 @@ struct Found {
 }
 
 impl Autoscalers {
+    fn new(ctx: &Context) -> Self {
+        Self {
+            ctx: ctx.clone(),
+            api: ctx.api(COMPONENT),
+            pods: ctx.api(COMPONENT),
+            recorder: ctx.recorder(COMPONENT),
+            memories: Mutex::default(),
+        }
+    }
+
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
         let found = self.api.try_get(&key.namespace, &key.name);
         let Some(scaler) = found.map_err(doing("get", key.to_string()))? else {

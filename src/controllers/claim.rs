@@ -17,8 +17,8 @@ use crate::registry::{Api, ApiKind};
 use super::runtime::Key;
 use super::{Context, Error, doing, path};
 
-/// The children that `owner` has afterwards, listed live. Only what `may_be` allows comes into
-/// question, whatever its labels say.
+/// The children that `owner` has afterwards, listed live: what names it as its controller, and
+/// orphans. Only what `may_be` allows comes into question, whatever its labels say.
 pub(super) async fn observe<K: ApiKind, O: ApiKind>(
     ctx: &Context,
     component: &str,
@@ -31,8 +31,14 @@ pub(super) async fn observe<K: ApiKind, O: ApiKind>(
         object: path(meta),
         source,
     })?;
-    let candidates = ctx.api::<K>(component).list(meta.namespace.as_deref());
-    let mut candidates = candidates.map_err(doing("list the children of", path(meta)))?;
+    let api = ctx.api::<K>(component);
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let name = meta.name.as_deref().unwrap_or_default();
+    let failed = || doing("list the children of", path(meta));
+    let mut candidates = api
+        .list_controlled(namespace, O::KIND, name)
+        .map_err(failed())?;
+    candidates.extend(api.list_orphans(namespace).map_err(failed())?);
     candidates.retain(|object| may_be(object));
     let claim = claim(meta, &selector, candidates);
     claim.settle(ctx, component, owner).await
@@ -43,7 +49,7 @@ pub(super) async fn observe<K: ApiKind, O: ApiKind>(
 pub(super) fn owners<K: ApiKind, O: ApiKind>(
     api: &Api<O>,
     child: &K,
-    selector: fn(&O) -> Option<&LabelSelector>,
+    selector: fn(&O) -> Option<Labels>,
 ) -> Vec<Key> {
     let meta = child.metadata();
     if owner::controller_of(meta).is_some() {
@@ -58,9 +64,7 @@ pub(super) fn owners<K: ApiKind, O: ApiKind>(
         Vec::new()
     });
     let adopts = |owner: &&Arc<O>| {
-        selector(owner)
-            .and_then(|selector| Labels::from_selector(selector).ok())
-            .is_some_and(|selector| selector.matches(meta.labels.as_ref()))
+        selector(owner).is_some_and(|selector| selector.matches(meta.labels.as_ref()))
     };
     let adopting = candidates.iter().filter(adopts);
     adopting.map(|owner| Key::of(owner.metadata())).collect()
@@ -73,7 +77,7 @@ struct Claim<K> {
     release: Vec<Arc<K>>,
 }
 
-/// Sorts `candidates`, which may hold anything of the owner's namespace.
+/// Sorts `candidates`, which may hold others' children: of an owner that had this name before.
 fn claim<K: ApiKind>(owner: &ObjectMeta, selector: &Labels, candidates: Vec<Arc<K>>) -> Claim<K> {
     let mut claim = Claim {
         owned: Vec::new(),

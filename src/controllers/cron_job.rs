@@ -55,7 +55,9 @@ impl CronJobs {
         };
         let meta = &cron_job.metadata;
         let uid = meta.uid.as_deref().unwrap_or_default();
-        let all = self.jobs.list(Some(&key.namespace));
+        let all = self
+            .jobs
+            .list_controlled(&key.namespace, "CronJob", &key.name);
         let mut jobs = all.map_err(doing("list the jobs of", path(meta)))?;
         jobs.retain(|job| owner::is_controlled_by(&job.metadata, uid));
         let plan = plan::plan(&cron_job, &jobs, self.ctx.clock.now())?;

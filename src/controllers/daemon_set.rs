@@ -8,6 +8,8 @@ mod failures;
 mod placement;
 mod plan;
 mod surge;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +18,11 @@ use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::claim;
-use super::events::{Notice, Recorder};
+use super::events::Recorder;
 use super::revision::{self, History};
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path, pod_control};
-use crate::errors;
+use crate::api::selector::Labels;
 use crate::registry::Api;
 
 use failures::Failures;
@@ -38,19 +40,14 @@ struct DaemonSets {
 }
 
 pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<Counters>) {
-    let this = Arc::new(DaemonSets {
-        ctx: ctx.clone(),
-        api: ctx.api(COMPONENT),
-        pods: ctx.api(COMPONENT),
-        nodes: ctx.api(COMPONENT),
-        recorder: ctx.recorder(COMPONENT),
-        failures: Mutex::default(),
-    });
+    let this = Arc::new(DaemonSets::new(ctx));
     let controller = Controller::new("daemonset", ctx);
     controller.root(&mut sources.daemon_sets, this.api.clone());
     let api = this.api.clone();
     controller.on(&mut sources.pods, move |pod: &Pod| {
-        claim::owners(&api, pod, |set| Some(&set.spec.as_ref()?.selector))
+        claim::owners(&api, pod, |set| {
+            Labels::from_selector(&set.spec.as_ref()?.selector).ok()
+        })
     });
     let (queue, api) = (Arc::clone(&controller.queue), this.api.clone());
     sources.nodes.subscribe(move |before, after| {
@@ -78,6 +75,17 @@ fn concerns_placement(before: Option<&Node>, after: Option<&Node>) -> bool {
 }
 
 impl DaemonSets {
+    fn new(ctx: &Context) -> Self {
+        Self {
+            ctx: ctx.clone(),
+            api: ctx.api(COMPONENT),
+            pods: ctx.api(COMPONENT),
+            nodes: ctx.api(COMPONENT),
+            recorder: ctx.recorder(COMPONENT),
+            failures: Mutex::default(),
+        }
+    }
+
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
         let found = self.api.try_get(&key.namespace, &key.name);
         let Some(set) = found.map_err(doing("get", key.to_string()))? else {
@@ -131,13 +139,7 @@ impl DaemonSets {
         }
         let victims: Vec<&Pod> = plan.delete.iter().map(AsRef::as_ref).collect();
         let series = pod_control::delete_all(&self.pods, namespace, &victims).await;
-        for index in series.done {
-            let name = victims[index].metadata.name.as_deref().unwrap_or_default();
-            let message = format!("Deleted pod: {name}");
-            self.recorder
-                .event(set, Notice::normal("SuccessfulDelete", message));
-        }
-        if let Some(error) = series.failed {
+        if let Some(error) = series.tell_deleted(&self.recorder, set, &victims) {
             return Err(doing("delete the pods of", path(meta))(error));
         }
         self.create(set, spec, &plan.create, hash).await
@@ -158,19 +160,10 @@ impl DaemonSets {
             async move { self.pods.create(namespace, &pod.unwrap_or_default()).await }
         })
         .await;
-        for pod in series.done {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            let message = format!("Created pod: {name}");
-            self.recorder
-                .event(set, Notice::normal("SuccessfulCreate", message));
+        match series.tell_created(&self.recorder, set) {
+            Some(error) => Err(doing("create the pods of", path(&set.metadata))(error)),
+            None => Ok(()),
         }
-        let Some(error) = series.failed else {
-            return Ok(());
-        };
-        let message = format!("Error creating: {}", errors::chain(&error));
-        self.recorder
-            .event(set, Notice::warning("FailedCreate", message));
-        Err(doing("create the pods of", path(&set.metadata))(error))
     }
 
     async fn forget(
@@ -188,30 +181,5 @@ impl DaemonSets {
         live.push(revision::hash(&history.update));
         let limit = spec.revision_history_limit.unwrap_or(10);
         revision::truncate(&self.ctx, COMPONENT, history, (limit, &live)).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    #[test]
-    fn a_heartbeat_concerns_nobody() {
-        let node = |change: Value| -> Node {
-            let mut base = json!({"metadata": {"name": "a", "labels": {"x": "1"}}, "status": {}});
-            json_patch::merge(&mut base, &change);
-            serde_json::from_value(base).unwrap()
-        };
-        let base = node(json!({}));
-        let check = |change: Value| concerns_placement(Some(&base), Some(&node(change)));
-        assert!(!check(
-            json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
-        ));
-        assert!(check(json!({"metadata": {"labels": {"x": "2"}}})));
-        assert!(check(
-            json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}})
-        ));
-        assert!(concerns_placement(None, Some(&base)) && concerns_placement(Some(&base), None));
     }
 }

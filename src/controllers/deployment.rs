@@ -29,6 +29,7 @@ use super::claim;
 use super::events::{Notice, Recorder};
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path};
+use crate::api::selector::Labels;
 use crate::api::{owner, pod};
 use crate::registry;
 use crate::registry::{Api, DeleteOptions};
@@ -59,7 +60,9 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
     controller.on(
         &mut sources.replica_sets,
         move |replica_set: &ReplicaSet| {
-            claim::owners(&api, replica_set, |it| Some(&it.spec.as_ref()?.selector))
+            claim::owners(&api, replica_set, |it| {
+                Labels::from_selector(&it.spec.as_ref()?.selector).ok()
+            })
         },
     );
     // Recreate waits for the last old pod to be gone, which no ReplicaSet's status tells: its

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
@@ -27,6 +27,7 @@ struct Budgets {
     api: Api<PodDisruptionBudget>,
     pods: Api<Pod>,
     replica_sets: Api<ReplicaSet>,
+    replication_controllers: Api<ReplicationController>,
     deployments: Api<Deployment>,
     stateful_sets: Api<StatefulSet>,
     recorder: Recorder,
@@ -38,6 +39,7 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
         api: ctx.api(COMPONENT),
         pods: ctx.api(COMPONENT),
         replica_sets: ctx.api(COMPONENT),
+        replication_controllers: ctx.api(COMPONENT),
         deployments: ctx.api(COMPONENT),
         stateful_sets: ctx.api(COMPONENT),
         recorder: ctx.recorder(COMPONENT),
@@ -159,6 +161,12 @@ impl Budgets {
                 }
                 let replicas = found.spec.as_ref().and_then(|spec| spec.replicas);
                 Ok(Some((owner.uid.clone(), replicas.unwrap_or(1))))
+            }
+            "ReplicationController" => {
+                let found = self.replication_controllers.try_get(namespace, &owner.name);
+                let found = found.map_err(doing("get", what()))?;
+                let replicas = found.and_then(|found| found.spec.as_ref()?.replicas);
+                Ok(Some((owner.uid.clone(), replicas.unwrap_or(0))))
             }
             "Deployment" => {
                 let found = self.deployments.try_get(namespace, &owner.name);

@@ -20,12 +20,11 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::claim;
-use super::events::{Notice, Recorder};
+use super::events::Recorder;
 use super::pod_control;
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path};
 use crate::api::owner;
-use crate::errors;
 use crate::registry::{self, Api, DeleteOptions, Propagation};
 
 use plan::Plan;
@@ -92,13 +91,11 @@ impl Jobs {
     /// Pods that still wait to be counted by a job of this name that is no more.
     async fn release_strangers(&self, key: &Key, job: Option<&Job>) -> Result<(), Error> {
         let uid = job.and_then(|job| job.metadata.uid.as_deref());
-        let all = self.pods.list(Some(&key.namespace));
+        let all = self.pods.list_controlled(&key.namespace, "Job", &key.name);
         let all = all.map_err(doing("list the pods of", key.to_string()))?;
         let is_left = |pod: &Arc<Pod>| {
             pods::is_tracked(pod)
-                && owner::controller_of(&pod.metadata).is_some_and(|owner| {
-                    owner.kind == "Job" && owner.name == key.name && Some(owner.uid.as_str()) != uid
-                })
+                && uid.is_none_or(|uid| !owner::is_controlled_by(&pod.metadata, uid))
         };
         let left: Vec<Arc<Pod>> = all.into_iter().filter(is_left).collect();
         self.release(&left).await.map(drop)
@@ -161,13 +158,7 @@ impl Jobs {
         self.release(&uncounted).await?;
         let pods: Vec<&Pod> = victims.iter().map(|(pod, _)| pod.as_ref()).collect();
         let series = pod_control::delete_all(&self.pods, namespace, &pods).await;
-        for index in series.done {
-            let name = pods[index].metadata.name.as_deref().unwrap_or_default();
-            let message = format!("Deleted pod: {name}");
-            self.recorder
-                .event(job, Notice::normal("SuccessfulDelete", message));
-        }
-        match series.failed {
+        match series.tell_deleted(&self.recorder, job, &pods) {
             Some(error) => Err(doing("delete the pods of", path(&job.metadata))(error)),
             None => Ok(()),
         }
@@ -188,18 +179,9 @@ impl Jobs {
             async move { self.pods.create(namespace, &pod.unwrap_or_default()).await }
         })
         .await;
-        for pod in series.done {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            let message = format!("Created pod: {name}");
-            self.recorder
-                .event(job, Notice::normal("SuccessfulCreate", message));
+        match series.tell_created(&self.recorder, job) {
+            Some(error) => Err(doing("create the pods of", path(&job.metadata))(error)),
+            None => Ok(()),
         }
-        let Some(error) = series.failed else {
-            return Ok(());
-        };
-        let message = format!("Error creating: {}", errors::chain(&error));
-        self.recorder
-            .event(job, Notice::warning("FailedCreate", message));
-        Err(doing("create the pods of", path(&job.metadata))(error))
     }
 }

@@ -5,12 +5,15 @@
 //! the same time, so that the store commits them together.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::events::{Notice, Recorder};
 use crate::api::owner;
+use crate::errors;
 use crate::registry;
 use crate::registry::{Api, ApiKind, DeleteOptions};
 
@@ -39,6 +42,47 @@ pub(super) fn from_template<O: ApiKind>(template: &PodTemplateSpec, owner: &Obje
 pub(super) struct Series<T> {
     pub(super) done: Vec<T>,
     pub(super) failed: Option<registry::Error>,
+}
+
+impl Series<Arc<Pod>> {
+    /// Tells of the pods that were made, and why no more were; returns that.
+    pub(super) fn tell_created<O: ApiKind>(
+        self,
+        recorder: &Recorder,
+        owner: &O,
+    ) -> Option<registry::Error> {
+        for pod in self.done {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            let message = format!("Created pod: {name}");
+            recorder.event(owner, Notice::normal("SuccessfulCreate", message));
+        }
+        if let Some(error) = &self.failed {
+            let message = format!("Error creating: {}", errors::chain(error));
+            recorder.event(owner, Notice::warning("FailedCreate", message));
+        }
+        self.failed
+    }
+}
+
+impl Series<usize> {
+    /// Tells which of `victims` were deleted, and why no more were; returns that.
+    pub(super) fn tell_deleted<O: ApiKind>(
+        self,
+        recorder: &Recorder,
+        owner: &O,
+        victims: &[&Pod],
+    ) -> Option<registry::Error> {
+        for pod in self.done.into_iter().filter_map(|index| victims.get(index)) {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            let message = format!("Deleted pod: {name}");
+            recorder.event(owner, Notice::normal("SuccessfulDelete", message));
+        }
+        if let Some(error) = &self.failed {
+            let message = format!("Error deleting: {}", errors::chain(error));
+            recorder.event(owner, Notice::warning("FailedDelete", message));
+        }
+        self.failed
+    }
 }
 
 /// Calls `create` up to `count` times in batches of 1, 2, 4, …; stops after a batch with a failure.

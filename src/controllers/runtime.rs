@@ -281,24 +281,14 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    use crate::clock::Clock;
     use crate::controllers::Config;
-    use crate::registry::{self, Registry};
-    use crate::store::{self, Store};
-    use crate::tasks::TaskGroup;
+    use crate::registry::Fixture;
 
     #[tokio::test]
     async fn a_panicking_object_backs_off_and_the_others_proceed() {
-        let directory = tempfile::tempdir().unwrap();
-        let tasks = TaskGroup::new();
-        let config = store::Config {
-            path: directory.path().join("wasmorch.db"),
-            volatile: Vec::new(),
-            history: 100,
-        };
-        let store = Store::open(config, &tasks).await.unwrap();
-        let registry = Registry::new(store, Clock::system(), registry::Config::default());
-        let ctx = Context::new(registry, Config::default(), &tasks);
+        let fixture = Fixture::new().await;
+        let tasks = &fixture.tasks;
+        let ctx = Context::new(fixture.registry.clone(), Config::default(), tasks);
         let controller = Controller::new("test", &ctx);
         let queue = Arc::clone(&controller.queue);
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -325,6 +315,6 @@ mod tests {
             .unwrap();
         assert!(counters.panics() >= 1);
         assert!(!tasks.cancelled().is_cancelled(), "the process lives");
-        assert!(tasks.shutdown(patience).await);
+        fixture.stop().await;
     }
 }

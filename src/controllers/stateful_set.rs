@@ -18,6 +18,7 @@ use super::revision::{self, History};
 use super::runtime::{Controller, Counters, Key, Outcome, Sources};
 use super::{Context, Error, doing, path, pod_control};
 use crate::api::pod;
+use crate::api::selector::Labels;
 use crate::errors;
 use crate::registry::{self, Api};
 
@@ -45,7 +46,9 @@ pub(super) fn start(ctx: &Context, sources: &mut Sources) -> (&'static str, Arc<
     controller.root(&mut sources.stateful_sets, this.api.clone());
     let api = this.api.clone();
     controller.on(&mut sources.pods, move |pod: &Pod| {
-        claim::owners(&api, pod, |set| Some(&set.spec.as_ref()?.selector))
+        claim::owners(&api, pod, |set| {
+            Labels::from_selector(&set.spec.as_ref()?.selector).ok()
+        })
     });
     controller.start(move |key| {
         let this = Arc::clone(&this);

@@ -113,6 +113,30 @@ impl<K: ApiKind> Api<K> {
         })
     }
 
+    /// The objects of a namespace whose controller is of this kind and name, whatever its uid.
+    pub fn list_controlled(&self, ns: &str, kind: &str, name: &str) -> Result<Vec<Arc<K>>, Error> {
+        self.by_controller(ns, Some((kind, name)))
+    }
+
+    /// The objects of a namespace without a controller.
+    pub fn list_orphans(&self, ns: &str) -> Result<Vec<Arc<K>>, Error> {
+        self.by_controller(ns, None)
+    }
+
+    fn by_controller(
+        &self,
+        ns: &str,
+        controller: Option<(&str, &str)>,
+    ) -> Result<Vec<Arc<K>>, Error> {
+        let index = &self.registry.shared.controlled;
+        let found = index.by(self.res.storage, ns, controller);
+        let found = found.map_err(|error| Error::from_store(self.res, "", error))?;
+        found
+            .iter()
+            .map(|stored| decoded(self.res, stored))
+            .collect()
+    }
+
     fn collect(
         &self,
         ns: Option<&str>,
@@ -141,6 +165,17 @@ impl<K: ApiKind> Api<K> {
             events: self.registry.watch(self.res, ns, &options).await?,
             _kind: PhantomData,
         })
+    }
+
+    /// All objects there are, and the changes after them.
+    pub async fn list_and_watch(
+        &self,
+        ns: Option<&str>,
+    ) -> Result<(Vec<Arc<K>>, TypedStream<K>), Error> {
+        let mut stream = self.watch(ns).await?;
+        let all = stream.events.take_initial();
+        let all: Result<_, Error> = all.map(|stored| decoded(self.res, &stored)).collect();
+        Ok((all?, stream))
     }
 
     pub async fn create(&self, ns: &str, object: &K) -> Result<Arc<K>, Error> {

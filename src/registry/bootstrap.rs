@@ -28,14 +28,7 @@ impl Registry {
             self.ensure("", "serviceaccounts", Some(ns), account)
                 .await?;
         }
-        let first: Ipv4Addr =
-            admission::service_addresses::first_address(&self.config().service_cidr)?;
-        let service = json!({
-            "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
-            "spec": {"clusterIP": first.to_string(), "ports": [{"name": "https", "port": 443, "targetPort": 6443}]},
-        });
-        self.ensure("", "services", Some("default"), service)
-            .await?;
+        self.ensure_kubernetes_service().await?;
         let class = json!({
             "metadata": {"name": "local", "annotations": {storage::DEFAULT_CLASS: "true"}},
             "provisioner": storage::PROVISIONER,
@@ -56,6 +49,17 @@ impl Registry {
                 .await?;
         }
         self.bootstrap_roles().await
+    }
+
+    /// Service `kubernetes` at the first address of the range, if it is not there.
+    pub async fn ensure_kubernetes_service(&self) -> Result<(), Error> {
+        let first: Ipv4Addr =
+            admission::service_addresses::first_address(&self.config().service_cidr)?;
+        let service = json!({
+            "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+            "spec": {"clusterIP": first.to_string(), "ports": [{"name": "https", "port": 443, "targetPort": 6443}]},
+        });
+        self.ensure("", "services", Some("default"), service).await
     }
 
     async fn ensure(

@@ -24,7 +24,8 @@ pub enum Error {
     /// Fields that other managers own; Kubernetes' text.
     #[error("{}", conflict_text(.0))]
     ApplyConflict(Vec<FieldConflict>),
-    #[error("{kind} \"{name}\" is invalid")]
+    /// With every mistake: events of controllers say no more than this.
+    #[error("{}", invalid_text(group, kind, name, errors))]
     Invalid {
         group: String,
         kind: String,
@@ -77,6 +78,16 @@ pub enum Error {
 /// What Kubernetes says when somebody else wrote in between.
 pub(crate) const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
+
+fn invalid_text(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> String {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let list = match &texts[..] {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    let dot = if group.is_empty() { "" } else { "." };
+    format!("{kind}{dot}{group} \"{name}\" is invalid: {list}")
+}
 
 fn conflict_text(conflicts: &[FieldConflict]) -> String {
     if let [one] = conflicts {

@@ -205,7 +205,9 @@ fn ask(budget: &PodDisruptionBudget, pod: &Pod, now: Timestamp) -> Answer {
 #[cfg(test)]
 #[expect(clippy::needless_pass_by_value, reason = "cases read better as values")]
 mod tests {
+    use super::super::Fixture;
     use super::*;
+    use crate::store::{ObjectKey, Op};
     use serde_json::{Value, json};
 
     fn check(spec: Value, status: Value, ready: bool) -> String {
@@ -252,5 +254,56 @@ mod tests {
         assert!(check(json!({}), lacking(), false).contains("needs 2"));
         let policy = json!({"unhealthyPodEvictionPolicy": "AlwaysAllow"});
         assert_eq!(check(policy, lacking(), false), "goes as seen");
+    }
+
+    /// A pod that serves, and a budget that can spare it but is written by somebody else in
+    /// between, however often one tries: what is listed as its newest version is another's.
+    async fn contended() -> Fixture {
+        let fixture = Fixture::new().await;
+        let registry = &fixture.registry;
+        let pods: Api<Pod> = registry.api(Caller::system("test"));
+        let pod = json!({"metadata": {"name": "p", "labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "main", "image": "hello"}]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let mut pod = (*pods.create("default", &pod).await.unwrap()).clone();
+        let ready =
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+        pod.status = serde_json::from_value(ready).unwrap();
+        pods.update_status("default", &pod).await.unwrap();
+        let budgets: Api<PodDisruptionBudget> = registry.api(Caller::system("test"));
+        let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 0}});
+        let budget: PodDisruptionBudget = serde_json::from_value(budget).unwrap();
+        budgets.create("default", &budget).await.unwrap();
+        let listed = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": "b", "namespace": "default", "generation": 1},
+            "spec": {"minAvailable": 0, "selector": {"matchLabels": {"app": "web"}}},
+            "status": {"currentHealthy": 1, "desiredHealthy": 0, "disruptionsAllowed": 1,
+                "expectedPods": 1, "observedGeneration": 1}});
+        let key = ObjectKey::new("poddisruptionbudgets.policy", "default", "a");
+        let op = Op::Create {
+            key,
+            object: listed,
+        };
+        registry.store().commit(vec![op]).await.unwrap();
+        fixture
+    }
+
+    #[tokio::test]
+    async fn who_loses_every_race_for_the_budget_evicts_nobody() {
+        let fixture = contended().await;
+        let caller = Caller::system("test");
+        let options = DeleteOptions::default();
+        let refused = fixture.registry.evict("default", "p", &options, &caller);
+        match refused.await {
+            Err(Error::DisruptionBudget { cause, retry_after }) => {
+                assert!(cause.contains("are being changed by others"), "{cause}");
+                assert_eq!(retry_after, Some(10));
+            }
+            other => panic!("{other:?}"),
+        }
+        let pods: Api<Pod> = fixture.registry.api(caller);
+        let pod = pods.get("default", "p").unwrap();
+        assert!(pod.metadata.deletion_timestamp.is_none());
+        fixture.stop().await;
     }
 }

@@ -15,7 +15,8 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume,
-    PersistentVolumeClaim, Pod, PodTemplate, ResourceQuota, Secret, Service, ServiceAccount,
+    PersistentVolumeClaim, Pod, PodTemplate, ReplicationController, ResourceQuota, Secret, Service,
+    ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
@@ -102,6 +103,14 @@ pub(super) static TABLE: &[ResourceInfo] = &[
         columns: resources::pod::COLUMNS,
         fields: resources::pod::FIELDS,
         ..row::<Pod>("pods", "pod")
+    },
+    ResourceInfo {
+        short_names: &["rc"],
+        categories: &["all"],
+        subresources: &[status::<ReplicationController>(), SCALE],
+        columns: resources::replica_set::COLUMNS,
+        fields: resources::replica_set::FIELDS,
+        ..row::<ReplicationController>("replicationcontrollers", "replicationcontroller")
     },
     ResourceInfo {
         short_names: &["rs"],

@@ -27,6 +27,7 @@ pub(crate) mod pod_disruption_budget;
 pub(crate) mod pod_template_object;
 pub(crate) mod priority_class;
 pub(crate) mod replica_set;
+pub(crate) mod replication_controller;
 pub(crate) mod resource_quota;
 pub(crate) mod role;
 pub(crate) mod role_binding;

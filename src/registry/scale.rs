@@ -3,6 +3,9 @@
 //! Any kind whose row announces the subresource is scalable; its spec has `replicas` and
 //! `selector` where every workload has them.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::custom::scale::ScalePaths;
@@ -155,10 +158,13 @@ pub(super) fn scale_of(res: &ResourceInfo, stored: &Stored) -> Result<Value, Err
             scale["status"]["selector"] = selector.into();
         }
     } else if let Some(selector) = object::at(object, &["spec", "selector"]) {
-        let selector = serde::Deserialize::deserialize(selector)
-            .map_err(|source| Error::corrupt(res, &stored.key.name, source))?;
-        let labels = Labels::from_selector(&selector)
-            .map_err(|error| Error::BadRequest(error.to_string()))?;
+        let corrupt = |source| Error::corrupt(res, &stored.key.name, source);
+        // Labels alone are the form that a ReplicationController has, as a Service.
+        let labels = match BTreeMap::deserialize(selector) {
+            Ok(labels) => Labels::from_map(&labels),
+            Err(_) => Labels::from_selector(&Deserialize::deserialize(selector).map_err(corrupt)?)
+                .map_err(|error| Error::BadRequest(error.to_string()))?,
+        };
         scale["status"]["selector"] = words(&labels).into();
     }
     Ok(scale)

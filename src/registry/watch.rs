@@ -61,6 +61,11 @@ impl EventStream {
         }
     }
 
+    /// The objects that were there when the watch was opened; `next` then begins after them.
+    pub(super) fn take_initial(&mut self) -> std::vec::IntoIter<Arc<Stored>> {
+        std::mem::take(&mut self.initial)
+    }
+
     /// A revision R such that every matching change up to R has been returned by `next` already.
     pub fn progress(&self) -> u64 {
         self.watch.progress().0

@@ -164,7 +164,8 @@ impl Cache {
         self.priorities.keys().next().copied()
     }
 
-    /// Forgets every pod that is not among `pods`; assumed ones may be too new for the list.
+    /// Forgets every pod that is not among `pods`. Assumed ones need no exemption: they were told
+    /// of before this list was, so one that it lacks is gone.
     pub(super) fn retain_pods(&mut self, pods: &[Arc<Pod>]) -> bool {
         let known: HashSet<&str> = pods
             .iter()

@@ -1,8 +1,8 @@
 //! From the watches to the scheduler: changes of pods and nodes through one bounded queue.
 //!
 //! Each time a watch is opened, the whole list goes first, so that what disappeared while nobody
-//! watched is noticed. The list may be newer than the first changes that follow it; replaying
-//! older versions is harmless, since the newer ones come after them.
+//! watched is noticed. The changes that follow are those after the list: a version from before it
+//! could show a pod that has a node meanwhile as one that still waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,8 +116,8 @@ async fn follow<K: ApiKind>(
     words: &Words<K>,
     changes: &mpsc::Sender<Change>,
 ) -> Result<(), registry::Error> {
-    let mut stream = api.watch(None).await?;
-    let mut change = Some((words.all)(api.list(None)?));
+    let (all, mut stream) = api.list_and_watch(None).await?;
+    let mut change = Some((words.all)(all));
     loop {
         if let Some(change) = change.take()
             && changes.send(change).await.is_err()
@@ -140,5 +140,44 @@ async fn follow<K: ApiKind>(
             TypedEvent::Deleted(object) => Some((words.gone)(object)),
             TypedEvent::Bookmark(_) => None,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Fixture;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn what_follows_the_list_is_newer() {
+        let fixture = Fixture::new().await;
+        let nodes: Api<Node> = fixture.registry.api(Caller::system("test"));
+        let node = |name: &str| -> Node {
+            serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
+        };
+        nodes.create("", &node("first")).await.unwrap();
+        let words = Words {
+            all: Change::Nodes,
+            is: Change::Node,
+            gone: |_| Change::Storage,
+        };
+        let (sender, mut changes) = mpsc::channel(1);
+        let told = async {
+            let Some(Change::Nodes(all)) = changes.recv().await else {
+                panic!("the list comes first");
+            };
+            assert_eq!(all.len(), 1);
+            nodes.create("", &node("second")).await.unwrap();
+            let Some(Change::Node(next)) = changes.recv().await else {
+                panic!("a node comes next");
+            };
+            next.metadata.name.clone()
+        };
+        tokio::select! {
+            told = told => assert_eq!(told.as_deref(), Some("second")),
+            ended = follow(&nodes, &words, &sender) => panic!("{ended:?}"),
+        }
+        fixture.stop().await;
     }
 }

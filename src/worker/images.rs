@@ -8,6 +8,8 @@
 
 mod collect;
 mod download;
+#[cfg(test)]
+mod tests;
 mod toolbox;
 
 use std::collections::HashMap;

@@ -6,6 +6,8 @@
 //! snapshot.
 
 mod resting;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -271,6 +273,10 @@ impl ClusterNetwork for Network {
             Protocol::Udp => table::Protocol::Udp,
         };
         let (table, now) = (self.table.load(), Instant::now());
+        // The way that this worker has itself; the published endpoint is one that others have.
+        if protocol == table::Protocol::Tcp && self.is_api_server(&table, to) {
+            return Route::Pod(to);
+        }
         let everybody_is_well = self.resting.is_nobody();
         let is_well = |endpoint: &Endpoint| {
             let rests = |wire: &Arc<str>| self.resting.contains(wire, now);
@@ -279,8 +285,6 @@ impl ClusterNetwork for Network {
         match table.route_where(from, to, protocol, is_well) {
             Decision::Endpoint(endpoint) => Route::Pod(endpoint.addr),
             Decision::Pod(address) => Route::Pod(address),
-            // The API server listens where the service says; only then is it dialled.
-            Decision::Nobody if self.is_api_server(&table, to) => Route::Pod(to),
             Decision::Nobody => Route::Refused,
             Decision::Outside => Route::External(to),
         }
@@ -316,7 +320,7 @@ impl ClusterNetwork for Network {
 }
 
 impl Network {
-    /// Whether it is the address of service `kubernetes`.
+    /// Whether it is the address of service `kubernetes`, and a port of it.
     fn is_api_server(&self, table: &RoutingTable, to: SocketAddr) -> bool {
         self.api_server.is_some()
             && table.service("default", "kubernetes").is_some_and(|it| {

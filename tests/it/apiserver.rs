@@ -4,6 +4,7 @@ mod custom_resources;
 mod harness;
 mod kube_client;
 mod kube_runtime;
+mod kubernetes_service;
 mod large;
 mod logs;
 mod openapi;

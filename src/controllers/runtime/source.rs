@@ -19,8 +19,8 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
-    Service, ServiceAccount,
+    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -143,6 +143,7 @@ pub(crate) struct Sources {
     pub(crate) endpoints: Source<Endpoints>,
     pub(crate) deployments: Source<Deployment>,
     pub(crate) replica_sets: Source<ReplicaSet>,
+    pub(crate) replication_controllers: Source<ReplicationController>,
     pub(crate) stateful_sets: Source<StatefulSet>,
     pub(crate) daemon_sets: Source<DaemonSet>,
     pub(crate) controller_revisions: Source<ControllerRevision>,
@@ -170,6 +171,7 @@ impl Sources {
         self.endpoints.start(ctx);
         self.deployments.start(ctx);
         self.replica_sets.start(ctx);
+        self.replication_controllers.start(ctx);
         self.stateful_sets.start(ctx);
         self.daemon_sets.start(ctx);
         self.controller_revisions.start(ctx);

@@ -90,6 +90,7 @@ fn view() -> Vec<Value> {
         &["scale", "status"],
     );
     let plain = with(&["daemonsets"], &["status"]);
+    let elder = with(&["replicationcontrollers"], &["scale", "status"]);
     let apps: Vec<String> = [vec!["controllerrevisions".to_owned()], scaled, plain].concat();
     vec![
         on(
@@ -121,6 +122,7 @@ fn view() -> Vec<Value> {
             READ,
         ),
         on("", &["namespaces"], READ),
+        on("", &words(&elder), READ),
         on("discovery.k8s.io", &["endpointslices"], READ),
         on("apps", &words(&apps), READ),
         on(
@@ -153,6 +155,7 @@ fn edit() -> Vec<Value> {
     let sessions = ["pods/attach", "pods/exec", "pods/portforward", "pods/proxy"];
     let apps = with(&["deployments", "replicasets", "statefulsets"], &["scale"]);
     let apps: Vec<String> = [apps, vec!["daemonsets".to_owned()]].concat();
+    let elder = with(&["replicationcontrollers"], &["scale"]);
     vec![
         on(
             "",
@@ -175,6 +178,7 @@ fn edit() -> Vec<Value> {
             ],
             WRITE,
         ),
+        on("", &words(&elder), WRITE),
         on("apps", &words(&apps), WRITE),
         on("autoscaling", &["horizontalpodautoscalers"], WRITE),
         on("batch", &["cronjobs", "jobs"], WRITE),

@@ -133,6 +133,13 @@ fn validate_term(at: &Path<'_>, term: &NodeSelectorTerm, errors: &mut Errors) {
         if wanted.key != "metadata.name" {
             let rule = "not a valid field selector key";
             errors.invalid(&at.field("key"), &wanted.key, rule);
+            continue;
+        }
+        let values = at.field("values");
+        for (index, name) in wanted.values.iter().flatten().enumerate() {
+            if !names::is_dns_subdomain(name) {
+                errors.invalid(&values.index(index), name, names::DNS_SUBDOMAIN_RULE);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::{Value, json};
@@ -379,4 +379,60 @@ async fn a_pod_of_high_priority_takes_the_room_of_lower_ones() {
     assert_eq!(name(&left[0]), "high");
     let status = left[0].status.as_ref().unwrap();
     assert_eq!(status.nominated_node_name.as_deref(), Some("dev-1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replication_controller_does_what_a_replica_set_does() {
+    let cluster = Cluster::new().await;
+    let spec = json!({"replicas": 2, "template": template(&json!({"app": "old"}), &json!({}))});
+    let object = json!({"metadata": {"name": "old"}, "spec": spec});
+    let made = cluster.create::<ReplicationController>(NS, object).await;
+    for pod in cluster.running(2).await {
+        let owner = &pod.metadata.owner_references.as_ref().unwrap()[0];
+        let found = (owner.api_version.as_str(), owner.kind.as_str(), &owner.uid);
+        let uid = made.metadata.uid.as_ref().unwrap();
+        assert_eq!(found, ("v1", "ReplicationController", uid));
+    }
+    cluster
+        .until::<ReplicationController>(Some(NS), "two ready replicas", |all| {
+            let status = all[0].status.as_ref().unwrap();
+            status.ready_replicas == Some(2) && status.fully_labeled_replicas == Some(2)
+        })
+        .await;
+    cluster
+        .until::<Event>(Some(NS), "who made them", |events| {
+            let is_it = |event: &Arc<Event>| {
+                event.involved_object.kind.as_deref() == Some("ReplicationController")
+                    && event.reason.as_deref() == Some("SuccessfulCreate")
+            };
+            events.iter().filter(|event| is_it(event)).count() == 2
+        })
+        .await;
+    // An orphan that it selects is its own, and then one too many.
+    let mut orphan = template(&json!({"app": "old"}), &json!({}));
+    orphan["metadata"]["name"] = "orphan".into();
+    cluster.create::<Pod>(NS, orphan).await;
+    cluster
+        .until::<Pod>(Some(NS), "two of them again", |pods| {
+            let owned = pods
+                .iter()
+                .all(|pod| pod.metadata.owner_references.is_some());
+            owned && pods.len() == 2
+        })
+        .await;
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": "50%",
+        "selector": {"matchLabels": {"app": "old"}}}});
+    cluster.create::<PodDisruptionBudget>(NS, budget).await;
+    cluster
+        .until::<PodDisruptionBudget>(Some(NS), "a counted budget", |all| {
+            let status = all[0].status.as_ref();
+            status.is_some_and(|status| status.expected_pods == 2)
+        })
+        .await;
+    cluster
+        .delete::<ReplicationController>(NS, "old", Propagation::Background)
+        .await;
+    cluster
+        .until::<Pod>(Some(NS), "no pods", <[Arc<Pod>]>::is_empty)
+        .await;
 }

@@ -102,6 +102,15 @@ const EXPECTED: &[(&str, usize, Labels)] = &[
         ],
     ),
     (
+        "apiservers",
+        1,
+        &[
+            ("endpoints_name", "kubernetes"),
+            ("endpoint_port_name", "https"),
+            ("service_label_component", "apiserver"),
+        ],
+    ),
+    (
         "ingress",
         1,
         &[

@@ -243,7 +243,14 @@ async fn what_is_no_verb_or_no_place_is_said() {
 #[tokio::test]
 async fn every_kind_is_announced() {
     let world = World::new().await;
+    let groups = world.ask("GET", "/apis", &[], b"").await.unwrap().object();
+    let groups = groups["groups"].as_array().unwrap();
     for row in world.rows() {
+        let is_found = |it: &Value| it["name"] == row.group;
+        assert!(
+            row.group.is_empty() || groups.iter().any(is_found),
+            "{row:?}"
+        );
         let root = if row.group.is_empty() { "api" } else { "apis" };
         let path = format!("/{root}/{}", row.api_version());
         let found = world.ask("GET", &path, &[], b"").await.unwrap().object();
@@ -269,12 +276,13 @@ async fn every_kind_is_announced() {
                 "{row:?} {verb}"
             );
         }
+        let short = it["shortNames"].as_array().map_or(0, Vec::len);
+        assert_eq!(short, row.short_names().len(), "{row:?}");
         for below in row.subresources {
-            assert!(
-                named(&format!("{}/{}", row.plural, below.name)).is_some(),
-                "{row:?} {}",
-                below.name
-            );
+            let it = named(&format!("{}/{}", row.plural, below.name)).unwrap();
+            assert_eq!(it["verbs"], json!(below.verbs), "{row:?} {}", below.name);
+            let group = it["group"].as_str().unwrap_or(row.group);
+            assert_eq!(group, below.group, "{row:?} {}", below.name);
         }
     }
 }

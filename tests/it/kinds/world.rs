@@ -285,7 +285,7 @@ pub(super) fn status(row: &ResourceInfo) -> Value {
     match row.kind {
         "CustomResourceDefinition" => json!({"storedVersions": ["v1"],
             "acceptedNames": {"plural": "others", "kind": "Other"}}),
-        "Deployment" | "ReplicaSet" | "StatefulSet" => {
+        "Deployment" | "ReplicaSet" | "ReplicationController" | "StatefulSet" => {
             json!({"replicas": 3, "observedGeneration": 1})
         }
         "DaemonSet" => json!({"currentNumberScheduled": 1, "desiredNumberScheduled": 1,

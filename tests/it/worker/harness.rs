@@ -186,6 +186,19 @@ impl World {
     }
 
     /// A module that answers HTTP.
+    /// A control plane, a worker, and the pod `p` that serves on port 8080.
+    pub(super) async fn with_hello() -> (Self, Running) {
+        let world = Self::start().await;
+        let worker = world.worker("w").await;
+        world.push_hello().await;
+        let mut container = container("hello");
+        container["ports"] = json!([{"containerPort": 8080}]);
+        let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [container]});
+        world.create("p", spec).await;
+        world.until("p", is_ready).await;
+        (world, worker)
+    }
+
     pub(super) async fn push_hello(&self) {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),

@@ -42,13 +42,7 @@ fn code(status: &Status) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_run_and_tell_how_they_ended() {
-    let world = World::start().await;
-    let worker = world.worker("w").await;
-    world.push_hello().await;
-    let container = json!({"name": "main", "image": "hello", "ports": [{"containerPort": 8080}]});
-    let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [container]});
-    world.create("p", spec).await;
-    world.until("p", is_ready).await;
+    let (world, worker) = World::with_hello().await;
     let pods = world.pods();
 
     let script = ["sh", "-c", "echo out; nothing-like-this; exit 3"];
@@ -145,13 +139,7 @@ async fn a_program_is_attached_to_and_its_log_is_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ports_are_forwarded_and_refusals_are_told() {
-    let world = World::start().await;
-    let worker = world.worker("w").await;
-    world.push_hello().await;
-    let container = json!({"name": "main", "image": "hello", "ports": [{"containerPort": 8080}]});
-    let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [container]});
-    world.create("p", spec).await;
-    world.until("p", is_ready).await;
+    let (world, worker) = World::with_hello().await;
     let mut forwarder = within(world.pods().portforward("p", &[8080, 9]))
         .await
         .unwrap();

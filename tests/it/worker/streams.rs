@@ -7,28 +7,16 @@ use http_body_util::BodyExt as _;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
-use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::harness::{Running, World, is_ready, within};
+use super::harness::{World, within};
 use super::remote::exec;
 
 const PORT_FORWARD: &str = "/api/v1/namespaces/default/pods/p/portforward";
-
-async fn with_hello() -> (World, Running) {
-    let world = World::start().await;
-    let worker = world.worker("w").await;
-    world.push_hello().await;
-    let container = json!({"name": "main", "image": "hello", "ports": [{"containerPort": 8080}]});
-    let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [container]});
-    world.create("p", spec).await;
-    world.until("p", is_ready).await;
-    (world, worker)
-}
 
 /// Asks for an upgrade; a refusal is its status and text.
 async fn upgrade(
@@ -76,7 +64,7 @@ async fn websocket(world: &World, path: &str, protocol: &str) -> Result<Socket, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn channels_carry_ports_and_close_with_their_pods() {
-    let (world, worker) = with_hello().await;
+    let (world, worker) = World::with_hello().await;
     let open = channels(&world, "?ports=8080&ports=9", "v4.channel.k8s.io").await;
     let mut socket = open.unwrap();
     let request = b"\x00GET / HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n";
@@ -128,7 +116,7 @@ async fn channels_carry_ports_and_close_with_their_pods() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_breaks_spdy_is_cut_off_and_harms_nobody() {
-    let (world, worker) = with_hello().await;
+    let (world, worker) = World::with_hello().await;
     let commands = "/api/v1/namespaces/default/pods/p/exec?command=true&stdout=true";
     let garbage = [0x80, 2, 0, 1, 0, 0, 0, 0].repeat(1000);
     for (path, version) in [
@@ -159,7 +147,7 @@ async fn who_breaks_spdy_is_cut_off_and_harms_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_passes_requests_on() {
-    let (world, worker) = with_hello().await;
+    let (world, worker) = World::with_hello().await;
     let base = "/api/v1/namespaces/default/pods/p:8080/proxy";
     let send = async |method: &str, path: &str, body: Vec<u8>| {
         let request = Request::builder().method(method).uri(path);
