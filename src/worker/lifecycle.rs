@@ -30,7 +30,7 @@ use jiff::Timestamp;
 
 pub use container::{ContainerRun, Run, Running, StartFailure, StopStep};
 pub use ending::{EndStep, Ending, Then};
-pub use event::{Effect, Event, PullFailure};
+pub use event::{Effect, Event, PullFailure, PullProblem};
 pub use restore::{Saved, SavedContainer};
 pub use termination::{Termination, TerminationReason};
 
