@@ -5,7 +5,7 @@
 mod artifacts;
 pub(crate) mod bench;
 mod bodies;
-mod calls;
+pub(crate) mod calls;
 mod commands;
 pub(crate) mod echoes;
 pub(crate) mod guests;
