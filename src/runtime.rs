@@ -86,10 +86,14 @@ pub struct Tuning {
     pub compile_limits: CompileLimits,
     /// Modules compiled at a time.
     pub compile_concurrency: usize,
+    /// After that time a compilation makes room for others.
+    pub compile_patience: Duration,
     /// Requests in all handlers of one WASI version at a time: the slots of a pool.
     pub handler_concurrency: u32,
     /// Requests in one container at a time: no one takes all slots of the pool.
     pub requests_per_container: u32,
+    /// Requests of one pod on their way to others at a time.
+    pub calls_per_pod: u32,
     /// A handler's time to its response, and then to each next piece of the body.
     pub request_deadline: Duration,
     pub guest_threads: usize,
@@ -106,8 +110,10 @@ impl Default for Tuning {
             compiler: Compiler::detect(),
             compile_limits: CompileLimits::default(),
             compile_concurrency: 2,
+            compile_patience: Duration::from_secs(20),
             handler_concurrency: 512,
             requests_per_container: 256,
+            calls_per_pod: 4096,
             request_deadline: Duration::from_secs(30),
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from),
             epoch_tick: Duration::from_millis(5),
@@ -159,6 +165,19 @@ pub enum Error {
     /// The sandbox was closed.
     #[error("the pod's sandbox is closed")]
     Closed,
+}
+
+impl Error {
+    /// Whether a module does not start because the compiler needs longer for it than it may take.
+    pub fn is_compile_timeout(&self) -> bool {
+        let Self::Artifact(error) = self else {
+            return false;
+        };
+        matches!(
+            **error,
+            artifact::Error::Compile(compile::Error::TooSlow(..))
+        )
+    }
 }
 
 /// See the module; clones are the same runtime.

@@ -91,9 +91,9 @@ impl Path {
     }
 
     /// Whether it is fields alone, `.spec.replicas`; gives them.
-    pub fn fields(&self) -> Option<Vec<&str>> {
-        let field = |step| match step {
-            &Step::Field(ref name) => Some(name.as_str()),
+    pub fn fields<'a>(&'a self) -> Option<Vec<&'a str>> {
+        let field = |step: &'a Step| match step {
+            Step::Field(name) => Some(name.as_str()),
             _ => None,
         };
         self.0.iter().map(field).collect()

@@ -170,7 +170,8 @@ fn describe_refusal(file: &str, refusal: &Refusal) -> Failure {
         | Refusal::Invalid { .. }
         | Refusal::NothingToRun { .. }
         | Refusal::NotYetComponent { .. }
-        | Refusal::Files { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
+        | Refusal::Files { .. }
+        | Refusal::TooDeep { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
     };
     let mut causes =
         vec![json!({"reason": refusal.code(), "message": refusal.what(file), "field": file})];

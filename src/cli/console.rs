@@ -9,12 +9,20 @@ use super::failure::{Failure, Result};
 
 /// Writes data.
 pub(super) fn print(text: &str) -> Result {
-    print_bytes(text.as_bytes())
+    write(anstream::stdout().lock(), text.as_bytes())
 }
 
-/// Writes data that may be no text: a guest's log.
-pub(super) fn print_bytes(bytes: &[u8]) -> Result {
-    let mut stdout = anstream::stdout().lock();
+/// Writes data that may be no text, byte by byte as it is.
+pub(super) fn print_raw(bytes: &[u8]) -> Result {
+    write(std::io::stdout().lock(), bytes)
+}
+
+/// Whether a person sees what is printed.
+pub(super) fn is_seen() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+fn write(mut stdout: impl std::io::Write, bytes: &[u8]) -> Result {
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),

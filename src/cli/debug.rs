@@ -159,7 +159,7 @@ async fn follow(session: &Session, path: &str, name: &str) -> Result {
     loop {
         match stream.read(&mut buffer).await {
             Ok(0) => return Ok(()),
-            Ok(read) => console::print_bytes(&buffer[..read])?,
+            Ok(read) => console::print_raw(&buffer[..read])?,
             Err(error) => return Err(session.explain(kube::Error::ReadEvents(error))),
         }
     }

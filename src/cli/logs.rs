@@ -2,7 +2,9 @@
 //!
 //! `logs -f deploy/x` follows the workload, not the pods it has at the moment: a replacement's log
 //! joins when it starts. Lines of several pods carry the pod's name; lines of one pod are its bytes
-//! as they are.
+//! as they are, unless a person sees them ([`Screen`]).
+
+mod screen;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use super::failure::{Failure, Result};
 use super::session::{Session, query};
 use super::target;
 use crate::tasks::TaskGroup;
+use screen::Screen;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -180,10 +183,11 @@ async fn one(session: &Session, pods: &Resource, name: &str, args: &Args) -> Res
     );
     let mut stream = session.stream(&path, "*/*").await?;
     let mut buffer = vec![0; 16 << 10];
+    let mut screen = Screen::new();
     loop {
         match stream.read(&mut buffer).await {
             Ok(0) => return Ok(()),
-            Ok(read) => console::print_bytes(&buffer[..read])?,
+            Ok(read) => screen.print(&buffer[..read])?,
             Err(error) => return Err(session.explain(kube::Error::ReadEvents(error))),
         }
     }
@@ -205,10 +209,11 @@ async fn many(session: &Session, pods: &Resource, selector: &str, args: &Args) -
     if !args.follow {
         return followed.finish().await;
     }
+    let mut screen = Screen::new();
     let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
-            Some(line) = followed.lines.recv() => console::print_bytes(&line)?,
+            Some(line) = followed.lines.recv() => screen.print(&line)?,
             _ = look.tick() => {
                 match started_pods(session, pods, selector).await {
                     Ok(names) => names.iter().for_each(|name| followed.start(name)),
@@ -299,8 +304,9 @@ impl Followed {
     async fn finish(self) -> Result {
         drop(self.sender);
         let mut lines = self.lines;
+        let mut screen = Screen::new();
         while let Some(line) = lines.recv().await {
-            console::print_bytes(&line)?;
+            screen.print(&line)?;
         }
         Ok(())
     }

@@ -3,8 +3,11 @@
 //! One walk over the top level collects imports and exports and finds the reasons to refuse that
 //! deserve words of their own; only then the validator runs, whose messages are exact and help
 //! nobody. Validation enables what the runtime's engine enables, so that what passes here also
-//! compiles there. Both are linear in the size of the file and bounded by wasmparser's own limits;
-//! callers bound the size, and run this on a blocking thread.
+//! compiles there. Both are linear in the size of the file and bounded by wasmparser's own limits,
+//! but for what is nested, which is bounded here before the validator sees it; callers bound the
+//! size, and run this on a blocking thread.
+
+mod nesting;
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -22,6 +25,11 @@ use super::refusal::{Impostor, MissingImport, Refusal};
 const PREVIEW1: &str = "wasi_snapshot_preview1";
 /// The name of WASI 0.1 before it had a number.
 const UNSTABLE: &str = "wasi_unstable";
+/// How deep components, modules and types may lie in each other. Compilers nest three or four deep
+/// and composition adds one; wasmparser's own limit for values is the same. The validator's work grows
+/// with the square of the depth (40,000 components in each other are 480 KB and 12 s), and its stack
+/// with the depth of types.
+const MAX_NESTING: usize = 100;
 
 /// Component or core module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +89,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
     if let Some(impostor) = Impostor::sniff(bytes) {
         return Err(Refusal::NotWasm(impostor));
     }
-    let surface = Surface::read(bytes).map_err(|error| invalid(&error))?;
+    let surface = Surface::read(bytes)?;
     surface.refuse_foreign()?;
     let types = Validator::new_with_features(engine_features()).validate_all(bytes);
     if let Err(error) = types {
@@ -138,7 +146,7 @@ struct Surface {
 }
 
 impl Surface {
-    fn read(bytes: &[u8]) -> Result<Self, wasmparser::BinaryReaderError> {
+    fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut surface = Self {
             format: Format::CoreModule,
             imports: BTreeSet::new(),
@@ -148,10 +156,13 @@ impl Surface {
         };
         let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(bytes) {
-            let payload = payload?;
+            let payload = payload.map_err(|error| invalid(&error))?;
             match &payload {
                 Payload::Version { encoding, .. } => {
                     depth += 1;
+                    if depth > MAX_NESTING {
+                        return Err(Refusal::TooDeep { limit: MAX_NESTING });
+                    }
                     if depth == 1 && *encoding == Encoding::Component {
                         surface.format = Format::Component;
                     }
@@ -159,10 +170,18 @@ impl Surface {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::MemorySection(memories) => {
                     for memory in memories.clone() {
-                        surface.see_memory(&memory?);
+                        surface.see_memory(&memory.map_err(|error| invalid(&error))?);
                     }
                 }
-                _ if depth == 1 => surface.see(payload)?,
+                Payload::ComponentTypeSection(section) => {
+                    let range = section.range();
+                    let types = bytes.get(range.clone()).unwrap_or_default();
+                    let is_too_deep = nesting::is_too_deep(types, range.start);
+                    if is_too_deep.map_err(|error| invalid(&error))? {
+                        return Err(Refusal::TooDeep { limit: MAX_NESTING });
+                    }
+                }
+                _ if depth == 1 => surface.see(payload).map_err(|error| invalid(&error))?,
                 _ => {}
             }
         }
@@ -327,5 +346,7 @@ impl Surface {
     }
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;

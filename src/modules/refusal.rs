@@ -23,6 +23,8 @@ pub enum Refusal {
     Threads,
     /// The bytes begin like wasm and do not hold together.
     Invalid { message: String, at: usize },
+    /// Components, modules or types in each other, more than any compiler makes.
+    TooDeep { limit: usize },
     /// Nothing that could be started: no command, no HTTP handler.
     NothingToRun { exports: Vec<String> },
     /// A core module that only its own toolchain's next step turns into a component.
@@ -71,6 +73,7 @@ impl Refusal {
             Self::NothingToRun { .. } => "W0110",
             Self::NotYetComponent { .. } => "W0111",
             Self::Files { .. } => "W0112",
+            Self::TooDeep { .. } => "W0113",
         }
     }
 
@@ -104,6 +107,7 @@ impl Refusal {
             }
             Self::Threads => format!("{file} needs shared memory (threads)"),
             Self::Invalid { .. } => format!("{file} is damaged or cut short"),
+            Self::TooDeep { .. } => format!("{file} is nested too deep"),
             Self::NothingToRun { .. } => format!("{file} has nothing that wasmorch can start"),
             Self::NotYetComponent { .. } => {
                 format!("{file} is a core module that was not yet made a component")
@@ -129,6 +133,9 @@ impl Refusal {
                     .to_owned()
             }
             Self::Invalid { message, at } => format!("{message} (at byte {at})"),
+            Self::TooDeep { limit } => {
+                format!("more than {limit} components, modules or types lie in each other")
+            }
             Self::NothingToRun { exports } if exports.is_empty() => "it exports nothing".to_owned(),
             Self::NothingToRun { exports } => format!(
                 "it exports {}, but none of wasi:cli/run, wasi:http/incoming-handler, wasi:http/handler, _start",
@@ -173,6 +180,10 @@ impl Refusal {
                 format!(
                     "compare the size with the original, or check it: wasm-tools validate {file}"
                 )
+            }
+            Self::TooDeep { .. } => {
+                "compose the parts beside each other: wac plug app.wasm --plug part.wasm -o all.wasm"
+                    .to_owned()
             }
             Self::NothingToRun { .. } => {
                 "build a program with `main`, or export wasi:http/incoming-handler".to_owned()

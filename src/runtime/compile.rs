@@ -8,11 +8,16 @@
 //! Where the running program is not wasmorch (tests of the library) it compiles in-process instead.
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use super::component::Program;
+
+mod places;
+
+pub(super) use places::Places;
 
 /// The hidden subcommand.
 const SUBCOMMAND: &str = "compile";
@@ -60,9 +65,9 @@ pub enum Error {
     /// The compiler was stopped by one of its limits, or crashed.
     #[error("the compiler stopped ({0}); its limits are {1:?}")]
     Stopped(String, CompileLimits),
-    /// It took too long.
-    #[error("compiling took longer than {0:?}")]
-    TooSlow(Duration),
+    /// It took too long, by that clock.
+    #[error("compiling took more than {1:?} of {0}")]
+    TooSlow(&'static str, Duration),
     /// The child process could not be run.
     #[error("run the compiler")]
     Run(#[source] std::io::Error),
@@ -92,7 +97,7 @@ impl Compiler {
                 let run = run_child(exe, wasm, out, program, limits);
                 tokio::time::timeout(limits.wall, run)
                     .await
-                    .unwrap_or(Err(Error::TooSlow(limits.wall)))
+                    .unwrap_or(Err(Error::TooSlow("time", limits.wall)))
             }
             Self::InProcess => {
                 let (wasm, out) = (wasm.to_owned(), out.to_owned());
@@ -134,6 +139,8 @@ async fn run_child(
     let words = String::from_utf8_lossy(&output.stderr[..length]);
     if output.status.code() == Some(i32::from(EXIT_REFUSED)) {
         Err(Error::Refused(words.trim().to_owned()))
+    } else if output.status.signal() == Some(rustix::process::Signal::XCPU.as_raw()) {
+        Err(Error::TooSlow("CPU time", limits.cpu))
     } else {
         let message = format!("{}; {}", output.status, words.trim());
         Err(Error::Stopped(message, limits))
@@ -165,7 +172,7 @@ pub fn child_main(args: impl Iterator<Item = OsString>) -> ExitCode {
             tell_parent(&error);
             match error {
                 Error::Refused(_) => ExitCode::from(EXIT_REFUSED),
-                Error::Stopped(..) | Error::TooSlow(_) | Error::Run(_) => ExitCode::FAILURE,
+                Error::Stopped(..) | Error::TooSlow(..) | Error::Run(_) => ExitCode::FAILURE,
             }
         }
     }
@@ -198,7 +205,12 @@ fn limit_self(cpu_seconds: u64, memory_bytes: u64) -> std::io::Result<()> {
         current: Some(limit),
         maximum: Some(limit),
     };
-    setrlimit(Resource::Cpu, both(cpu_seconds))?;
+    // At the first limit comes SIGXCPU, which says what happened; at the second SIGKILL, which does not.
+    let cpu = Rlimit {
+        current: Some(cpu_seconds),
+        maximum: Some(cpu_seconds + 1),
+    };
+    setrlimit(Resource::Cpu, cpu)?;
     setrlimit(Resource::As, both(memory_bytes))?;
     setrlimit(Resource::Core, both(0))?;
     // Best effort: a container may forbid it, and compiling at a normal priority is no fault.
@@ -213,7 +225,7 @@ fn limit_self(cpu_seconds: u64, memory_bytes: u64) -> std::io::Result<()> {
 fn tell_parent(error: &Error) {
     match error {
         Error::Refused(words) => eprintln!("{words}"),
-        other @ (Error::Stopped(..) | Error::TooSlow(_) | Error::Run(_)) => {
+        other @ (Error::Stopped(..) | Error::TooSlow(..) | Error::Run(_)) => {
             eprintln!("{}", crate::errors::chain(other));
         }
     }
@@ -230,6 +242,37 @@ mod tests {
             let error = child(&args(words)).unwrap_err();
             assert!(crate::errors::chain(&error).to_string().contains("by hand"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_child_that_never_ends_is_killed_at_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let limits = CompileLimits {
+            wall: Duration::from_millis(200),
+            ..CompileLimits::default()
+        };
+        // Whatever it is told, it repeats it for ever.
+        let hanging = Compiler::Child("/usr/bin/yes".into());
+        let wasm = dir.path().join("a.wasm");
+        let end = hanging.compile(&wasm, &out, Program::Command2, limits);
+        let error = end.await.unwrap_err();
+        assert_eq!(error.to_string(), "compiling took more than 200ms of time");
+        let is_ours = |process: &std::fs::DirEntry| {
+            let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&words).contains(&*out.to_string_lossy())
+        };
+        let is_alive = || {
+            let processes = std::fs::read_dir("/proc").unwrap();
+            processes.filter_map(Result::ok).any(|it| is_ours(&it))
+        };
+        let gone = async {
+            while is_alive() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let patience = Duration::from_secs(30);
+        assert!(tokio::time::timeout(patience, gone).await.is_ok());
     }
 
     #[tokio::test]

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 use super::artifact::{Artifact, Error};
 use super::cache::{Cache, Cached};
-use super::compile::{CompileLimits, Compiler};
+use super::compile::{CompileLimits, Compiler, Places};
 use super::component::Program;
 use super::engine::{Engines, Flavor};
 use super::{Tuning, compile, image_files};
@@ -35,7 +35,7 @@ struct Inner {
     fingerprints: [(Flavor, String); 2],
     compiler: Compiler,
     limits: CompileLimits,
-    permits: Semaphore,
+    places: Places,
 }
 
 impl Loader {
@@ -59,7 +59,7 @@ impl Loader {
             fingerprints: [fingerprint(concurrent)?, fingerprint(sequential)?],
             compiler: tuning.compiler.clone(),
             limits: tuning.compile_limits,
-            permits: Semaphore::new(tuning.compile_concurrency.max(1)),
+            places: Places::new(tuning.compile_concurrency, tuning.compile_patience),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -135,12 +135,7 @@ impl Inner {
         if let Some(artifact) = blocking(move || inner.load_cached(&wanted)).await? {
             return Ok(artifact);
         }
-        let _permit = self
-            .permits
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
-        // Another worker may be at it already; then its work is ours.
+        // Another worker may be at it already; then its work is ours, and it needs no place here.
         let (inner, wanted) = (Arc::clone(self), digest.clone());
         let (_lock, compiled) = blocking(move || {
             let operation = "wait for another compiler of";
@@ -161,9 +156,8 @@ impl Inner {
             "make a file for compiled code in the cache",
             wasm,
         ))?;
-        self.compiler
-            .compile(wasm, &scratch, program, self.limits)
-            .await?;
+        let begin = || self.compiler.compile(wasm, &scratch, program, self.limits);
+        self.places.compile(begin).await?;
         let (inner, digest, path) = (Arc::clone(self), digest.clone(), wasm.to_owned());
         blocking(move || {
             let cached = inner

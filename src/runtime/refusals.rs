@@ -33,6 +33,12 @@ pub(super) fn words(stats: &SandboxStats, limits: &PodLimits, tuning: &Tuning) -
             stats.sockets_refused, limits.sockets
         ));
     }
+    if stats.calls_refused > 0 {
+        said.push(format!(
+            "{} outgoing requests refused ({} of the pod may be on their way)",
+            stats.calls_refused, tuning.calls_per_pod
+        ));
+    }
     (!said.is_empty()).then(|| said.join("; "))
 }
 
@@ -151,6 +157,7 @@ mod tests {
         };
         stats.containers.push(("noisy".to_owned(), noisy));
         stats.sockets_refused = 5;
+        stats.calls_refused = 6;
         let said = words(&stats, &limits, &tuning).unwrap();
         for part in [
             "container `noisy`: 1 growths of memory refused (3 MiB in use at most)",
@@ -158,6 +165,7 @@ mod tests {
             "3 requests refused (256 may",
             "rested 12 s",
             "5 sockets refused (7 may",
+            "6 outgoing requests refused (4096 of",
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }

@@ -29,7 +29,7 @@ use super::cpu::Cpu;
 use super::disk::Lane;
 use super::fs::{PodFs, Root, RootSpec};
 use super::host::{Environment, Launch};
-use super::http::outgoing::Client;
+use super::http::outgoing::{self, Calls, Client};
 use super::http::{Handler, HandlerConfig, Port};
 use super::keyvalue;
 use super::limits::{MAX_DESCRIPTORS, Memory};
@@ -58,6 +58,8 @@ pub struct PodSandbox {
     handlers: Arc<RwLock<BTreeMap<u16, Arc<Handler>>>>,
     /// Told when a limit refuses something or makes it wait.
     limited: Arc<Notify>,
+    /// Requests on their way to others.
+    calls: Calls,
     /// Further programs that users run in it now.
     execs: Arc<AtomicUsize>,
     closed: CancellationToken,
@@ -102,6 +104,11 @@ impl PodSandbox {
             lane: shared.guests.lane(),
             containers: Mutex::default(),
             handlers: Arc::default(),
+            calls: Calls::new(Budget::watched(
+                shared.tuning.calls_per_pod.into(),
+                None,
+                &limited,
+            )),
             limited,
             execs: Arc::default(),
             closed: CancellationToken::new(),
@@ -233,10 +240,13 @@ impl PodSandbox {
         Client::new(
             Arc::clone(&self.net),
             incarnation.owner().clone(),
-            Arc::clone(&self.shared.network),
-            Arc::clone(&self.shared.pods),
-            self.shared.guests.tasks().clone(),
-            Arc::clone(&self.shared.tls),
+            self.calls.clone(),
+            outgoing::Shared {
+                cluster: Arc::clone(&self.shared.network),
+                pods: Arc::clone(&self.shared.pods),
+                tasks: self.shared.guests.tasks().clone(),
+                tls: Arc::clone(&self.shared.tls),
+            },
         )
     }
 

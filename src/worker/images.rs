@@ -24,7 +24,7 @@ use kube::{Api, Client};
 pub use collect::Policy;
 pub use toolbox::Program;
 
-use super::lifecycle::PullFailure;
+use super::lifecycle::{PullFailure, PullProblem};
 use super::plan::PullPolicy;
 use crate::api::image::{Digest, ImageRef};
 use crate::api::module::Module;
@@ -127,7 +127,7 @@ impl Images {
 fn is_toolbox(image: &ImageRef, failure: &PullFailure) -> bool {
     image.name == toolbox::TOOLBOX
         && image.tag_or_latest() == "latest"
-        && (failure.is_missing || failure.is_never)
+        && matches!(failure.problem, PullProblem::Missing | PullProblem::Never)
 }
 
 impl Image {
@@ -241,13 +241,21 @@ impl Shelf {
             };
             let fetched = download::fetch(&self.client, &source, &path).await;
             fetched.map_err(|error| PullFailure {
-                is_missing: error.is_missing(),
-                is_never: false,
+                problem: if error.is_missing() {
+                    PullProblem::Missing
+                } else {
+                    PullProblem::Other
+                },
                 message: chain(&error).to_string(),
             })?;
         }
         match self.runtime.load(digest, &path).await {
             Ok(artifact) => Ok((artifact, !is_there)),
+            // The file is as it should be; the next try takes as long.
+            Err(error) if error.is_compile_timeout() => Err(PullFailure {
+                problem: PullProblem::CompileTimeout,
+                message: chain(&error).to_string(),
+            }),
             Err(error) => {
                 // A file that is damaged must not fail the next try as well.
                 if let Err(error) = tokio::fs::remove_file(&path).await {
@@ -261,22 +269,21 @@ impl Shelf {
 
 fn failure(message: String) -> PullFailure {
     PullFailure {
-        is_missing: false,
-        is_never: false,
+        problem: PullProblem::Other,
         message,
     }
 }
 
 fn missing(message: String) -> PullFailure {
     PullFailure {
-        is_missing: true,
+        problem: PullProblem::Missing,
         ..failure(message)
     }
 }
 
 fn never(image: &ImageRef) -> PullFailure {
     PullFailure {
-        is_never: true,
+        problem: PullProblem::Never,
         ..failure(format!(
             "`{image}` is not on this worker, and imagePullPolicy is Never"
         ))

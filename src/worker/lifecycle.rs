@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use container::{ContainerRun, Run, Running, StartFailure, StopStep};
 pub use ending::{EndStep, Ending, Then};
-pub use event::{Effect, Event, PullFailure};
+pub use event::{Effect, Event, PullFailure, PullProblem};
 pub use restore::{Saved, SavedContainer};
 pub use termination::{Termination, TerminationReason};
 

@@ -33,6 +33,7 @@ fn pod(view: &PodView, now: Timestamp) -> Option<Value> {
         "memory": {"time": now, "workingSetBytes": stats.memory_bytes, "usageBytes": stats.memory_bytes},
         "ephemeral-storage": {"time": now, "usedBytes": stats.storage_bytes, "inodesUsed": stats.inodes, "refused": stats.storage_refused},
         "sockets": {"open": stats.sockets, "refused": stats.sockets_refused},
+        "outgoingRequests": {"refused": stats.calls_refused},
         "process_stats": {"process_count": stats.containers.len()},
         "containers": containers(&stats, now),
     }))

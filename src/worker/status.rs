@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::lifecycle::{
-    ContainerRun, Lifecycle, Run, Running, Stage, Termination, TerminationReason,
+    ContainerRun, Lifecycle, PullProblem, Run, Running, Stage, Termination, TerminationReason,
 };
 use super::qos;
 use super::restart::Role;
@@ -267,7 +267,7 @@ fn state(
         Run::PullBackOff {
             failure, attempts, ..
         } => waiting(
-            pull_reason(failure.is_never, *attempts),
+            pull_reason(failure.problem, *attempts),
             Some(&failure.message),
         ),
         Run::Starting { .. } => waiting("CreateContainerConfigError", None),
@@ -294,12 +294,14 @@ fn is_next(lifecycle: &Lifecycle, run: &ContainerRun) -> bool {
     first.is_some_and(|first| std::ptr::eq(first, run))
 }
 
-/// The first failure is told as such, the following ones as back-off, as Kubernetes alternates.
-fn pull_reason(is_never: bool, attempts: u32) -> &'static str {
-    match (is_never, attempts) {
-        (true, _) => "ErrImageNeverPull",
-        (false, 0 | 1) => "ErrImagePull",
-        (false, _) => "ImagePullBackOff",
+/// The first failure is told as such, the following ones as back-off, as Kubernetes alternates. What
+/// no further try is likely to mend keeps its name.
+fn pull_reason(problem: PullProblem, attempts: u32) -> &'static str {
+    match (problem, attempts) {
+        (PullProblem::Never, _) => "ErrImageNeverPull",
+        (PullProblem::CompileTimeout, _) => "CompileTimeout",
+        (PullProblem::Missing | PullProblem::Other, 0 | 1) => "ErrImagePull",
+        (PullProblem::Missing | PullProblem::Other, _) => "ImagePullBackOff",
     }
 }
 

@@ -9,6 +9,7 @@
 mod arena;
 pub(crate) mod attacks;
 mod bytes;
+mod compile;
 mod counts;
 mod guests;
 mod loops;

@@ -5,7 +5,7 @@
 mod artifacts;
 pub(crate) mod bench;
 mod bodies;
-mod calls;
+pub(crate) mod calls;
 mod commands;
 #[cfg(target_os = "linux")]
 mod disk;

@@ -1,6 +1,7 @@
 //! A handler's latency beside guests that take all they can get, on the same worker.
 //!
-//! Each attack is a program of a few bytes, made here, so that nothing has to be installed. The handler
+//! Each attack is a program of a few bytes, made here, so that nothing has to be installed; those that
+//! need a component (sockets, handles, responses without end) are tests only. The handler
 //! is measured quiet and under attack turn by turn, straight at its worker's wire: what a router adds
 //! is the same in both. The aim is a p99 of at most twice the quiet one. An attack is measured when it
 //! has had the second of CPU that every container may take to start.
@@ -155,6 +156,23 @@ fn attacks() -> Vec<Attack> {
                 Some(("random_get", 2)),
                 // random_get(0, 65535)
                 &[0x41, 0, 0x41, 0xff, 0xff, 3, 0x10, 0, 0x1a],
+            ),
+        ),
+        // The function calls itself, which ends it; it is started again with a growing back-off.
+        attack(
+            "recursion",
+            "a call of itself without end",
+            module(None, &[0x10, 0]),
+        ),
+        attack(
+            "timers",
+            "600 timers at a time that are over at once",
+            module(
+                Some(("poll_oneoff", 4)),
+                // poll_oneoff(0, 32768, 600, 60000): all zeros are timers of no length.
+                &[
+                    0x41, 0, 0x41, 0x80, 0x80, 2, 0x41, 0xd8, 4, 0x41, 0xe0, 0xd4, 3, 0x10, 0, 0x1a,
+                ],
             ),
         ),
         attack(

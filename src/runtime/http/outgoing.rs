@@ -15,7 +15,9 @@
 //! everybody whom the routing table names is gone, the table is behind: a newer one is waited for.
 
 mod attempt;
+mod calls;
 mod connect;
+mod hooks;
 mod repeat;
 mod target;
 pub(in crate::runtime) mod tls;
@@ -26,15 +28,16 @@ use std::sync::Arc;
 use http::HeaderName;
 use http::uri::{Authority, Scheme};
 use rustls_pki_types::ServerName;
-use wasmtime_wasi_http::{Error as WasiHttpError, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{Error as WasiHttpError, RequestOptions, WasiBody};
 
-use attempt::{Attempt, Failure, Response, Sent, Unconnected, Waits, judge, timely_retry};
+use attempt::{Attempt, Failure, Sent, Unconnected, Waits, judge, timely_retry};
+pub(in crate::runtime) use calls::Calls;
 pub(super) use connect::Destination;
+pub(in crate::runtime) use hooks::Hooks;
 use repeat::Repeat;
 use target::Target;
 use tls::Tls;
 
-use super::holdings::CHUNK;
 use super::pool::Pool;
 use super::{Body, Handler};
 use crate::api::unseen::{self, Unseen};
@@ -51,8 +54,6 @@ pub(super) const MAX_HOPS: u32 = 16;
 const MAX_ATTEMPTS: usize = 4;
 /// How often the network is asked for an endpoint that was not tried yet.
 const MAX_CHOICES: usize = 4;
-/// Says how the transfer of the request's body ended.
-type Transfer = Box<dyn Future<Output = Result<(), WasiHttpError>> + Send>;
 
 /// Sends requests in the name of one container.
 pub(in crate::runtime) struct Client {
@@ -62,7 +63,16 @@ pub(in crate::runtime) struct Client {
     pub(in crate::runtime) pods: Arc<Pods>,
     pub(in crate::runtime) tasks: TaskGroup,
     tls: Arc<Tls>,
+    calls: Calls,
     pool: Pool,
+}
+
+/// What all clients of a worker share.
+pub(in crate::runtime) struct Shared {
+    pub(in crate::runtime) cluster: Arc<dyn ClusterNetwork>,
+    pub(in crate::runtime) pods: Arc<Pods>,
+    pub(in crate::runtime) tasks: TaskGroup,
+    pub(in crate::runtime) tls: Arc<Tls>,
 }
 
 /// What holds for all attempts of a request.
@@ -91,11 +101,15 @@ impl Client {
     pub(in crate::runtime) fn new(
         net: Arc<PodNet>,
         owner: Owner,
-        cluster: Arc<dyn ClusterNetwork>,
-        pods: Arc<Pods>,
-        tasks: TaskGroup,
-        tls: Arc<Tls>,
+        calls: Calls,
+        shared: Shared,
     ) -> Arc<Self> {
+        let Shared {
+            cluster,
+            pods,
+            tasks,
+            tls,
+        } = shared;
         Arc::new(Self {
             net,
             owner,
@@ -103,6 +117,7 @@ impl Client {
             pods,
             tasks,
             tls,
+            calls,
             pool: Pool::default(),
         })
     }
@@ -118,6 +133,7 @@ impl Client {
         options: RequestOptions,
         hops: u32,
     ) -> Sent {
+        let _call = self.calls.begin()?;
         let authority = request.uri().authority().cloned();
         let is_secure = request.uri().scheme() == Some(&Scheme::HTTPS);
         let mut repeat = Repeat::new(request, self.tasks.clone());
@@ -347,50 +363,6 @@ fn server_name(authority: &Authority) -> Result<ServerName<'static>, WasiHttpErr
     let host = authority.host().trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned());
     name.map_err(|_| WasiHttpError::HttpRequestUriInvalid)
-}
-
-/// The host's side of `wasi:http` in one store.
-pub(in crate::runtime) struct Hooks {
-    client: Arc<Client>,
-    hops: u32,
-}
-
-impl Hooks {
-    pub(in crate::runtime) fn new(client: Arc<Client>) -> Self {
-        Self { client, hops: 0 }
-    }
-
-    pub(in crate::runtime) fn set_hops(&mut self, hops: u32) {
-        self.hops = hops;
-    }
-}
-
-impl WasiHttpHooks for Hooks {
-    /// Less than the default mebibyte: it is what each body that nobody reads takes in the host.
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK
-    }
-
-    fn default_scheme(&mut self) -> Option<Scheme> {
-        Some(Scheme::HTTP)
-    }
-
-    fn send_request(
-        &mut self,
-        request: http::Request<WasiBody>,
-        options: Option<RequestOptions>,
-        _response_processed: Transfer,
-    ) -> Box<dyn Future<Output = Result<(Response, Transfer), WasiHttpError>> + Send> {
-        let client = Arc::clone(&self.client);
-        let hops = self.hops + 1;
-        Box::new(async move {
-            let response = client
-                .send(request, options.unwrap_or_default(), hops)
-                .await?;
-            let transfer: Transfer = Box::new(async { Ok(()) });
-            Ok((response, transfer))
-        })
-    }
 }
 
 #[cfg(test)]

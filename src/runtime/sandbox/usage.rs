@@ -18,6 +18,8 @@ pub struct SandboxStats {
     /// Sockets, and bytes or inodes of storage, that were refused.
     pub sockets_refused: u64,
     pub storage_refused: u64,
+    /// Requests to others that found as many on their way as may be.
+    pub calls_refused: u64,
     /// By container, the last run of each.
     pub containers: Vec<(String, ContainerStats)>,
 }
@@ -33,6 +35,7 @@ impl PodSandbox {
             sockets: self.net.sockets(),
             sockets_refused: self.net.socket_budget().refusals(),
             storage_refused: self.fs.refusals(),
+            calls_refused: self.calls.refusals(),
             containers: self
                 .containers()
                 .iter()

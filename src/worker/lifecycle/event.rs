@@ -62,11 +62,21 @@ pub enum Event {
 /// Why an image is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullFailure {
-    /// The module or tag does not exist: likely to appear soon, so it is asked for often at first.
-    pub is_missing: bool,
-    /// `Never` and not on disk: there is nothing to back off from.
-    pub is_never: bool,
+    pub problem: PullProblem,
     pub message: String,
+}
+
+/// What an image's failure means for what is said and done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullProblem {
+    /// The module or tag does not exist: likely to appear soon, so it is asked for often at first.
+    Missing,
+    /// `Never` and not on disk: there is nothing to back off from.
+    Never,
+    /// It is here, and the compiler needs longer for it than it may take.
+    CompileTimeout,
+    /// Anything else.
+    Other,
 }
 
 /// What the driver must do.

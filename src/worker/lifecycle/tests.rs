@@ -167,8 +167,7 @@ fn a_missing_image_is_asked_for_again_soon() {
         world.send(Event::Pulled {
             container: 0,
             result: Err(PullFailure {
-                is_missing: true,
-                is_never: false,
+                problem: PullProblem::Missing,
                 message: "module not found".into(),
             }),
         });

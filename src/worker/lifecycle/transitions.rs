@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Effect, Lifecycle, Now, PodFailure, PullFailure, Run, Running, Stage, StartFailure, StopStep,
-    Termination, TerminationReason,
+    Effect, Lifecycle, Now, PodFailure, PullFailure, PullProblem, Run, Running, Stage,
+    StartFailure, StopStep, Termination, TerminationReason,
 };
 use crate::backoff::Backoff;
 use crate::runtime::spec::{Exit, ExitReason};
@@ -48,10 +48,10 @@ impl Lifecycle {
             Err(failure) => {
                 let attempts = attempts.saturating_add(1);
                 let until = now.instant + pull_delay(&failure, attempts, jitter);
-                let reason = if failure.is_never {
-                    "ErrImageNeverPull"
-                } else {
-                    "Failed"
+                let reason = match failure.problem {
+                    PullProblem::Never => "ErrImageNeverPull",
+                    PullProblem::CompileTimeout => "CompileTimeout",
+                    PullProblem::Missing | PullProblem::Other => "Failed",
                 };
                 effects.push(Effect::warning(reason, failure.message.clone(), index));
                 container.run = Run::PullBackOff {
@@ -284,9 +284,10 @@ impl Lifecycle {
 }
 
 fn pull_delay(failure: &PullFailure, attempts: u32, jitter: f64) -> Duration {
-    if failure.is_missing && attempts <= QUICK_TRIES {
+    let is_missing = failure.problem == PullProblem::Missing;
+    if is_missing && attempts <= QUICK_TRIES {
         MISSING_RETRY.delay_with_jitter(attempts, jitter)
-    } else if failure.is_missing {
+    } else if is_missing {
         PULL_RETRY.delay_with_jitter(attempts - QUICK_TRIES, jitter)
     } else {
         PULL_RETRY.delay_with_jitter(attempts, jitter)

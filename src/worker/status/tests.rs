@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::runtime::spec::{Exit, ExitReason};
-use crate::worker::lifecycle::{Event, Now, PullFailure, StartFailure, Timing};
+use crate::worker::lifecycle::{Event, Now, PullFailure, PullProblem, StartFailure, Timing};
 use crate::worker::plan::{PodPlan, tests::pod};
 
 struct Case {
@@ -142,24 +142,32 @@ fn a_pod_comes_up() {
 
 #[test]
 fn failures_have_kubernetes_reasons() {
-    let failure = |is_never| PullFailure {
-        is_missing: true,
-        is_never,
+    let failure = |problem| PullFailure {
+        problem,
         message: "module \"m\" not found".into(),
     };
-    let failed_pull = |is_never| Event::Pulled {
+    let failed_pull = |problem| Event::Pulled {
         container: 0,
-        result: Err(failure(is_never)),
+        result: Err(failure(problem)),
     };
     let mut case = one("Always");
     case.step(0, Event::SandboxReady)
-        .step(0, failed_pull(false));
+        .step(0, failed_pull(PullProblem::Missing));
     assert_eq!(case.summary(), "Pending ErrImagePull ready=false");
-    case.step(1, Event::Tick).step(1, failed_pull(false));
+    case.step(1, Event::Tick)
+        .step(1, failed_pull(PullProblem::Missing));
     assert_eq!(case.summary(), "Pending ImagePullBackOff ready=false");
     let mut case = one("Always");
-    case.step(0, Event::SandboxReady).step(0, failed_pull(true));
+    case.step(0, Event::SandboxReady)
+        .step(0, failed_pull(PullProblem::Never));
     assert_eq!(case.summary(), "Pending ErrImageNeverPull ready=false");
+    let mut case = one("Always");
+    case.step(0, Event::SandboxReady)
+        .step(0, failed_pull(PullProblem::CompileTimeout));
+    assert_eq!(case.summary(), "Pending CompileTimeout ready=false");
+    case.step(100, Event::Tick)
+        .step(100, failed_pull(PullProblem::CompileTimeout));
+    assert_eq!(case.summary(), "Pending CompileTimeout ready=false");
     let mut case = one("Always");
     let refused = Event::Started {
         container: 0,

@@ -117,6 +117,56 @@ pub(crate) const TEN_MILLION_CALLS: &str = r#"(component
   (instance $x (export "run" (func $run)))
   (export "wasi:cli/run@0.3.0" (instance $x)))"#;
 
+/// Waits for ten thousand timers at once, two hundred times; each wait arms them anew.
+pub(crate) fn ten_thousand_timers() -> String {
+    let code = "(local $i i32)
+      (loop $fill
+        (i32.store (i32.shl (local.get $i) (i32.const 2)) (call $subscribe (i64.const 3600000000000)))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $fill (i32.lt_u (local.get $i) (i32.const 10000))))
+      (local.set $i (i32.const 0))
+      (loop $l
+        (i32.store (i32.const 40000) (call $subscribe (i64.const 500000)))
+        (call $poll (i32.const 0) (i32.const 10001) (i32.const 60000))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $l (i32.lt_u (local.get $i) (i32.const 200))))
+      (i32.const 0)";
+    let lowers = [
+        (
+            "subscribe",
+            "clock",
+            "subscribe-duration",
+            "(param i64) (result i32)",
+        ),
+        ("poll", "poll", "poll", "(param i32 i32 i32)"),
+    ];
+    command(POLLABLES, &lowers, code)
+}
+
+/// Fills one set of header fields until it takes no more, and ends well.
+pub(crate) fn full_fields() -> String {
+    let code = "(local $fields i32)
+      (local.set $fields (call $fields))
+      (i32.store8 (i32.const 0) (i32.const 120))
+      (memory.fill (i32.const 1024) (i32.const 118) (i32.const 1000))
+      (loop $l
+        (call $append (local.get $fields) (i32.const 0) (i32.const 1) (i32.const 1024)
+          (i32.const 1000) (i32.const 512))
+        (br_if $l (i32.eqz (i32.load8_u (i32.const 512)))))
+      (i32.const 0)";
+    command(FIELDS, &APPEND, code)
+}
+
+const APPEND: [(&str, &str, &str, &str); 2] = [
+    ("fields", "http", "[constructor]fields", "(result i32)"),
+    (
+        "append",
+        "http",
+        "[method]fields.append",
+        "(param i32 i32 i32 i32 i32 i32)",
+    ),
+];
+
 /// Lets the host keep headers: one buffer of 60 KiB again and again.
 pub(crate) fn headers() -> String {
     let code = "(i32.store8 (i32.const 0) (i32.const 120))
@@ -126,16 +176,7 @@ pub(crate) fn headers() -> String {
           (i32.const 512))
         (br $l))
       (i32.const 0)";
-    let lowers = [
-        ("fields", "http", "[constructor]fields", "(result i32)"),
-        (
-            "append",
-            "http",
-            "[method]fields.append",
-            "(param i32 i32 i32 i32 i32 i32)",
-        ),
-    ];
-    command(FIELDS, &lowers, code)
+    command(FIELDS, &APPEND, code)
 }
 
 /// Writes 64 KiB without a newline, 5,000 times.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use wasmorch::runtime::spec::ExitReason;
 
 use super::arena::{Arena, start};
+use super::attacks;
 use super::guests::{POLL, POLLABLES, RANDOM, RANDOM_BYTES, command, core};
 use crate::runtime_pods::bench::{container, ended, until};
 use crate::runtime_pods::guests::{self, SPIN};
@@ -17,6 +18,27 @@ async fn an_endless_loop_is_ended_at_once() {
     let spin = guests::command(SPIN);
     let (exit, _) = arena.run_until(&spin, |stats| stats.cpu > LONG).await;
     assert_eq!((exit.code, exit.reason), (137, ExitReason::Killed));
+}
+
+/// What runs before there is anything to call.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_start_function_is_ended_at_once() {
+    let arena = Arena::new().await;
+    let spin = "(func $spin (loop $l (br $l))) (start $spin)";
+    let memory = "(memory (export \"memory\") 1)";
+    let module = core(&[], 1, &format!("{spin} (func (export \"_start\"))"));
+    let component = guests::command("(i32.const 0)").replace(memory, &format!("{memory} {spin}"));
+    for text in [module, component] {
+        let (exit, _) = arena.run_until(&text, |stats| stats.cpu > LONG).await;
+        assert_eq!((exit.code, exit.reason), (137, ExitReason::Killed));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_timers_at_once_disturb_nobody() {
+    let arena = Arena::new().await;
+    let (exit, _) = arena.run(&attacks::ten_thousand_timers()).await;
+    assert_eq!(exit.code, 0, "{exit:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,3 +61,15 @@ async fn headers_that_the_host_keeps_are_the_guests_memory() {
     let arena = Arena::new().await;
     check_killed(&arena, "fields", &attacks::headers()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_set_of_headers_is_refused_more_than_it_may_hold_and_the_guest_goes_on() {
+    let arena = Arena::new().await;
+    let (exit, stats) = arena.run(&attacks::full_fields()).await;
+    assert_eq!(
+        (exit.code, exit.reason),
+        (0, ExitReason::Completed),
+        "{exit:?}"
+    );
+    assert_eq!(stats.refused.memory, 0, "{stats:?}");
+}

@@ -8,8 +8,9 @@ use wasmorch::runtime::http::Body;
 use wasmorch::runtime::spec::LogSink;
 use wasmorch::tasks::TaskGroup;
 
-use super::arena::Arena;
-use crate::runtime_pods::bench::{Log, container, until, within};
+use super::arena::{Arena, start};
+use crate::runtime_pods::bench::{Log, container, ended, until, within};
+use crate::runtime_pods::calls::caller;
 use crate::runtime_pods::guests::{ENDLESS, HOG, SPIN, handler};
 
 const PLACES: u32 = 6;
@@ -106,6 +107,77 @@ async fn requests_that_spin_or_take_everything_are_ended_one_by_one() {
         drop(handler);
         attacked.close(&arena).await;
     }
+}
+
+/// Ten thousand requests that nobody waits for, to one who never answers; the last is told so.
+const FAN_OUT: &str = "(loop $l
+        (call $send)
+        (if (i32.load8_u (i32.const 0)) (then (return (i32.const 1))))
+        (local.set $future (i32.load (i32.const 8)))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $l (i32.lt_u (local.get $i) (i32.const 10000))))
+      (call $block (call $subscribe (local.get $future)))
+      (call $get (local.get $future) (i32.const 0))
+      (if (i32.eqz (i32.load8_u (i32.const 16))) (then (return (i32.const 1))))
+      ;; connection-limit-reached
+      (i32.ne (i32.load8_u (i32.const 24)) (i32.const 11))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_requests_at_once_end_at_the_limit_of_requests_on_their_way() {
+    let arena = Arena::tuned(|tuning| tuning.calls_per_pod = CALLS as u32).await;
+    let log: Arc<dyn LogSink> = Arc::new(Log::default());
+    let slow = arena.bench.pod("10.64.0.81");
+    let spinning = arena.bench.wat(&handler(&SPIN_())).await;
+    let called = slow.start(container("slow", &[]), spinning, log).unwrap();
+    let attacked = arena.pod();
+    let caller = arena.bench.wat(&caller("10.64.0.81:8080", FAN_OUT)).await;
+    let running = start(&attacked.pod, &caller);
+    let exit = arena.during(ended(&running)).await;
+    assert_eq!(exit.code, 0, "{exit:?}");
+    let said = within(attacked.pod.limit_reached()).await;
+    assert!(
+        said.contains("outgoing requests refused (4 of the pod may be on their way)"),
+        "{said}"
+    );
+    assert!(attacked.pod.stats().calls_refused > 9_000);
+    assert!(called.stats().requests <= 10_000 - attacked.pod.stats().calls_refused);
+    called.kill();
+    within(slow.close()).await;
+    drop((called, slow));
+    attacked.close(&arena).await;
+}
+
+/// The body has six bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_lies_about_its_length_fails_and_the_next_does_not() {
+    let arena = Arena::new().await;
+    let attacked = arena.pod();
+    for (claims, digit) in [(6, 316), (3, 314), (9, 315), (6, 316)] {
+        let code = format!(
+            "(call $begin-with (local.get $out) (call $claim (i32.const {digit})))
+             (drop (call $write)) (call $end)"
+        );
+        let artifact = arena.bench.wat(&handler(&code)).await;
+        let log: Arc<dyn LogSink> = Arc::new(Log::default());
+        let running = attacked.pod.start(container("app", &[]), artifact, log);
+        let running = running.unwrap();
+        let handler = attacked.pod.http_handler(8080).unwrap();
+        let request = http::Request::get("/").body(Body::empty()).unwrap();
+        let whole = match within(handler.call(request)).await {
+            Ok(response) => within(response.into_body().collect()).await,
+            Err(error) => Err(error),
+        };
+        match whole {
+            Ok(body) => assert_eq!((claims, body.to_bytes().len()), (6, 6)),
+            Err(error) => {
+                assert_ne!(claims, 6, "{error}");
+                assert_eq!(error.status(), 502, "{error}");
+            }
+        }
+        running.kill();
+        ended(&running).await;
+    }
+    attacked.close(&arena).await;
 }
 
 type Code = fn() -> String;

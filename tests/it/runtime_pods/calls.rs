@@ -8,8 +8,18 @@ use super::bench::{Bench, Log, container, pod_spec, run};
 use super::guests::{ANSWER, ERROR_CODE, handler};
 
 /// Calls `http://web/`; fails unless the status is 200.
+const ONCE: &str = "(call $send)
+      (if (i32.load8_u (i32.const 0)) (then (return (i32.const 1))))
+      (local.set $future (i32.load (i32.const 8)))
+      (call $block (call $subscribe (local.get $future)))
+      (call $get (local.get $future) (i32.const 0))
+      (if (i32.load8_u (i32.const 16)) (then (return (i32.const 1))))
+      (i32.ne (call $status (i32.load (i32.const 24))) (i32.const 200))";
+
+/// A program that may `$send` a request for `/` of `authority`, which leaves the result at 0.
 #[expect(clippy::too_many_lines, reason = "one component in text form")]
-fn caller() -> String {
+pub(crate) fn caller(authority: &str, run: &str) -> String {
+    let length = authority.len();
     format!(
         r#"(component
   (import "wasi:io/poll@0.2.0" (instance $poll
@@ -58,7 +68,7 @@ fn caller() -> String {
       (result (result (own $future) (error $error-code)))))))
   (core module $memory
     (memory (export "memory") 1)
-    (data (i32.const 500) "web/")
+    (data (i32.const 500) "/{authority}")
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
   (core instance $m (instantiate $memory))
   (alias core export $m "memory" (core memory $mem))
@@ -86,19 +96,15 @@ fn caller() -> String {
     (import "h" "get" (func $get (param i32 i32)))
     (import "h" "status" (func $status (param i32) (result i32)))
     (import "h" "handle" (func $handle (param i32 i32 i32 i32)))
-    (func (export "run") (result i32) (local $request i32) (local $future i32)
+    (func $send (local $request i32)
       (local.set $request (call $request (call $fields)))
-      (if (call $authority (local.get $request) (i32.const 1) (i32.const 500) (i32.const 3))
+      (if (call $authority (local.get $request) (i32.const 1) (i32.const 501) (i32.const {length}))
         (then unreachable))
-      (if (call $path (local.get $request) (i32.const 1) (i32.const 503) (i32.const 1))
+      (if (call $path (local.get $request) (i32.const 1) (i32.const 500) (i32.const 1))
         (then unreachable))
-      (call $handle (local.get $request) (i32.const 0) (i32.const 0) (i32.const 0))
-      (if (i32.load8_u (i32.const 0)) (then (return (i32.const 1))))
-      (local.set $future (i32.load (i32.const 8)))
-      (call $block (call $subscribe (local.get $future)))
-      (call $get (local.get $future) (i32.const 0))
-      (if (i32.load8_u (i32.const 16)) (then (return (i32.const 1))))
-      (i32.ne (call $status (i32.load (i32.const 24))) (i32.const 200))))
+      (call $handle (local.get $request) (i32.const 0) (i32.const 0) (i32.const 0)))
+    (func (export "run") (result i32) (local $future i32) (local $i i32)
+      {run}))
   (core instance $i (instantiate $main (with "h" (instance
     (export "memory" (memory $mem)) (export "block" (func $block))
     (export "fields" (func $fields)) (export "request" (func $request))
@@ -122,7 +128,7 @@ async fn a_handler_of_the_same_worker_is_called_without_a_socket() {
         bench.runtime.create_sandbox(spec).unwrap()
     };
     let (client, shop) = (pod("10.64.0.1"), pod("10.64.0.80"));
-    let caller = bench.wat(&caller()).await;
+    let caller = bench.wat(&caller("web", ONCE)).await;
     let (exit, _) = run(&client, container("app", &[]), &caller).await;
     assert_eq!(exit.code, 1, "nobody answers yet");
     let log: Arc<dyn LogSink> = Arc::new(Log::default());

@@ -98,6 +98,7 @@ pub(crate) fn handler(code: &str) -> String {
     let interfaces = interfaces();
     let signatures = r#"
     (import "http" "fields" (func $fields (result i32)))
+    (import "http" "append" (func $append (param i32 i32 i32 i32 i32 i32)))
     (import "http" "response" (func $response (param i32) (result i32)))
     (import "http" "body" (func $body (param i32 i32)))
     (import "http" "stream" (func $stream (param i32 i32)))
@@ -108,9 +109,16 @@ pub(crate) fn handler(code: &str) -> String {
     (import "http" "memory" (memory 1))
     (global $the-body (mut i32) (i32.const 0))
     (global $the-stream (mut i32) (i32.const 0))
-    (func $begin (param $out i32)
+    ;; Headers with the `content-length` whose one digit is at that address.
+    (func $claim (param $digit i32) (result i32) (local $headers i32)
+      (local.set $headers (call $fields))
+      (call $append (local.get $headers) (i32.const 300) (i32.const 14)
+        (local.get $digit) (i32.const 1) (i32.const 400))
+      (local.get $headers))
+    (func $begin (param $out i32) (call $begin-with (local.get $out) (call $fields)))
+    (func $begin-with (param $out i32) (param $headers i32)
       (local $answer i32)
-      (local.set $answer (call $response (call $fields)))
+      (local.set $answer (call $response (local.get $headers)))
       (call $body (local.get $answer) (i32.const 0))
       (global.set $the-body (i32.load (i32.const 4)))
       (call $set (local.get $out) (i32.const 0) (local.get $answer)
@@ -130,10 +138,12 @@ pub(crate) fn handler(code: &str) -> String {
   (core module $memory
     (memory (export "memory") 1)
     (data (i32.const 100) "hello\n")
+    (data (i32.const 300) "content-length396")
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable))
   (core instance $m (instantiate $memory))
   (alias core export $m "memory" (core memory $memory))
   (core func $fields (canon lower (func $http "[constructor]fields")))
+  (core func $append (canon lower (func $http "[method]fields.append") (memory $memory)))
   (core func $response (canon lower (func $http "[constructor]outgoing-response")))
   (core func $body (canon lower (func $http "[method]outgoing-response.body")
     (memory $memory)))
@@ -149,6 +159,7 @@ pub(crate) fn handler(code: &str) -> String {
     (func (export "handle") (param $request i32) (param $out i32) {code}))
   (core instance $i (instantiate $main (with "http" (instance
     (export "fields" (func $fields)) (export "response" (func $response))
+    (export "append" (func $append))
     (export "body" (func $body)) (export "stream" (func $stream))
     (export "finish" (func $finish)) (export "set" (func $set))
     (export "write" (func $write)) (export "drop-stream" (func $drop-stream))
@@ -188,12 +199,16 @@ fn interfaces() -> String {
     (alias outer 1 $output-stream (type $o))
     (export "output-stream" (type $output-stream (eq $o)))
     {ERROR_CODE}
+    (type $h (variant (case "invalid-syntax") (case "forbidden") (case "immutable")))
+    (export "header-error" (type $header-error (eq $h)))
     (export "fields" (type $fields (sub resource)))
     (export "incoming-request" (type $incoming-request (sub resource)))
     (export "response-outparam" (type $response-outparam (sub resource)))
     (export "outgoing-response" (type $outgoing-response (sub resource)))
     (export "outgoing-body" (type $outgoing-body (sub resource)))
     (export "[constructor]fields" (func (result (own $fields))))
+    (export "[method]fields.append" (func (param "self" (borrow $fields))
+      (param "name" string) (param "value" (list u8)) (result (result (error $header-error)))))
     (export "[constructor]outgoing-response" (func
       (param "headers" (own $fields)) (result (own $outgoing-response))))
     (export "[method]outgoing-response.body" (func

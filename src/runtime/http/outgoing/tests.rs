@@ -197,7 +197,17 @@ fn bench() -> Bench {
     let owner = incarnations[1].owner().clone();
     let tls = Arc::new(Tls::new(vec![authority.cert.der().clone()]));
     Bench {
-        client: Client::new(mine, owner, cluster, Arc::default(), tasks, tls),
+        client: Client::new(
+            mine,
+            owner,
+            Calls::new(Budget::new(100)),
+            Shared {
+                cluster,
+                pods: Arc::default(),
+                tasks,
+                tls,
+            },
+        ),
         server,
         _incarnations: incarnations,
         _bindings: [binding, secure],

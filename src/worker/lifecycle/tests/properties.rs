@@ -64,7 +64,7 @@ proptest! {
                 Action::FailPull(index) => {
                     if let Some(at) = world.todo.iter().position(|effect| *effect == Effect::Pull { container: index }) {
                         world.todo.remove(at);
-                        let failure = PullFailure { is_missing: false, is_never: false, message: "down".into() };
+                        let failure = PullFailure { problem: PullProblem::Other, message: "down".into() };
                         world.send(Event::Pulled { container: index, result: Err(failure) });
                     }
                 }
