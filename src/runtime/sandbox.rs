@@ -11,7 +11,6 @@ mod term_file;
 mod usage;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -272,7 +271,6 @@ impl PodSandbox {
         port: u16,
         incarnation: Incarnation,
     ) -> Result<(), Error> {
-        let addr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
         let service = Port {
             handler: Arc::clone(&handler),
             guests: self.shared.guests.clone(),
@@ -280,7 +278,7 @@ impl PodSandbox {
         };
         let binding = self
             .net
-            .bind_service(addr, incarnation.owner(), Arc::new(service))?;
+            .bind_service(port, incarnation.owner(), Arc::new(service))?;
         // The cell was made for this container alone and is still empty.
         let _ = container.handler.set(Arc::clone(&handler));
         self.handlers

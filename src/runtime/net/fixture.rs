@@ -119,8 +119,10 @@ impl World {
 
     /// A connection of the first pod, on the planes where that takes no time.
     pub(super) fn connect(&self, to: &str) -> Result<TcpSocket, Error> {
-        let mut socket = self.tcp();
-        socket.start_connect(addr(to))?;
+        let to = addr(to);
+        let owner = self.container.owner();
+        let mut socket = TcpSocket::new(&self.first, owner, Family::of(to.ip()))?;
+        socket.start_connect(to)?;
         let mut cx = Context::from_waker(Waker::noop());
         match socket.poll_connected(&mut cx) {
             Poll::Ready(result) => result.map(|()| socket),

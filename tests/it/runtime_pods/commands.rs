@@ -176,15 +176,19 @@ async fn pods_bind_the_same_port_and_do_not_see_each_others_loopback() {
 
     // Another container of the same pod, by the host's hand.
     let incarnation = Incarnation::new();
-    let loopback = "127.0.0.1:8080".parse().unwrap();
-    let connect =
-        |pod: &Arc<wasmorch::runtime::PodSandbox>| pod.net().connect(incarnation.owner(), loopback);
-    let mut conn = within(connect(&first)).await.unwrap();
-    conn.write_all(b"ping").await.unwrap();
-    let mut answer = Vec::new();
-    within(conn.read_to_end(&mut answer)).await.unwrap();
-    assert_eq!(answer, b"ping");
-    assert!(within(connect(&third)).await.is_err());
+    // What a name that is both families' stands for answers in both.
+    for loopback in ["127.0.0.1:8080", "[::1]:8080"] {
+        let loopback = loopback.parse().unwrap();
+        let connect = |pod: &Arc<wasmorch::runtime::PodSandbox>| {
+            pod.net().connect(incarnation.owner(), loopback)
+        };
+        let mut conn = within(connect(&first)).await.unwrap();
+        conn.write_all(b"ping").await.unwrap();
+        let mut answer = Vec::new();
+        within(conn.read_to_end(&mut answer)).await.unwrap();
+        assert_eq!(answer, b"ping", "{loopback}");
+        assert!(within(connect(&third)).await.is_err());
+    }
     assert!(third.dial(8080).is_err() && third.listening().is_empty());
     assert!(second.dial(8080).is_ok());
 

@@ -181,7 +181,7 @@ fn bench() -> Bench {
     let server = Arc::new(Server::default());
     let binding = shop
         .bind_service(
-            "0.0.0.0:8080".parse().unwrap(),
+            8080,
             incarnations[0].owner(),
             Arc::new(Accept(Arc::clone(&server))),
         )
@@ -189,7 +189,7 @@ fn bench() -> Bench {
     let authority = authority();
     let secure = shop
         .bind_service(
-            "0.0.0.0:8443".parse().unwrap(),
+            8443,
             incarnations[0].owner(),
             Arc::new(AcceptTls::new(&server, &authority)),
         )
