@@ -22,7 +22,7 @@ pub use self::term_file::term_file_variable;
 pub use self::usage::SandboxStats;
 use super::artifact::{Artifact, Role};
 use super::budget::Budget;
-use super::container::{Container, ContainerHandle, Held, Scene, run_command, run_handler};
+use super::container::{Beside, Container, ContainerHandle, Ends, Held, Scene, run_command, run_handler};
 use super::cpu::Cpu;
 use super::fs::{PodFs, Root, RootSpec};
 use super::host::{Environment, Launch};
@@ -207,6 +207,7 @@ impl PodSandbox {
                     reuse: spec.instance_reuse.max(1),
                     deadline: self.request_timeout(),
                     places: Arc::clone(&container.requests),
+                    ends: Arc::clone(&container.ends),
                     killed: container.killed.clone(),
                 });
                 self.serve(&container, launch, handler, port, incarnation)?;
@@ -250,6 +251,8 @@ impl PodSandbox {
                 &self.limited,
             ),
             log_dropped: Arc::default(),
+            ends: Ends::new(&self.limited),
+            beside: Beside::default(),
             stopped: CancellationToken::new(),
             // The end of the worker is the end of its containers.
             killed: self.shared.guests.tasks().cancelled().child_token(),
