@@ -10,4 +10,5 @@ mod commands;
 pub(crate) mod echoes;
 pub(crate) mod guests;
 mod handlers;
+mod outside;
 mod proposals;

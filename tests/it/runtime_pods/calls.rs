@@ -7,9 +7,10 @@ use wasmorch::runtime::spec::LogSink;
 use super::bench::{Bench, Log, container, pod_spec, run};
 use super::guests::{ANSWER, ERROR_CODE, handler};
 
-/// Calls `http://web/`; fails unless the status is 200.
+/// Asks `authority` for `/`; fails unless the status is 200.
 #[expect(clippy::too_many_lines, reason = "one component in text form")]
-fn caller() -> String {
+pub(super) fn caller(is_secure: bool, authority: &str) -> String {
+    let (scheme, length) = (u32::from(is_secure), authority.len());
     format!(
         r#"(component
   (import "wasi:io/poll@0.2.0" (instance $poll
@@ -20,6 +21,8 @@ fn caller() -> String {
     (alias outer 1 $pollable (type $p))
     (export "pollable" (type $pollable (eq $p)))
     {ERROR_CODE}
+    (type $s (variant (case "HTTP") (case "HTTPS") (case "other" string)))
+    (export "scheme" (type $scheme (eq $s)))
     (export "fields" (type $fields (sub resource)))
     (export "outgoing-request" (type $outgoing-request (sub resource)))
     (export "request-options" (type $request-options (sub resource)))
@@ -28,6 +31,9 @@ fn caller() -> String {
     (export "[constructor]fields" (func (result (own $fields))))
     (export "[constructor]outgoing-request" (func
       (param "headers" (own $fields)) (result (own $outgoing-request))))
+    (export "[method]outgoing-request.set-scheme" (func
+      (param "self" (borrow $outgoing-request)) (param "scheme" (option $scheme))
+      (result (result))))
     (export "[method]outgoing-request.set-authority" (func
       (param "self" (borrow $outgoing-request)) (param "authority" (option string))
       (result (result))))
@@ -58,7 +64,8 @@ fn caller() -> String {
       (result (result (own $future) (error $error-code)))))))
   (core module $memory
     (memory (export "memory") 1)
-    (data (i32.const 500) "web/")
+    (data (i32.const 500) "{authority}")
+    (data (i32.const 600) "/")
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
   (core instance $m (instantiate $memory))
   (alias core export $m "memory" (core memory $mem))
@@ -66,6 +73,8 @@ fn caller() -> String {
   (core func $block (canon lower (func $poll "[method]pollable.block")))
   (core func $fields (canon lower (func $http "[constructor]fields")))
   (core func $request (canon lower (func $http "[constructor]outgoing-request")))
+  (core func $scheme (canon lower (func $http "[method]outgoing-request.set-scheme")
+    (memory $mem)))
   (core func $authority (canon lower (func $http "[method]outgoing-request.set-authority")
     (memory $mem)))
   (core func $path (canon lower (func $http "[method]outgoing-request.set-path-with-query")
@@ -80,6 +89,7 @@ fn caller() -> String {
     (import "h" "block" (func $block (param i32)))
     (import "h" "fields" (func $fields (result i32)))
     (import "h" "request" (func $request (param i32) (result i32)))
+    (import "h" "scheme" (func $scheme (param i32 i32 i32 i32 i32) (result i32)))
     (import "h" "authority" (func $authority (param i32 i32 i32 i32) (result i32)))
     (import "h" "path" (func $path (param i32 i32 i32 i32) (result i32)))
     (import "h" "subscribe" (func $subscribe (param i32) (result i32)))
@@ -88,9 +98,12 @@ fn caller() -> String {
     (import "h" "handle" (func $handle (param i32 i32 i32 i32)))
     (func (export "run") (result i32) (local $request i32) (local $future i32)
       (local.set $request (call $request (call $fields)))
-      (if (call $authority (local.get $request) (i32.const 1) (i32.const 500) (i32.const 3))
+      (if (call $scheme (local.get $request) (i32.const 1) (i32.const {scheme}) (i32.const 0)
+            (i32.const 0))
         (then unreachable))
-      (if (call $path (local.get $request) (i32.const 1) (i32.const 503) (i32.const 1))
+      (if (call $authority (local.get $request) (i32.const 1) (i32.const 500) (i32.const {length}))
+        (then unreachable))
+      (if (call $path (local.get $request) (i32.const 1) (i32.const 600) (i32.const 1))
         (then unreachable))
       (call $handle (local.get $request) (i32.const 0) (i32.const 0) (i32.const 0))
       (if (i32.load8_u (i32.const 0)) (then (return (i32.const 1))))
@@ -102,7 +115,7 @@ fn caller() -> String {
   (core instance $i (instantiate $main (with "h" (instance
     (export "memory" (memory $mem)) (export "block" (func $block))
     (export "fields" (func $fields)) (export "request" (func $request))
-    (export "authority" (func $authority)) (export "path" (func $path))
+    (export "scheme" (func $scheme)) (export "authority" (func $authority)) (export "path" (func $path))
     (export "subscribe" (func $subscribe))
     (export "get" (func $get)) (export "status" (func $status))
     (export "handle" (func $handle))))))
@@ -122,7 +135,7 @@ async fn a_handler_of_the_same_worker_is_called_without_a_socket() {
         bench.runtime.create_sandbox(spec).unwrap()
     };
     let (client, shop) = (pod("10.64.0.1"), pod("10.64.0.80"));
-    let caller = bench.wat(&caller()).await;
+    let caller = bench.wat(&caller(false, "web")).await;
     let (exit, _) = run(&client, container("app", &[]), &caller).await;
     assert_eq!(exit.code, 1, "nobody answers yet");
     let log: Arc<dyn LogSink> = Arc::new(Log::default());
