@@ -151,7 +151,7 @@ fn a_dead_container_frees_its_ports_and_resets_its_peers() {
     let world = World::new();
     let doomed = Incarnation::new();
     let listener = world.first.preopen(80, doomed.owner()).unwrap();
-    let by_v6 = world.connect("[::1]:80").unwrap();
+    let by_v6 = world.connect_by(Family::V6, "[::1]:80").unwrap();
     assert!(by_v6.conn().unwrap().local_addr().is_ipv6());
     drop(listener.try_accept().unwrap());
     let accepted_by_doomed = world.connect("127.0.0.1:80").unwrap();
@@ -290,8 +290,8 @@ fn a_service_answers_on_a_port_like_a_guest() {
         .first
         .bind_service(80, doomed.owner(), Arc::new(Greeter))
         .unwrap();
-    for at in ["127.0.0.1:80", "[::1]:80"] {
-        let client = world.connect(at).unwrap();
+    for (family, at) in [(Family::V4, "127.0.0.1:80"), (Family::V6, "[::1]:80")] {
+        let client = world.connect_by(family, at).unwrap();
         assert_eq!(read(client.conn().unwrap()).unwrap(), b"hello", "{at}");
     }
     assert_eq!(read(&world.first.dial(80).unwrap()).unwrap(), b"hello");
