@@ -22,8 +22,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-pub use self::figures::{ContainerStats, Refused};
 pub(super) use self::figures::{Beside, Counted, Ended, Ends};
+pub use self::figures::{ContainerStats, Refused};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

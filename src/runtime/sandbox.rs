@@ -22,7 +22,9 @@ pub use self::term_file::term_file_variable;
 pub use self::usage::SandboxStats;
 use super::artifact::{Artifact, Role};
 use super::budget::Budget;
-use super::container::{Beside, Container, ContainerHandle, Ends, Held, Scene, run_command, run_handler};
+use super::container::{
+    Beside, Container, ContainerHandle, Ends, Held, Scene, run_command, run_handler,
+};
 use super::cpu::Cpu;
 use super::fs::{PodFs, Root, RootSpec};
 use super::host::{Environment, Launch};

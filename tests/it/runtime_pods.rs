@@ -11,4 +11,4 @@ pub(crate) mod echoes;
 pub(crate) mod guests;
 mod handlers;
 mod outside;
-mod proposals;
+pub(crate) mod proposals;

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::harness::{World, phase};
+use super::harness::{World, is_ready, phase};
 use super::remote::{Remote, exec};
 use crate::hostile::attacks;
-use crate::runtime_pods::guests::{HOG, core};
+use crate::runtime_pods::guests::{HOG, core, handler};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passed_limit_is_told_in_status_and_event_with_its_numbers() {
@@ -35,7 +35,7 @@ async fn a_passed_limit_is_told_in_status_and_event_with_its_numbers() {
 }
 
 /// Of the worker's only pod, its first container.
-async fn figure(world: &World, pointer: &str) -> u64 {
+pub(super) async fn figure(world: &World, pointer: &str) -> u64 {
     let path = "/api/v1/nodes/one/proxy/stats/summary";
     let request = http::Request::get(path).body(Vec::new()).unwrap();
     let summary: Value = world.client.request(request).await.unwrap();
@@ -51,7 +51,8 @@ async fn an_end_at_the_limit_of_handles_is_in_status_event_and_stats() {
     let _one = world.worker("one").await;
     let attack = wat::parse_str(attacks::ten_million_pollables()).unwrap();
     world.push("attack", attack).await;
-    let spec = json!({"restartPolicy": "Never", "containers": [{"name": "app", "image": "attack"}]});
+    let spec =
+        json!({"restartPolicy": "Never", "containers": [{"name": "app", "image": "attack"}]});
     world.create("attack", spec).await;
     let message = |pod: &k8s_openapi::api::core::v1::Pod| {
         let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
@@ -62,6 +63,16 @@ async fn an_end_at_the_limit_of_handles_is_in_status_event_and_stats() {
     assert!(message.contains("limit of 20000 host objects"), "{message}");
     let words = "container `app`: 1 ended with too many host objects or handles (20000 may be held";
     world.event("LimitReached", words).await;
+    // What is over has no figures any more; a handler goes on.
+    world.delete("attack").await;
+    world.until_gone("attack").await;
+    let attack = handler("(loop $l (drop (call $fields)) (br $l))");
+    world.push("web", wat::parse_str(attack).unwrap()).await;
+    let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [{
+        "name": "app", "image": "web", "ports": [{"containerPort": 8080}]}]});
+    world.create("web", spec).await;
+    let pod = world.until("web", is_ready).await;
+    assert_eq!(world.get(&pod, 8080, "/").await.0, 502);
     assert_eq!(figure(&world, "/handles/refused").await, 1);
     assert_eq!(figure(&world, "/hostCalls/refused").await, 0);
 }
@@ -76,7 +87,11 @@ async fn what_a_command_beside_a_container_takes_is_in_the_containers_figures() 
     world.create("p", spec).await;
     world.until("p", |pod| phase(pod) == "Running").await;
     let before = figure(&world, "/cpu/usageCoreNanoSeconds").await;
-    let query = [("command", "tee"), ("command", "/tmp/hog.wasm"), ("stdin", "true")];
+    let query = [
+        ("command", "tee"),
+        ("command", "/tmp/hog.wasm"),
+        ("stdin", "true"),
+    ];
     let mut remote = Remote::open(&world, "p", "exec", &query).await.unwrap();
     remote.send_bytes(&wat::parse_str(core(HOG)).unwrap()).await;
     remote.end_input().await;
