@@ -12,3 +12,4 @@ pub(crate) mod guests;
 mod handlers;
 mod outside;
 pub(crate) mod proposals;
+mod signals;
