@@ -152,13 +152,12 @@ impl PodNet {
         service: Arc<dyn ConnService>,
     ) -> Result<ServiceBinding, Error> {
         let leases = self.bind_everywhere(port, owner)?;
-        for lease in &leases {
-            let holder = TcpHolder::Service {
-                owner: owner.clone(),
-                service: Arc::clone(&service),
-            };
-            self.hold_tcp(lease, holder)?;
-        }
+        let holder = TcpHolder::Service {
+            owner: owner.clone(),
+            service,
+        };
+        self.hold_tcp(&leases[0], holder.clone())?;
+        self.hold_tcp(&leases[1], holder)?;
         Ok(ServiceBinding(leases))
     }
 
