@@ -192,7 +192,7 @@ async fn beyond_their_guarantees_guests_have_turns_by_their_shares() {
     let run = |count: &Arc<AtomicU64>, shares, most| {
         let cpu = Cpu::new(None, shares, Instant::now(), &Arc::default());
         // Nothing that is guaranteed to it makes that good.
-        cpu.charge(1 << 60);
+        cpu.charge(1000 * SECOND_NS);
         Metered::new(turns(Arc::clone(count), most), cpu, guests.clone())
     };
     // A quarter of a core, a tenth, a hundredth.
