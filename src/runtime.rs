@@ -40,7 +40,7 @@ mod ticker;
 mod turn;
 pub mod wasi;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -102,6 +102,9 @@ pub struct Tuning {
     /// Authorities that certificates are checked against when guests call by `https`, besides the
     /// machine's own.
     pub extra_authorities: Vec<CertificateDer<'static>>,
+    /// For tests without an outside: addresses out there, and where each is found instead. No worker
+    /// sets it.
+    pub stand_ins: Vec<(SocketAddr, SocketAddr)>,
 }
 
 impl Default for Tuning {
@@ -118,6 +121,7 @@ impl Default for Tuning {
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from),
             epoch_tick: Duration::from_millis(5),
             extra_authorities: Vec::new(),
+            stand_ins: Vec::new(),
         }
     }
 }
@@ -234,7 +238,9 @@ impl Runtime {
         let guests = Guests::start(tuning.guest_threads, engines.presence(), tasks.child())
             .map_err(Error::Threads)?;
         heap::keep_trim(&tasks);
-        let fabric = Fabric::new(FabricConfig::new(Arc::clone(&network), tasks.child()));
+        let mut around = FabricConfig::new(Arc::clone(&network), tasks.child());
+        around.stand_ins.clone_from(&tuning.stand_ins);
+        let fabric = Fabric::new(around);
         Ok(Self(Arc::new(Shared {
             tls: Arc::new(Tls::new(tuning.extra_authorities.clone())),
             tuning,

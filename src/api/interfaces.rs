@@ -110,6 +110,8 @@ const DRAFTS: &[(&str, &str, &[&str])] = &[
     ("wasi:keyvalue", "batch", &["0.2.0-draft"]),
     // Some SDKs leave the version of this one away.
     ("wasi:logging", "logging", &["0.1.0-draft", ""]),
+    // Our own, for either WASI.
+    ("wasmorch:lifecycle", "signals", &["0.2.0", "0.3.0"]),
 ];
 
 /// The functions of `wasi_snapshot_preview1`.
@@ -240,7 +242,8 @@ pub fn provided() -> impl Iterator<Item = String> {
 pub fn check_import(import: &str) -> Result<(), String> {
     let Some(interface) = Interface::parse(import) else {
         return Err(
-            "not an interface: wasmorch provides WASI only, no functions of its own".to_owned(),
+            "not an interface: wasmorch provides interfaces only, no functions beside them"
+                .to_owned(),
         );
     };
     match why_not(&interface) {
@@ -328,6 +331,7 @@ mod tests {
             "wasi:config/store@0.2.0-rc.1",
             "wasi:keyvalue/atomics@0.2.0-draft",
             "wasi:logging/logging",
+            "wasmorch:lifecycle/signals@0.3.0",
         ];
         for import in provided {
             assert_eq!(check_import(import), Ok(()), "{import}");
@@ -350,6 +354,7 @@ mod tests {
             ("wasi:clocks/timezone@0.2.6", "not among"),
             ("wasi:http/handler@0.3.0", "wac plug"),
             ("wasi:cli/environment", "this server has"),
+            ("wasmorch:lifecycle/hooks@0.2.0", "not among"),
             ("acme:billing/ledger@1.0.0", "not a WASI interface"),
             ("log", "not an interface"),
         ];

@@ -6,8 +6,9 @@
 //! (some milliseconds, measured as a neighbour's p99). So a guest that used up its slice and is over
 //! what its container requested ([`Cpu::is_over_share`]) moves to a thread of the policy
 //! `SCHED_IDLE`, which every other thread interrupts at once, and comes back as soon as it waits for
-//! something or its guarantee has grown again. Among each other these guests take turns by
-//! their slices, which follow the shares.
+//! something or its guarantee has grown again. Among each other these guests take turns by their shares:
+//! whoever has many runs for longer, whoever has few lets turns pass ([`Cpu::passes`]), which takes no
+//! time when nobody else is there.
 //!
 //! A guest that has a directory of the host is never polled at home: any of its calls may wait for a
 //! disk, and the thread waits with it, so each of its polls is a visit to its pod's [`Lane`] (`disk`).
@@ -204,14 +205,23 @@ where
 
     /// Runs the guest for as long as it computes beyond its share and somebody waits for it.
     async fn compute(mut self, home: Handle, back: oneshot::Sender<Return<F>>) {
+        let mut passes = 0;
         let computing = poll_fn(|cx| {
             if back.is_closed() {
                 return Poll::Ready(None);
             }
+            if passes > 0 {
+                passes -= 1;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let _inside = home.enter();
             match self.poll(cx) {
                 (Poll::Ready(output), _) => Poll::Ready(Some(output)),
-                (Poll::Pending, true) => Poll::Pending,
+                (Poll::Pending, true) => {
+                    passes = self.cpu.passes();
+                    Poll::Pending
+                }
                 (Poll::Pending, false) => Poll::Ready(None),
             }
         });

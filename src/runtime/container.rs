@@ -16,9 +16,14 @@
 //! tick, whichever is first. Either way the store and the incarnation are dropped: memory, handles,
 //! ports and connections are free before the exit is told. A restart is a new [`Container`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod figures;
+
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+pub(super) use self::figures::{Beside, Counted, Ended, Ends};
+pub use self::figures::{ContainerStats, Refused};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +34,7 @@ use super::artifact::{Artifact, Entry};
 use super::background::Metered;
 use super::budget::Budget;
 use super::cpu::Cpu;
-use super::exit::Outcome;
+use super::exit::{self, Outcome};
 use super::fs::Root;
 use super::guests::Guests;
 use super::heap;
@@ -54,6 +59,10 @@ pub(super) struct Container {
     pub(super) requests: Arc<Budget>,
     /// Bytes of output that came too fast.
     pub(super) log_dropped: Arc<AtomicU64>,
+    /// Ends at limits that only end.
+    pub(super) ends: Arc<Ends>,
+    /// What is run beside it.
+    pub(super) beside: Beside,
     pub(super) stopped: CancellationToken,
     pub(super) killed: CancellationToken,
     /// Cancelled when it has ended; what was run beside it ends then.
@@ -94,42 +103,6 @@ impl Container {
 /// A handle to a container's run; clones are the same run.
 #[derive(Clone)]
 pub struct ContainerHandle(pub(super) Arc<Container>);
-
-/// What a container uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ContainerStats {
-    /// CPU time of all its instances.
-    pub cpu: Duration,
-    /// Time it had to rest because of its CPU limit.
-    pub throttled: Duration,
-    /// Linear memories and tables, of all its instances.
-    pub memory_bytes: u64,
-    /// The most they ever were.
-    pub memory_peak_bytes: u64,
-    /// Requests admitted, for a handler.
-    pub requests: u64,
-    /// Those of them that the guest did not answer.
-    pub requests_failed: u64,
-    /// Those in progress.
-    pub in_flight: u32,
-    /// Open descriptors of a WASI 0.1 program.
-    pub descriptors: u64,
-    /// What its limits cost it.
-    pub refused: Refused,
-}
-
-/// What was refused to a container or lost, since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refused {
-    /// Growths of linear memories and tables.
-    pub memory: u64,
-    /// Descriptors that a WASI 0.1 program wanted.
-    pub descriptors: u64,
-    /// Requests that found as many in progress as may be.
-    pub requests: u64,
-    /// Bytes of output above the log rate.
-    pub log_bytes: u64,
-}
 
 impl ContainerHandle {
     /// The container's name in its pod.
@@ -175,31 +148,6 @@ impl ContainerHandle {
         self.0.cpu.kill();
         self.0.killed.cancel();
     }
-
-    /// What it uses now.
-    pub fn stats(&self) -> ContainerStats {
-        let container = &self.0;
-        let (in_flight, requests, requests_failed) = container
-            .handler
-            .get()
-            .map_or((0, 0, 0), |handler| handler.counts());
-        ContainerStats {
-            cpu: container.cpu.used(),
-            throttled: container.cpu.throttled(),
-            memory_bytes: container.memory.used(),
-            memory_peak_bytes: container.memory.peak(),
-            requests,
-            requests_failed,
-            in_flight,
-            descriptors: container.descriptors.used(),
-            refused: Refused {
-                memory: container.memory.budget().refusals(),
-                descriptors: container.descriptors.refusals(),
-                requests: container.requests.refusals(),
-                log_bytes: container.log_dropped.load(Ordering::Relaxed),
-            },
-        }
-    }
 }
 
 /// What a run holds until its exit is told.
@@ -224,7 +172,12 @@ pub(super) async fn run_command(
     let exit = tokio::select! {
         biased;
         () = container.killed.cancelled() => Exit::killed(),
-        outcome = guest => Exit::of(outcome, container.memory.refusal()),
+        outcome = guest => {
+            if let Some(ended) = outcome.as_ref().err().and_then(exit::limit) {
+                container.ends.count(ended);
+            }
+            Exit::of(outcome, container.memory.refusal())
+        }
     };
     ending.tell(exit);
 }

@@ -32,6 +32,9 @@ const SHARES_PER_TICK: u64 = 256;
 /// Ticks a container runs at most before others get their turn.
 const MAX_SLICE: u64 = 8;
 
+/// Turns that the lightest container (2 shares) lets pass beside one that asks for a quarter of a core.
+const MAX_PASSES: u64 = 127;
+
 /// CPU time that every container has in the foreground before its guarantee is looked at.
 const START: Duration = Duration::from_secs(1);
 
@@ -48,6 +51,7 @@ pub(super) struct Cpu {
     throttled_ns: AtomicU64,
     killed: AtomicBool,
     slice: u64,
+    passes: u64,
     quota: Option<Mutex<Quota>>,
     guarantee: Mutex<Quota>,
     /// Told when it had to rest for long.
@@ -82,6 +86,7 @@ impl Cpu {
             throttled_ns: AtomicU64::new(0),
             killed: AtomicBool::new(false),
             slice: (shares / SHARES_PER_TICK).clamp(1, MAX_SLICE),
+            passes: passes(shares),
             quota: limit_millis.map(ceiling),
             guarantee: Mutex::new(Quota::new(guaranteed, START, now)),
             limited: Arc::clone(limited),
@@ -94,6 +99,12 @@ impl Cpu {
 
     pub(super) fn throttled(&self) -> Duration {
         Duration::from_nanos(self.throttled_ns.load(Ordering::Relaxed))
+    }
+
+    /// Turns that it lets pass after one in the background: whoever weighs less than a tick a turn
+    /// has one the less often.
+    pub(super) fn passes(&self) -> u64 {
+        self.passes
     }
 
     /// From now on every instance traps at its next epoch tick.
@@ -164,6 +175,12 @@ impl Cpu {
         turn::preempt();
         Ok(UpdateDeadline::Yield(self.slice))
     }
+}
+
+fn passes(shares: u64) -> u64 {
+    let shares = shares.max(1);
+    let turns = (SHARES_PER_TICK + shares / 2) / shares;
+    turns.saturating_sub(1).min(MAX_PASSES)
 }
 
 impl Quota {
@@ -244,9 +261,17 @@ mod tests {
 
     #[test]
     fn slices_follow_the_shares() {
-        for (shares, slice) in [(2, 1), (102, 1), (512, 2), (1024, 4), (8192, 8)] {
+        for (shares, slice, passes) in [
+            (2, 1, 127),
+            (10, 1, 25),
+            (102, 1, 2),
+            (256, 1, 0),
+            (512, 2, 0),
+            (1024, 4, 0),
+            (8192, 8, 0),
+        ] {
             let cpu = Cpu::new(None, shares, Instant::now(), &Arc::default());
-            assert_eq!(cpu.slice, slice);
+            assert_eq!((cpu.slice, cpu.passes()), (slice, passes), "{shares}");
         }
     }
 }

@@ -12,7 +12,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime_wasi::I32Exit;
 
 use super::budget::Exceeded;
-use super::container::Scene;
+use super::container::{Ended, Scene};
 use super::cpu::KilledError;
 use super::limits::{Handles, MAX_HOST_CALL_BYTES};
 use super::spec::{Exit, ExitReason};
@@ -124,28 +124,37 @@ fn cut(message: &mut String) {
     }
 }
 
-/// The limit that ended the guest, with its number, where wasmtime's own words name none.
-fn limit(error: &wasmtime::Error, handles: Handles) -> Option<String> {
-    let Handles { objects } = handles;
+/// The limit that ended the guest, where wasmtime's own words name none.
+pub(super) fn limit(error: &wasmtime::Error) -> Option<Ended> {
     let cause = error.root_cause().to_string();
     if matches!(error.downcast_ref(), Some(ResourceTableError::Full))
         || cause.contains(HANDLES_IN_WORDS)
     {
-        return Some(format!(
-            "limit of {objects} host objects (descriptors, sockets, streams, pollables, headers) and handles reached"
-        ));
+        return Some(Ended::Handles);
     }
-    cause.contains(FUEL_IN_WORDS).then(|| {
-        format!(
+    cause.contains(FUEL_IN_WORDS).then_some(Ended::HostCall)
+}
+
+/// The same with its number.
+fn limit_in_words(ended: Ended, handles: Handles) -> String {
+    let Handles { objects } = handles;
+    match ended {
+        Ended::Handles => format!(
+            "limit of {objects} host objects (descriptors, sockets, streams, pollables, headers) and handles reached"
+        ),
+        Ended::HostCall => format!(
             "limit of {} in one call to the host passed",
             quantity::readable_bytes(MAX_HOST_CALL_BYTES as u64)
-        )
-    })
+        ),
+    }
 }
 
 /// What happened inside the guest: the cause first, then the frames.
 pub(super) fn trap_message(error: &wasmtime::Error, handles: Handles) -> String {
-    let cause = limit(error, handles).unwrap_or_else(|| error.root_cause().to_string());
+    let cause = match limit(error) {
+        Some(ended) => limit_in_words(ended, handles),
+        None => error.root_cause().to_string(),
+    };
     let mut message = match error.downcast_ref::<wasmtime::WasmBacktrace>() {
         Some(backtrace) => {
             let frames = backtrace.to_string();

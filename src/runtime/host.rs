@@ -203,6 +203,11 @@ impl Host {
         &self.launch.keyvalue
     }
 
+    /// Cancelled when the container is to stop.
+    pub(super) fn stopped(&self) -> CancellationToken {
+        self.launch.stopped.clone()
+    }
+
     /// Where `wasi:logging` writes its lines.
     pub(super) fn diagnostics(&self) -> Output {
         Output::direct(Arc::clone(&self.launch.log), LogStream::Stderr)

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::Tuning;
 use super::container::{ContainerStats, Refused};
-use super::limits::MAX_DESCRIPTORS;
+use super::limits::{Handles, MAX_DESCRIPTORS, MAX_HOST_CALL_BYTES};
 use super::sandbox::SandboxStats;
 use super::spec::{LogSink, LogStream, PodLimits};
 use crate::api::quantity::readable_bytes;
@@ -46,6 +46,8 @@ fn container_words(stats: &ContainerStats, tuning: &Tuning) -> Vec<String> {
     let Refused {
         memory,
         descriptors,
+        handles,
+        host_calls,
         requests,
         log_bytes,
     } = stats.refused;
@@ -60,6 +62,18 @@ fn container_words(stats: &ContainerStats, tuning: &Tuning) -> Vec<String> {
     if descriptors > 0 {
         said.push(format!(
             "{descriptors} descriptors refused ({MAX_DESCRIPTORS} may be open)"
+        ));
+    }
+    if handles > 0 {
+        let (process, request) = (Handles::PROCESS.objects, Handles::REQUEST.objects);
+        said.push(format!(
+            "{handles} ended with too many host objects or handles ({process} may be held, {request} by a request)"
+        ));
+    }
+    if host_calls > 0 {
+        let most = readable_bytes(MAX_HOST_CALL_BYTES as u64);
+        said.push(format!(
+            "{host_calls} ended by a call with too much for the host (it takes {most} in one)"
         ));
     }
     if requests > 0 {
@@ -150,6 +164,8 @@ mod tests {
             refused: Refused {
                 memory: 1,
                 descriptors: 2,
+                handles: 6,
+                host_calls: 8,
                 requests: 3,
                 log_bytes: 4 << 20,
             },
@@ -162,6 +178,8 @@ mod tests {
         for part in [
             "container `noisy`: 1 growths of memory refused (3 MiB in use at most)",
             "2 descriptors refused (20000 may",
+            "6 ended with too many host objects or handles (20000 may be held, 4000 by",
+            "8 ended by a call with too much for the host (it takes 2 MiB in one)",
             "3 requests refused (256 may",
             "rested 12 s",
             "5 sockets refused (7 may",

@@ -12,7 +12,6 @@ mod usage;
 mod waiting;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -24,7 +23,9 @@ pub use self::term_file::term_file_variable;
 pub use self::usage::SandboxStats;
 use super::artifact::{Artifact, Role};
 use super::budget::Budget;
-use super::container::{Container, ContainerHandle, Held, Scene, run_command, run_handler};
+use super::container::{
+    Beside, Container, ContainerHandle, Ends, Held, Scene, run_command, run_handler,
+};
 use super::cpu::Cpu;
 use super::disk::Lane;
 use super::fs::{PodFs, Root, RootSpec};
@@ -228,6 +229,7 @@ impl PodSandbox {
                     reuse: spec.instance_reuse.max(1),
                     deadline: self.request_timeout(),
                     places: Arc::clone(&container.requests),
+                    ends: Arc::clone(&container.ends),
                     killed: container.killed.clone(),
                 });
                 self.serve(&container, launch, handler, port, incarnation)?;
@@ -274,6 +276,8 @@ impl PodSandbox {
                 &self.limited,
             ),
             log_dropped: Arc::default(),
+            ends: Ends::new(&self.limited),
+            beside: Beside::default(),
             stopped: CancellationToken::new(),
             // The end of the worker is the end of its containers.
             killed: self.shared.guests.tasks().cancelled().child_token(),
@@ -295,7 +299,6 @@ impl PodSandbox {
         port: u16,
         incarnation: Incarnation,
     ) -> Result<(), Error> {
-        let addr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
         let service = Port {
             handler: Arc::clone(&handler),
             guests: self.shared.guests.clone(),
@@ -303,7 +306,7 @@ impl PodSandbox {
         };
         let binding = self
             .net
-            .bind_service(addr, incarnation.owner(), Arc::new(service))?;
+            .bind_service(port, incarnation.owner(), Arc::new(service))?;
         // The cell was made for this container alone and is still empty.
         let _ = container.handler.set(Arc::clone(&handler));
         self.handlers

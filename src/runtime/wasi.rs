@@ -2,7 +2,8 @@
 //!
 //! `p2` and `p3` hold wasmtime-wasi's own interfaces for what touches neither (clocks, random,
 //! standard streams) and ours for what does; `p1` is native functions over the same core. `config`,
-//! `keyvalue` and `logging` are proposals of no version of WASI, offered to components of both.
+//! `keyvalue` and `logging` are proposals of no version of WASI, `lifecycle` is our own; all are offered
+//! to components of both.
 //!
 //! What is linked here and what `api::interfaces` tells guests' authors is the same; the test below
 //! holds them together.
@@ -10,6 +11,7 @@
 mod config;
 mod environment;
 mod keyvalue;
+mod lifecycle;
 mod logging;
 pub mod p1;
 pub mod p2;
@@ -23,6 +25,7 @@ use super::host::Host;
 pub(super) fn add_proposals(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     config::add_to_linker(linker)?;
     keyvalue::add_to_linker(linker)?;
+    lifecycle::add_to_linker(linker)?;
     logging::add_to_linker(linker)
 }
 

@@ -72,6 +72,8 @@ fn containers(stats: &SandboxStats, now: Timestamp) -> Vec<Value> {
                     "refused": stats.refused.requests,
                 },
                 "descriptors": {"open": stats.descriptors, "refused": stats.refused.descriptors},
+                "handles": {"refused": stats.refused.handles},
+                "hostCalls": {"refused": stats.refused.host_calls},
                 "log": {"droppedBytes": stats.refused.log_bytes},
             })
         })

@@ -394,6 +394,44 @@ fn the_two_families_behave_like_the_kernels() {
     }
 }
 
+/// Other tests open descriptors beside this one, so it runs once more, alone.
+#[tokio::test]
+async fn a_thousand_virtual_connections_take_no_descriptor_of_the_host() {
+    const NAME: &str = "runtime_net::a_thousand_virtual_connections_take_no_descriptor_of_the_host";
+    const ALONE: &str = "WASMORCH_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        let alone = alone
+            .args(["--exact", NAME])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&alone.stdout);
+        assert!(
+            alone.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+        return;
+    }
+    let memory = Budget::new(64 << 20);
+    let net = pod(&memory);
+    let container = Incarnation::new();
+    let listener = net.preopen(80, container.owner()).unwrap();
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    let mut connections = Vec::new();
+    for _ in 0..1000 {
+        let client = net.connect(container.owner(), "127.0.0.1:80".parse().unwrap());
+        connections.push((client.await.unwrap(), listener.try_accept().unwrap()));
+    }
+    for (client, server) in &connections {
+        client.try_write(b"x").unwrap();
+        server.try_write(b"y").unwrap();
+    }
+    assert_eq!(descriptors(), before);
+    assert!(memory.used() > 0);
+}
+
 /// Both directions at once over every core, with a limit that makes both sides wait often.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_byte_and_no_wake_up_is_lost() {

@@ -12,4 +12,6 @@ mod disk;
 pub(crate) mod echoes;
 pub(crate) mod guests;
 mod handlers;
-mod proposals;
+mod outside;
+pub(crate) mod proposals;
+mod signals;

@@ -1,7 +1,7 @@
 //! Who goes away, who comes home, and what an end away looks like.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -234,4 +234,47 @@ fn the_threads_are_idle_ones_to_the_kernel() {
         });
     });
     assert_eq!(policy.into_inner().unwrap(), libc::SCHED_IDLE);
+}
+
+/// Counts its turns, each of which it uses up, until there were `most`.
+async fn turns(count: Arc<AtomicU64>, most: u64) {
+    poll_fn(|cx| {
+        if count.load(Ordering::SeqCst) >= most {
+            return Poll::Ready(());
+        }
+        if thread_name() == "background" {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        turn::preempt();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn beyond_their_guarantees_guests_have_turns_by_their_shares() {
+    let ticker = Ticker::start(Duration::from_millis(5)).unwrap();
+    let guests = Guests::start(1, ticker.presence(), TaskGroup::new()).unwrap();
+    let counts: [Arc<AtomicU64>; 3] = Default::default();
+    let run = |count: &Arc<AtomicU64>, shares, most| {
+        let cpu = Cpu::new(None, shares, Instant::now(), &Arc::default());
+        // Nothing that is guaranteed to it makes that good.
+        cpu.charge(1000 * SECOND_NS);
+        Metered::new(turns(Arc::clone(count), most), cpu, guests.clone())
+    };
+    // A quarter of a core, a tenth, a hundredth.
+    let [quarter, tenth, hundredth] = &counts;
+    tokio::select! {
+        () = run(quarter, 256, 26_000) => {}
+        () = run(tenth, 102, u64::MAX) => {}
+        () = run(hundredth, 10, u64::MAX) => {}
+    }
+    let [quarter, tenth, hundredth] = counts.map(|count| count.load(Ordering::SeqCst));
+    // They do not come and go at the same moment.
+    assert!((2..=4).contains(&(quarter / tenth)), "{quarter}:{tenth}");
+    assert!(
+        (20..=32).contains(&(quarter / hundredth)),
+        "{quarter}:{hundredth}"
+    );
 }

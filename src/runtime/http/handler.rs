@@ -23,8 +23,9 @@ use super::{Body, Error};
 use crate::runtime::artifact::Artifact;
 use crate::runtime::background::Metered;
 use crate::runtime::budget::Budget;
+use crate::runtime::container::Ends;
 use crate::runtime::cpu::KilledError;
-use crate::runtime::exit::{oom_message, trap_message};
+use crate::runtime::exit::{limit, oom_message, trap_message};
 use crate::runtime::guests::Guests;
 use crate::runtime::host::{Launch, Life};
 use crate::runtime::limits::Handles;
@@ -46,6 +47,7 @@ pub(in crate::runtime) struct HandlerConfig {
     pub(in crate::runtime) deadline: Duration,
     /// Requests in progress.
     pub(in crate::runtime) places: Arc<Budget>,
+    pub(in crate::runtime) ends: Arc<Ends>,
     pub(in crate::runtime) killed: CancellationToken,
 }
 
@@ -174,6 +176,9 @@ impl Handler {
         }
         if error.is::<PoolConcurrencyLimitError>() {
             return Error::Overloaded(error.root_cause().to_string());
+        }
+        if let Some(ended) = limit(error) {
+            self.config.ends.count(ended);
         }
         let Some(instance) = instance else {
             // It did not even start. With others in flight the container's memory is taken by

@@ -159,10 +159,9 @@ impl PodNet {
                 None => Plane::Wire(endpoint),
             }),
             Route::External(outside) => {
-                if self.config.egress && self.fabric.egress.allows(outside.ip()) {
-                    return Ok(Plane::Host(outside));
-                }
-                Err(Error::AccessDenied)
+                let way = self.fabric.egress.way(outside);
+                let way = way.filter(|_| self.config.egress);
+                way.map(Plane::Host).ok_or(Error::AccessDenied)
             }
             Route::Refused => Err(Error::ConnectionRefused),
         }

@@ -1,7 +1,7 @@
 //! All pod networks of one worker: who has which address, and what is around them.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use super::cluster::ClusterNetwork;
@@ -22,6 +22,8 @@ pub struct FabricConfig {
     pub host_ip: IpAddr,
     /// Addresses that no guest may reach on the host plane, besides those that never may.
     pub denied: Vec<Subnet>,
+    /// For tests without an outside: addresses out there, and where each is found instead.
+    pub stand_ins: Vec<(SocketAddr, SocketAddr)>,
 }
 
 impl FabricConfig {
@@ -32,6 +34,7 @@ impl FabricConfig {
             tasks,
             host_ip: Ipv4Addr::new(169, 254, 0, 1).into(),
             denied: Vec::new(),
+            stand_ins: Vec::new(),
         }
     }
 }
@@ -54,7 +57,7 @@ impl Fabric {
             cluster: config.cluster,
             tasks: config.tasks,
             host_ip: config.host_ip,
-            egress: Egress::new(config.denied),
+            egress: Egress::new(config.denied, config.stand_ins),
             descriptors: Pool::of_this_process(),
         })
     }

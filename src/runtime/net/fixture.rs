@@ -123,7 +123,12 @@ impl World {
 
     /// A connection of the first pod, on the planes where that takes no time.
     pub(super) fn connect(&self, to: &str) -> Result<TcpSocket, Error> {
-        let mut socket = self.tcp();
+        self.connect_by(Family::V4, to)
+    }
+
+    /// The same by a socket of that family.
+    pub(super) fn connect_by(&self, family: Family, to: &str) -> Result<TcpSocket, Error> {
+        let mut socket = TcpSocket::new(&self.first, self.container.owner(), family)?;
         socket.start_connect(addr(to))?;
         let mut cx = Context::from_waker(Waker::noop());
         match socket.poll_connected(&mut cx) {

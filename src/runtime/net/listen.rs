@@ -88,6 +88,8 @@ impl ListenQueue {
 pub struct TcpListener {
     queue: Arc<ListenQueue>,
     lease: PortLease,
+    /// The same port of the other family, for who listens on both.
+    also: Option<PortLease>,
     owner: Owner,
     slot: Option<SocketSlot>,
 }
@@ -97,9 +99,19 @@ impl TcpListener {
         Self {
             queue,
             lease,
+            also: None,
             owner,
             slot: None,
         }
+    }
+
+    pub(super) fn queue(&self) -> Arc<ListenQueue> {
+        Arc::clone(&self.queue)
+    }
+
+    /// Keeps a further address, behind which its queue stands, for as long as it lives.
+    pub(super) fn hold(&mut self, also: PortLease) {
+        self.also = Some(also);
     }
 
     /// Counts it as a socket of its pod.

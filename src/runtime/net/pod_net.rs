@@ -132,28 +132,43 @@ impl PodNet {
         self.fabric.remove(self.config.ip, self);
     }
 
-    /// A listener made by the host for a program that can only accept (WASI 0.1), on all IPv4
-    /// addresses of the pod.
+    /// A listener made by the host for a program that can only accept (WASI 0.1), on all addresses
+    /// of the pod.
     pub fn preopen(&self, port: u16, owner: &Owner) -> Result<TcpListener, Error> {
-        let wildcard = SocketAddr::new(Family::V4.unspecified(), port);
-        let lease = self.bind(Protocol::Tcp, wildcard, owner)?;
-        self.listen(lease, owner, DEFAULT_BACKLOG as u64, Options::default())
+        let [lease, also] = self.bind_everywhere(port, owner)?;
+        let options = Options::default();
+        let mut listener = self.listen(lease, owner, DEFAULT_BACKLOG as u64, options)?;
+        self.hold_tcp(&also, TcpHolder::Listener(listener.queue()))?;
+        listener.hold(also);
+        Ok(listener)
     }
 
-    /// Lets host code answer on `addr` for as long as the binding and the owner live.
+    /// Lets host code answer on all addresses of the pod for as long as the binding and the owner
+    /// live.
     pub fn bind_service(
         &self,
-        addr: SocketAddr,
+        port: u16,
         owner: &Owner,
         service: Arc<dyn ConnService>,
     ) -> Result<ServiceBinding, Error> {
-        let lease = self.bind(Protocol::Tcp, addr, owner)?;
+        let leases = self.bind_everywhere(port, owner)?;
         let holder = TcpHolder::Service {
             owner: owner.clone(),
             service,
         };
-        self.hold_tcp(&lease, holder)?;
-        Ok(ServiceBinding(lease))
+        self.hold_tcp(&leases[0], holder.clone())?;
+        self.hold_tcp(&leases[1], holder)?;
+        Ok(ServiceBinding(leases))
+    }
+
+    /// Takes a port on all addresses of both families, as Linux does for a socket at `[::]`; guests'
+    /// own are of one family each.
+    fn bind_everywhere(&self, port: u16, owner: &Owner) -> Result<[PortLease; 2], Error> {
+        let bind = |family: Family| {
+            let wildcard = SocketAddr::new(family.unspecified(), port);
+            self.bind(Protocol::Tcp, wildcard, owner)
+        };
+        Ok([bind(Family::V4)?, bind(Family::V6)?])
     }
 
     /// Takes an address for `owner`.
@@ -358,14 +373,9 @@ impl Drop for PodNet {
 }
 
 /// A port on which host code answers; freed on drop.
-pub struct ServiceBinding(PortLease);
-
-impl ServiceBinding {
-    /// Where the service answers.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.0.addr
-    }
-}
+pub struct ServiceBinding(
+    #[expect(dead_code, reason = "holding them is what it is for")] [PortLease; 2],
+);
 
 /// One counted socket.
 pub(super) struct SocketSlot(Arc<Budget>);

@@ -6,22 +6,30 @@
 //! the host itself, since behind those stand the control plane and the host's other services. An
 //! IPv4 address hidden in an IPv6 one (mapped, NAT64, 6to4) is judged as what it is.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::api::subnet::Subnet;
 
 /// The worker's rule for the host plane.
 pub(super) struct Egress {
     denied: Vec<Subnet>,
+    stand_ins: Vec<(SocketAddr, SocketAddr)>,
 }
 
 impl Egress {
-    pub(super) fn new(denied: Vec<Subnet>) -> Self {
-        Self { denied }
+    pub(super) fn new(denied: Vec<Subnet>, stand_ins: Vec<(SocketAddr, SocketAddr)>) -> Self {
+        Self { denied, stand_ins }
+    }
+
+    /// Where a guest's connection or datagram to `to` goes, if it may go there at all.
+    pub(super) fn way(&self, to: SocketAddr) -> Option<SocketAddr> {
+        let stand_in = || self.stand_ins.iter().find(|(of, _)| *of == to);
+        self.allows(to.ip())
+            .then(|| stand_in().map_or(to, |(_, at)| *at))
     }
 
     /// Whether a guest may connect to `ip` with a socket of the host.
-    pub(super) fn allows(&self, ip: IpAddr) -> bool {
+    fn allows(&self, ip: IpAddr) -> bool {
         let ip = unwrap_ipv4(ip);
         is_public_enough(ip)
             && !self.denied.iter().any(|subnet| subnet.contains(ip))
@@ -83,10 +91,13 @@ mod tests {
 
     #[test]
     fn the_host_and_its_neighbourhood_are_out_of_reach() {
-        let egress = Egress::new(vec![Subnet {
+        let denied = vec![Subnet {
             ip: "203.0.113.0".parse().unwrap(),
             prefix: 24,
-        }]);
+        }];
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 80);
+        let stand_ins = ["198.51.100.2", "203.0.113.7"].map(|ip| (at(ip), at("127.0.0.1")));
+        let egress = Egress::new(denied, stand_ins.to_vec());
         let cases = [
             ("127.0.0.1", false),
             ("127.9.9.9", false),
@@ -110,6 +121,12 @@ mod tests {
         ];
         for (ip, allowed) in cases {
             assert_eq!(egress.allows(ip.parse().unwrap()), allowed, "{ip}");
+        }
+        // Whoever stands in for somebody outside is found there alone.
+        assert_eq!(egress.way(at("198.51.100.2")), Some(at("127.0.0.1")));
+        assert_eq!(egress.way(at("198.51.100.1")), Some(at("198.51.100.1")));
+        for ip in ["127.0.0.1", "203.0.113.7"] {
+            assert_eq!(egress.way(at(ip)), None, "{ip}");
         }
     }
 }

@@ -3,7 +3,8 @@
 //! It sees what the container sees (its mounts, its environment, its termination file) and `/proc`
 //! as well, opens sockets of its own on the pod's network, and charges its memory to the pod, at
 //! most as much as the container may take. It ends with the container. Its CPU has the container's
-//! ceiling once more, so that a busy container can still be looked into.
+//! ceiling once more, so that a busy container can still be looked into; what it takes and what is refused
+//! to it is in the container's figures.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,7 +16,9 @@ use super::{PodSandbox, procfs};
 use crate::runtime::Error;
 use crate::runtime::artifact::{Artifact, Role};
 use crate::runtime::budget::Budget;
-use crate::runtime::container::{Container, ContainerHandle, Held, Scene, run_command};
+use crate::runtime::container::{
+    Beside, Container, ContainerHandle, Counted, Ends, Held, Scene, run_command,
+};
 use crate::runtime::cpu::Cpu;
 use crate::runtime::host::{Environment, Launch};
 use crate::runtime::limits::{MAX_DESCRIPTORS, Memory};
@@ -89,9 +92,10 @@ impl PodSandbox {
         };
         let guests = self.shared.guests.clone();
         let running = run_command(Arc::clone(&command), launch, artifact, held, guests);
+        let counted = Counted::new(beside, ContainerHandle(Arc::clone(&command)));
         self.shared.guests.spawn("exec", async move {
             running.await;
-            drop(place);
+            drop((counted, place));
         });
         Ok(ContainerHandle(command))
     }
@@ -128,10 +132,12 @@ impl PodSandbox {
         Container {
             name: spec.container.clone(),
             cpu: Cpu::new(ceiling, shares, Instant::now(), &self.limited),
-            memory: Memory::new(Budget::within(&self.budget, limit)),
-            descriptors: Budget::new(MAX_DESCRIPTORS),
+            memory: Memory::new(Budget::watched(limit, Some(&self.budget), &self.limited)),
+            descriptors: Budget::watched(MAX_DESCRIPTORS, None, &self.limited),
             requests: Budget::new(0),
             log_dropped: Arc::default(),
+            ends: Ends::new(&self.limited),
+            beside: Beside::default(),
             stopped: CancellationToken::new(),
             killed: beside.0.ended.child_token(),
             ended: CancellationToken::new(),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -48,9 +48,8 @@ impl Servers {
                     endpoints: Arc::new(server.endpoints.clone()),
                     tasks: machine.tasks.clone(),
                 };
-                let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
                 let owner = this.incarnation.owner();
-                let binding = pod.net().bind_service(any, owner, Arc::new(service));
+                let binding = pod.net().bind_service(port, owner, Arc::new(service));
                 this.bindings.push(binding.unwrap());
             }
         }

@@ -65,8 +65,9 @@ async fn ten_million_handles_end_at_the_limit_of_handles() {
         attacks::TEN_MILLION_HANDLES,
         attacks::TEN_MILLION_CALLS,
     ] {
-        let (exit, _) = arena.run(text).await;
+        let (exit, stats) = arena.run(text).await;
         assert_eq!((exit.code, exit.reason), (134, ExitReason::Error));
+        assert_eq!(stats.refused.handles, 1);
         assert!(
             exit.message.contains("limit of 20000 host objects"),
             "{exit:?}"

@@ -125,8 +125,8 @@ async fn calls_that_ask_for_too_much_at_once_are_refused_with_the_limit() {
         ),
         ("poll", "poll", "poll", "(param i32 i32 i32)"),
     ];
-    let (exit, _) = arena.run(&command(POLLABLES, &lowers, list)).await;
-    assert_eq!(exit.code, 134);
+    let (exit, stats) = arena.run(&command(POLLABLES, &lowers, list)).await;
+    assert_eq!((exit.code, stats.refused.host_calls), (134, 1));
     assert!(
         exit.message.contains("limit of 2 MiB in one call"),
         "{exit:?}"

@@ -130,7 +130,10 @@ async fn ten_thousand_requests_at_once_end_at_the_limit_of_requests_on_their_way
     let spinning = arena.bench.wat(&handler(&SPIN_())).await;
     let called = slow.start(container("slow", &[]), spinning, log).unwrap();
     let attacked = arena.pod();
-    let caller = arena.bench.wat(&caller("10.64.0.81:8080", FAN_OUT)).await;
+    let caller = arena
+        .bench
+        .wat(&caller(false, "10.64.0.81:8080", FAN_OUT))
+        .await;
     let running = start(&attacked.pod, &caller);
     let exit = arena.during(ended(&running)).await;
     assert_eq!(exit.code, 0, "{exit:?}");

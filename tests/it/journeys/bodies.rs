@@ -60,13 +60,26 @@ pub(super) async fn send<B>(
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
+    request(cluster, http::Request::post("/"), name, body, tasks).await
+}
+
+async fn request<B>(
+    cluster: &Cluster,
+    request: http::request::Builder,
+    name: &str,
+    body: B,
+    tasks: &TaskGroup,
+) -> http::Response<Incoming>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     let stream = TcpStream::connect(cluster.ingress()).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tasks.spawn_contained("client", async move {
         // A failure is the response's.
         let _ = connection.await;
     });
-    let request = http::Request::post("/").header("host", format!("{name}.default.localhost"));
+    let request = request.header("host", format!("{name}.default.localhost"));
     sender
         .send_request(request.body(body).unwrap())
         .await
@@ -78,6 +91,37 @@ pub(super) fn memory(pid: u64, what: &str) -> u64 {
     let line = status.lines().find(|line| line.starts_with(what)).unwrap();
     let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kilobytes << 10
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_pass_the_router_both_ways() {
+    let cluster = Cluster::start(&["--nodes", "1"]).await;
+    let tasks = TaskGroup::new();
+    for (name, text) in [("echo2", echo2()), ("echo3", echo3(""))] {
+        run(&cluster, name, &text).await;
+        let collected = until("an answer", async || {
+            let head = http::Request::post("/")
+                .header("te", "trailers")
+                .header("trailer", "x-sum");
+            let trailers = http::HeaderMap::from_iter([(
+                http::HeaderName::from_static("x-sum"),
+                http::HeaderValue::from_static("7"),
+            )]);
+            let frames = [
+                Frame::data(Bytes::from_static(b"body")),
+                Frame::trailers(trailers),
+            ];
+            let body = StreamBody::new(futures::stream::iter(frames.map(Ok)));
+            let answer = request(&cluster, head, name, body, &tasks).await;
+            let is_good = answer.status() == 200;
+            let collected = answer.into_body().collect().await.unwrap();
+            is_good.then_some(collected)
+        })
+        .await;
+        let trailers = collected.trailers().cloned();
+        assert_eq!(trailers.unwrap()["x-sum"], "7", "{name}");
+        assert_eq!(collected.to_bytes(), "body", "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,7 +60,10 @@ fn attacks() -> Vec<Attack> {
         exit: 134,
         reason: "Error",
         message: "limit of 20000 host objects",
-        event: None,
+        event: Some((
+            "LimitReached",
+            "too many host objects or handles (20000 may",
+        )),
     };
     let flood = Attack {
         name: "flood",

@@ -8,7 +8,7 @@ use super::bench::{Bench, Log, container, pod_spec, run};
 use super::guests::{ANSWER, ERROR_CODE, handler};
 
 /// Calls `http://web/`; fails unless the status is 200.
-const ONCE: &str = "(call $send)
+pub(super) const ONCE: &str = "(call $send)
       (if (i32.load8_u (i32.const 0)) (then (return (i32.const 1))))
       (local.set $future (i32.load (i32.const 8)))
       (call $block (call $subscribe (local.get $future)))
@@ -18,8 +18,8 @@ const ONCE: &str = "(call $send)
 
 /// A program that may `$send` a request for `/` of `authority`, which leaves the result at 0.
 #[expect(clippy::too_many_lines, reason = "one component in text form")]
-pub(crate) fn caller(authority: &str, run: &str) -> String {
-    let length = authority.len();
+pub(crate) fn caller(is_secure: bool, authority: &str, run: &str) -> String {
+    let (scheme, length) = (u32::from(is_secure), authority.len());
     format!(
         r#"(component
   (import "wasi:io/poll@0.2.0" (instance $poll
@@ -30,6 +30,8 @@ pub(crate) fn caller(authority: &str, run: &str) -> String {
     (alias outer 1 $pollable (type $p))
     (export "pollable" (type $pollable (eq $p)))
     {ERROR_CODE}
+    (type $s (variant (case "HTTP") (case "HTTPS") (case "other" string)))
+    (export "scheme" (type $scheme (eq $s)))
     (export "fields" (type $fields (sub resource)))
     (export "outgoing-request" (type $outgoing-request (sub resource)))
     (export "request-options" (type $request-options (sub resource)))
@@ -38,6 +40,9 @@ pub(crate) fn caller(authority: &str, run: &str) -> String {
     (export "[constructor]fields" (func (result (own $fields))))
     (export "[constructor]outgoing-request" (func
       (param "headers" (own $fields)) (result (own $outgoing-request))))
+    (export "[method]outgoing-request.set-scheme" (func
+      (param "self" (borrow $outgoing-request)) (param "scheme" (option $scheme))
+      (result (result))))
     (export "[method]outgoing-request.set-authority" (func
       (param "self" (borrow $outgoing-request)) (param "authority" (option string))
       (result (result))))
@@ -76,6 +81,8 @@ pub(crate) fn caller(authority: &str, run: &str) -> String {
   (core func $block (canon lower (func $poll "[method]pollable.block")))
   (core func $fields (canon lower (func $http "[constructor]fields")))
   (core func $request (canon lower (func $http "[constructor]outgoing-request")))
+  (core func $scheme (canon lower (func $http "[method]outgoing-request.set-scheme")
+    (memory $mem)))
   (core func $authority (canon lower (func $http "[method]outgoing-request.set-authority")
     (memory $mem)))
   (core func $path (canon lower (func $http "[method]outgoing-request.set-path-with-query")
@@ -90,6 +97,7 @@ pub(crate) fn caller(authority: &str, run: &str) -> String {
     (import "h" "block" (func $block (param i32)))
     (import "h" "fields" (func $fields (result i32)))
     (import "h" "request" (func $request (param i32) (result i32)))
+    (import "h" "scheme" (func $scheme (param i32 i32 i32 i32 i32) (result i32)))
     (import "h" "authority" (func $authority (param i32 i32 i32 i32) (result i32)))
     (import "h" "path" (func $path (param i32 i32 i32 i32) (result i32)))
     (import "h" "subscribe" (func $subscribe (param i32) (result i32)))
@@ -98,6 +106,9 @@ pub(crate) fn caller(authority: &str, run: &str) -> String {
     (import "h" "handle" (func $handle (param i32 i32 i32 i32)))
     (func $send (local $request i32)
       (local.set $request (call $request (call $fields)))
+      (if (call $scheme (local.get $request) (i32.const 1) (i32.const {scheme}) (i32.const 0)
+            (i32.const 0))
+        (then unreachable))
       (if (call $authority (local.get $request) (i32.const 1) (i32.const 501) (i32.const {length}))
         (then unreachable))
       (if (call $path (local.get $request) (i32.const 1) (i32.const 500) (i32.const 1))
@@ -108,7 +119,7 @@ pub(crate) fn caller(authority: &str, run: &str) -> String {
   (core instance $i (instantiate $main (with "h" (instance
     (export "memory" (memory $mem)) (export "block" (func $block))
     (export "fields" (func $fields)) (export "request" (func $request))
-    (export "authority" (func $authority)) (export "path" (func $path))
+    (export "scheme" (func $scheme)) (export "authority" (func $authority)) (export "path" (func $path))
     (export "subscribe" (func $subscribe))
     (export "get" (func $get)) (export "status" (func $status))
     (export "handle" (func $handle))))))
@@ -128,7 +139,7 @@ async fn a_handler_of_the_same_worker_is_called_without_a_socket() {
         bench.runtime.create_sandbox(spec).unwrap()
     };
     let (client, shop) = (pod("10.64.0.1"), pod("10.64.0.80"));
-    let caller = bench.wat(&caller("web", ONCE)).await;
+    let caller = bench.wat(&caller(false, "web", ONCE)).await;
     let (exit, _) = run(&client, container("app", &[]), &caller).await;
     assert_eq!(exit.code, 1, "nobody answers yet");
     let log: Arc<dyn LogSink> = Arc::new(Log::default());

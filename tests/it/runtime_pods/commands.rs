@@ -176,15 +176,19 @@ async fn pods_bind_the_same_port_and_do_not_see_each_others_loopback() {
 
     // Another container of the same pod, by the host's hand.
     let incarnation = Incarnation::new();
-    let loopback = "127.0.0.1:8080".parse().unwrap();
-    let connect =
-        |pod: &Arc<wasmorch::runtime::PodSandbox>| pod.net().connect(incarnation.owner(), loopback);
-    let mut conn = within(connect(&first)).await.unwrap();
-    conn.write_all(b"ping").await.unwrap();
-    let mut answer = Vec::new();
-    within(conn.read_to_end(&mut answer)).await.unwrap();
-    assert_eq!(answer, b"ping");
-    assert!(within(connect(&third)).await.is_err());
+    // What a name that is both families' stands for answers in both.
+    for loopback in ["127.0.0.1:8080", "[::1]:8080"] {
+        let loopback = loopback.parse().unwrap();
+        let connect = |pod: &Arc<wasmorch::runtime::PodSandbox>| {
+            pod.net().connect(incarnation.owner(), loopback)
+        };
+        let mut conn = within(connect(&first)).await.unwrap();
+        conn.write_all(b"ping").await.unwrap();
+        let mut answer = Vec::new();
+        within(conn.read_to_end(&mut answer)).await.unwrap();
+        assert_eq!(answer, b"ping", "{loopback}");
+        assert!(within(connect(&third)).await.is_err());
+    }
     assert!(third.dial(8080).is_err() && third.listening().is_empty());
     assert!(second.dial(8080).is_ok());
 
@@ -194,6 +198,25 @@ async fn pods_bind_the_same_port_and_do_not_see_each_others_loopback() {
     assert!(first.dial(8080).is_err() && first.listening().is_empty());
     first.start(spec, server, log).unwrap();
     assert!(first.dial(8080).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twice_the_request_is_twice_the_cpu() {
+    let bench = Bench::tuned(|tuning| tuning.guest_threads = 1);
+    let pod = bench.pod("10.64.0.1");
+    let spin = bench.wat(&command(SPIN)).await;
+    let [half, whole] = [("half", 512), ("whole", 1024)].map(|(name, shares)| {
+        let mut spec = container(name, &[]);
+        spec.cpu_shares = shares;
+        let log = Arc::new(Log::default());
+        pod.start(spec, Arc::clone(&spin), log as _).unwrap()
+    });
+    let used = || [&half, &whole].map(|container| container.stats().cpu.as_secs_f64());
+    // Before the first second of either, which is nobody's share, has passed.
+    until("both have computed", || used().iter().sum::<f64>() > 1.0).await;
+    let [half, whole] = used();
+    assert!((1.4..2.8).contains(&(whole / half)), "{whole} and {half}");
+    within(pod.close()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,7 +164,7 @@ pub(crate) fn echo2() -> String {
     )
 }
 
-/// The 0.3 one; `before` runs before it answers.
+/// The 0.3 one, which declares its trailer too; `before` runs before it answers.
 pub(crate) fn echo3(before: &str) -> String {
     let error_code = ERROR_CODE.replace(
         r#"(case "HTTP-response-header-size" (option $field-size))"#,
@@ -175,8 +175,13 @@ pub(crate) fn echo3(before: &str) -> String {
   (import "wasi:http/types@0.3.0" (instance $http
     {error_code}
     (export "fields" (type $fields (sub resource)))
+    (type $h (variant (case "invalid-syntax") (case "forbidden") (case "immutable")
+      (case "size-exceeded") (case "other" (option string))))
+    (export "header-error" (type $header-error (eq $h)))
     (export "request" (type $request (sub resource)))
     (export "response" (type $response (sub resource)))
+    (export "[method]fields.append" (func (param "self" (borrow $fields)) (param "name" string)
+      (param "value" (list u8)) (result (result (error $header-error)))))
     (type $sent (future (result (error $error-code))))
     (type $trailers (future (result (option (own $fields)) (error $error-code))))
     (export "[constructor]fields" (func (result (own $fields))))
@@ -191,11 +196,15 @@ pub(crate) fn echo3(before: &str) -> String {
   (type $sent (future (result (error $error-code))))
   (core module $memory
     (memory (export "memory") 1)
+    (data (i32.const 1000) "trailer")
+    (data (i32.const 1010) "x-sum")
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable))
   (core instance $m (instantiate $memory))
   (alias core export $m "memory" (core memory $mem))
   (alias core export $m "realloc" (core func $re))
   (core func $fields (canon lower (func $http "[constructor]fields")))
+  (core func $append (canon lower (func $http "[method]fields.append")
+    (memory $mem) (realloc $re)))
   (core func $consume (canon lower (func $http "[static]request.consume-body") (memory $mem)))
   (core func $response (canon lower (func $http "[static]response.new") (memory $mem)))
   (core func $future (canon future.new $sent))
@@ -203,24 +212,29 @@ pub(crate) fn echo3(before: &str) -> String {
   (core module $main
     (import "h" "memory" (memory 1))
     (import "h" "fields" (func $fields (result i32)))
+    (import "h" "append" (func $append (param i32 i32 i32 i32 i32 i32)))
     (import "h" "consume" (func $consume (param i32 i32 i32)))
     (import "h" "response" (func $response (param i32 i32 i32 i32 i32)))
     (import "h" "future" (func $future (result i64)))
     (import "h" "write" (func $write (param i32 i32) (result i32)))
-    (func (export "handle") (param $request i32) (result i32) (local $done i64)
+    (func (export "handle") (param $request i32) (result i32) (local $done i64) (local $headers i32)
       {before}
+      (local.set $headers (call $fields))
+      (call $append (local.get $headers) (i32.const 1000) (i32.const 7)
+        (i32.const 1010) (i32.const 5) (i32.const 300))
       (local.set $done (call $future))
       (call $consume (local.get $request) (i32.wrap_i64 (local.get $done)) (i32.const 0))
       ;; The body was read well: an `ok` at 104.
       (drop (call $write (i32.wrap_i64 (i64.shr_u (local.get $done) (i64.const 32)))
         (i32.const 104)))
-      (call $response (call $fields) (i32.const 1) (i32.load (i32.const 0))
+      (call $response (local.get $headers) (i32.const 1) (i32.load (i32.const 0))
         (i32.load (i32.const 4)) (i32.const 16))
       (i32.store8 (i32.const 200) (i32.const 0))
       (i32.store (i32.const 208) (i32.load (i32.const 16)))
       (i32.const 200)))
   (core instance $i (instantiate $main (with "h" (instance
     (export "memory" (memory $mem)) (export "fields" (func $fields))
+    (export "append" (func $append))
     (export "consume" (func $consume)) (export "response" (func $response))
     (export "future" (func $future)) (export "write" (func $write))))))
   (type $handle (func async (param "request" (own $request))

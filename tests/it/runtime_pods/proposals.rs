@@ -7,7 +7,7 @@ use wasmorch::runtime::spec::{ExitReason, MountSpec, VolumeSource, VolumeSpec};
 use super::bench::{Bench, container, pod_spec, run};
 
 /// Logs what `GREETING` says and adds 5 to `hits`; fails if the sum is not `expected`.
-fn counting(expected: u64) -> String {
+pub(crate) fn counting(expected: u64) -> String {
     let code = format!(
         r"
     (call $config (i32.const 100) (i32.const 8) (i32.const 0))
@@ -164,7 +164,8 @@ async fn buckets_are_shared_by_a_namespace_and_a_volumes_by_its_pod() {
         sub_path: None,
         read_only: true,
     }];
-    run(&kept, spec, &bench.wat(&counting(15)).await).await;
+    let (exit, log) = run(&kept, spec, &bench.wat(&counting(15)).await).await;
+    assert_eq!(exit.code, 0, "{exit:?} {}", log.text());
     let usage = kept.stats().storage_bytes;
     assert!(usage > 0, "{usage}");
     // The last pods of a namespace take its memory along.

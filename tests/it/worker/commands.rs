@@ -33,7 +33,11 @@ async fn a_command_runs_in_the_pods_files_and_network() {
     assert_eq!(done.code(), 3, "{done:?}");
     let done = exec(world, "p", &["/bin/cat", "/tmp/x"]).await;
     assert_eq!(done.stdout, "kept\n", "files are the pod's");
-    let done = exec(world, "p", &["http", "localhost:8080/"]).await;
+    for url in ["localhost:8080/", "127.0.0.1:8080/", "http://[::1]:8080/"] {
+        let done = exec(world, "p", &["http", url]).await;
+        assert_eq!(done.code(), 0, "{url}: {done:?}");
+    }
+    let done = exec(world, "p", &["nc", "-z", "::1", "8080"]).await;
     assert_eq!(done.code(), 0, "{done:?}");
     let done = exec(world, "p", &["netstat"]).await;
     assert!(done.stdout.contains(":8080"), "{done:?}");

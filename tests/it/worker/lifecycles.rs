@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use serde_json::{Value, json};
 
 use super::harness::{World, is_ready, phase};
+use super::limits::figure;
 use super::remote::exec;
 
 fn terminated(pod: &Pod) -> Option<ContainerStateTerminated> {
@@ -123,6 +124,81 @@ async fn a_failing_post_start_hook_ends_the_container() {
         .await;
     let pod = world.until("p", |pod| phase(pod) == "Failed").await;
     assert_eq!(terminated(&pod).unwrap().exit_code, 143);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_may_be_requests() {
+    let world = World::start().await;
+    let worker = world.worker("one").await;
+    world.push_hello().await;
+    let hello = |lifecycle: Value| {
+        let ports = json!([{"containerPort": 8080, "name": "web"}]);
+        json!({"name": "main", "image": "hello", "ports": ports, "lifecycle": lifecycle})
+    };
+    let get = |path: &str| json!({"httpGet": {"path": path, "port": "web"}});
+    let asked = hello(json!({"postStart": get("/env")}));
+    world
+        .create(
+            "asked",
+            json!({"terminationGracePeriodSeconds": 1, "containers": [asked]}),
+        )
+        .await;
+    world.until("asked", is_ready).await;
+    assert_eq!(figure(&world, "/requests/total").await, 1);
+    assert_eq!(figure(&world, "/requests/failed").await, 0);
+    world.delete("asked").await;
+    world.until_gone("asked").await;
+
+    let failing = hello(json!({"postStart": get("/fail")}));
+    world
+        .create(
+            "failing",
+            json!({"restartPolicy": "Never", "containers": [failing]}),
+        )
+        .await;
+    world
+        .until("failing", |pod| terminated(pod).is_some())
+        .await;
+    world.event("FailedPostStartHook", "").await;
+
+    // A trap is in the log that the pod leaves.
+    let stopped = hello(json!({"preStop": get("/trap")}));
+    world
+        .create(
+            "stopped",
+            json!({"activeDeadlineSeconds": 3, "containers": [stopped]}),
+        )
+        .await;
+    world.until("stopped", |pod| phase(pod) == "Failed").await;
+    let log = world.pods().logs("stopped", &Default::default()).await;
+    let log = log.unwrap();
+    assert!(log.contains("GET /trap failed"), "{log}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_end_in_time_after_the_deadline_is_told_by_its_name() {
+    let world = World::start().await;
+    let worker = world.worker("w").await;
+    let spin = r#"(module (memory (export "memory") 1)
+        (func (export "_start") (loop $l (br $l))))"#;
+    world.push("spin", wat::parse_str(spin).unwrap()).await;
+    let spec = json!({"activeDeadlineSeconds": 3, "terminationGracePeriodSeconds": 1,
+        "containers": [{"name": "main", "image": "spin"}]});
+    world.create("p", spec).await;
+    let is_over = |pod: &Pod| phase(pod) == "Failed" && terminated(pod).is_some();
+    let pod = world.until("p", is_over).await;
+    let end = terminated(&pod).unwrap();
+    assert_eq!(
+        (end.exit_code, end.reason.as_deref()),
+        (137, Some("DeadlineExceeded")),
+        "{end:?}"
+    );
+    let status = pod.status.unwrap();
+    assert_eq!(status.reason.as_deref(), Some("DeadlineExceeded"));
+    let message = status.message.unwrap_or_default();
+    assert!(message.contains("active on the node longer"), "{message}");
     worker.stop().await;
 }
 

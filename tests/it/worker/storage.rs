@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::file_guest::{appends, awaits};
 use super::harness::{World, container, phase, within};
+use crate::runtime_pods::proposals::counting;
 
 /// A pod that runs once, with one volume on `/data`.
 fn once(image: &str, volume: &Value) -> Value {
@@ -137,6 +138,26 @@ async fn a_claim_outlives_pods_and_workers() {
     assert!(!directory.exists());
     let left = world.claims().list(&ListParams::default()).await.unwrap();
     assert!(left.items.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_on_a_claim_outlives_its_pods() {
+    let world = World::start().await;
+    let _one = world.worker("one").await;
+    world.claim("data", "1Mi").await;
+    for (pod, expected) in [("first", 5), ("second", 10)] {
+        let wasm = wat::parse_str(counting(expected)).unwrap();
+        world.push(pod, wasm).await;
+        let mut spec = once(pod, &claim_volume("data"));
+        spec["containers"][0]["env"] = json!([{"name": "GREETING", "value": "hi"}]);
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod,
+            "annotations": {"wasmorch.dev/keyvalue-volume": "v"}}, "spec": spec});
+        put(&world.pods(), object).await;
+        let ended = world.until(pod, |pod| exit_code(pod).is_some()).await;
+        assert_eq!(exit_code(&ended), Some(0), "{ended:?}");
+        world.delete(pod).await;
+        world.until_gone(pod).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The rules of asking again, against a cluster of three lines.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -99,12 +100,17 @@ impl Server {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let heads = Arc::clone(&self.heads);
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            if request.uri() == "/echo" {
+                let response = http::Response::builder().header("trailer", "x-sum");
+                return ready(Ok(response.body(request.into_body().boxed()).unwrap()));
+            }
             let hops = request.headers().get(HOPS).cloned();
             heads
                 .lock()
                 .unwrap()
                 .push(format!("{} {hops:?}", request.uri()));
-            async { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from("sold")))) }
+            let sold = Full::new(Bytes::from("sold")).map_err(|never| match never {});
+            ready(Ok::<_, Infallible>(http::Response::new(sold.boxed())))
         });
         let serving = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service);
@@ -181,7 +187,7 @@ fn bench() -> Bench {
     let server = Arc::new(Server::default());
     let binding = shop
         .bind_service(
-            "0.0.0.0:8080".parse().unwrap(),
+            8080,
             incarnations[0].owner(),
             Arc::new(Accept(Arc::clone(&server))),
         )
@@ -189,7 +195,7 @@ fn bench() -> Bench {
     let authority = authority();
     let secure = shop
         .bind_service(
-            "0.0.0.0:8443".parse().unwrap(),
+            8443,
             incarnations[0].owner(),
             Arc::new(AcceptTls::new(&server, &authority)),
         )
@@ -222,6 +228,33 @@ async fn ask(client: &Client, method: Method, uri: &str) -> Result<String, WasiH
     let response = client.send(request, RequestOptions::default(), 1).await?;
     let bytes = response.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn trailers_of_a_guests_request_and_of_its_answer_pass() {
+    let bench = bench();
+    let trailers = http::HeaderMap::from_iter([(
+        HeaderName::from_static("x-sum"),
+        http::HeaderValue::from_static("7"),
+    )]);
+    let frames = [
+        hyper::body::Frame::data(Bytes::from_static(b"order")),
+        hyper::body::Frame::trailers(trailers),
+    ];
+    let body = http_body_util::StreamBody::new(futures::stream::iter(frames.map(Ok)));
+    let request = http::Request::post("http://shop/echo")
+        .header("te", "trailers")
+        .header("trailer", "x-sum")
+        .body(body.boxed_unsync());
+    let options = RequestOptions::default();
+    let response = bench
+        .client
+        .send(request.unwrap(), options, 1)
+        .await
+        .unwrap();
+    let collected = response.into_body().collect().await.unwrap();
+    assert_eq!(collected.trailers().unwrap()["x-sum"], "7");
+    assert_eq!(collected.to_bytes(), "order");
 }
 
 async fn get(client: &Client, uri: &str) -> Result<String, WasiHttpError> {

@@ -151,6 +151,9 @@ fn a_dead_container_frees_its_ports_and_resets_its_peers() {
     let world = World::new();
     let doomed = Incarnation::new();
     let listener = world.first.preopen(80, doomed.owner()).unwrap();
+    let by_v6 = world.connect_by(Family::V6, "[::1]:80").unwrap();
+    assert!(by_v6.conn().unwrap().local_addr().is_ipv6());
+    drop(listener.try_accept().unwrap());
     let accepted_by_doomed = world.connect("127.0.0.1:80").unwrap();
     let server = listener.try_accept().unwrap();
     let waiting = world.connect("127.0.0.1:80").unwrap();
@@ -283,18 +286,21 @@ fn a_service_answers_on_a_port_like_a_guest() {
     }
     let world = World::new();
     let doomed = Incarnation::new();
-    let binding = world
+    let _binding = world
         .first
-        .bind_service(addr("0.0.0.0:80"), doomed.owner(), Arc::new(Greeter))
+        .bind_service(80, doomed.owner(), Arc::new(Greeter))
         .unwrap();
-    let client = world.connect("127.0.0.1:80").unwrap();
-    assert_eq!(read(client.conn().unwrap()).unwrap(), b"hello");
+    for (family, at) in [(Family::V4, "127.0.0.1:80"), (Family::V6, "[::1]:80")] {
+        let client = world.connect_by(family, at).unwrap();
+        assert_eq!(read(client.conn().unwrap()).unwrap(), b"hello", "{at}");
+    }
     assert_eq!(read(&world.first.dial(80).unwrap()).unwrap(), b"hello");
     assert_eq!(
         world.first.listening(),
-        [(binding.local_addr(), Protocol::Tcp)]
+        ["0.0.0.0:80", "[::]:80"].map(|at| (addr(at), Protocol::Tcp))
     );
     drop(doomed);
+    assert_eq!(world.first.listening(), []);
     assert_eq!(world.first.dial(80).err(), Some(Error::ConnectionRefused));
 }
 

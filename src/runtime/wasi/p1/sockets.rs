@@ -13,7 +13,7 @@ use super::table::{Interest, Object, Slot};
 use crate::runtime::net::{self, Conn, Owner, PodNet, Shutdown, TcpListener};
 use crate::runtime::spec::{PortSpec, Protocol};
 
-/// Listens on the declared TCP ports of a program that cannot listen by itself: on all IPv4
+/// Listens on the declared TCP ports of a program that cannot listen by itself: on all
 /// addresses of the pod. To be called for modules that import `sock_accept`.
 pub fn listen(
     net: &Arc<PodNet>,
