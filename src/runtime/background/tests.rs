@@ -261,7 +261,7 @@ async fn beyond_their_guarantees_guests_have_turns_by_their_shares() {
         let cpu = Cpu::new(None, shares, Instant::now(), &Arc::default());
         // Nothing that is guaranteed to it makes that good.
         cpu.charge(1000 * SECOND_NS);
-        Metered::new(turns(Arc::clone(count), most), cpu, guests.clone())
+        Metered::new(turns(Arc::clone(count), most), cpu, guests.clone(), None)
     };
     // A quarter of a core, a tenth, a hundredth.
     let [quarter, tenth, hundredth] = &counts;
