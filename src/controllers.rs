@@ -39,6 +39,7 @@ pub mod runtime;
 mod service_account;
 mod stable_hash;
 mod stateful_set;
+mod system_namespaces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -236,6 +237,7 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         endpoint_slice::start(&ctx, &mut sources),
         endpoints::start(&ctx, &mut sources),
         namespace::start(&ctx, &mut sources),
+        system_namespaces::start(&ctx, &mut sources),
         service_account::start(&ctx, &mut sources),
         node_lifecycle::start(&ctx, &mut sources),
         node_ipam::start(&ctx, &mut sources)?,
