@@ -50,6 +50,7 @@ use serde_json::Value;
 
 pub use api::{Api, ApiKind, TypedEvent, TypedStream};
 pub use bootstrap::SYSTEM_NAMESPACES;
+pub use create::check_namespace;
 pub use custom::rows::priority as version_priority;
 pub use error::Error;
 pub use field_error::{Errors, FieldError};
