@@ -213,12 +213,12 @@ impl Registry {
         present(res, self.stored(res, ns, name)?)
     }
 
-    /// One table row's cells, in the order of `columns`.
+    /// One table row's cells, in the order of `columns`, of an object as this row shows it.
     pub fn cells(&self, res: &'static ResourceInfo, object: &Stored) -> Vec<Value> {
-        match typed(res, object) {
-            Ok(draft) => draft.cells(self.clock().now()),
+        match shown(res, object) {
+            Some(draft) => draft.cells(self.clock().now()),
             // An object that cannot be read is shown by its name rather than hidden.
-            Err(_) => res
+            None => res
                 .columns
                 .iter()
                 .map(|column| match column.name {
@@ -255,6 +255,14 @@ fn typed(res: &'static ResourceInfo, stored: &Stored) -> Result<Arc<dyn strategy
         None => (res.hooks.typed)(stored),
     };
     typed.map_err(|source| Error::corrupt(res, &stored.key.name, source))
+}
+
+/// An object in the form that this row shows, in its Rust type.
+fn shown(res: &'static ResourceInfo, object: &Stored) -> Option<Arc<dyn strategy::Draft>> {
+    match res.hooks.present {
+        Some(_) => Some((res.hooks.decode)(&object.object).ok()?.0.into()),
+        None => typed(res, object).ok(),
+    }
 }
 
 /// The stored object in the form that this row shows.
