@@ -176,11 +176,6 @@ impl Registry {
         custom::rows::state(self.store())
     }
 
-    /// The schemas of rows of the table.
-    pub fn schemas(&self, rows: &[&'static ResourceInfo]) -> schemas::Schemas {
-        schemas::of(rows)
-    }
-
     /// The row by its place in a URL.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&'static ResourceInfo> {
         kinds::TABLE

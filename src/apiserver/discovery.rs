@@ -56,7 +56,7 @@ fn entries(resources: &[&'static ResourceInfo]) -> Vec<Entry> {
     });
     let reviews = REVIEWS.iter().map(|review| Entry {
         group: review.group,
-        version: "v1",
+        version: review.version,
         plural: review.plural,
         singular: "",
         kind: review.kind,
