@@ -9,6 +9,7 @@ pub mod condition;
 pub mod cron;
 pub mod custom_resource;
 pub mod duration;
+pub mod event_name;
 pub mod image;
 pub mod image_files;
 pub mod interfaces;

@@ -40,6 +40,7 @@ pub mod runtime;
 mod service_account;
 mod stable_hash;
 mod stateful_set;
+mod system_namespaces;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -245,6 +246,7 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         endpoint_slice::start(&ctx, &mut sources),
         endpoints::start(&ctx, &mut sources),
         namespace::start(&ctx, &mut sources),
+        system_namespaces::start(&ctx, &mut sources),
         service_account::start(&ctx, &mut sources),
         node_lifecycle::start(&ctx, &mut sources),
         node_ipam::start(&ctx, &mut sources)?,

@@ -52,6 +52,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use api::{Api, ApiKind, TypedEvent, TypedStream};
+pub use bootstrap::SYSTEM_NAMESPACES;
+pub use create::check_namespace;
 pub use custom::rows::priority as version_priority;
 pub use error::Error;
 pub use field_error::{Errors, FieldError};
@@ -181,11 +183,6 @@ impl Registry {
         custom::rows::state(self.store())
     }
 
-    /// The schemas of rows of the table.
-    pub fn schemas(&self, rows: &[&'static ResourceInfo]) -> schemas::Schemas {
-        schemas::of(rows)
-    }
-
     /// The row by its place in a URL.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&'static ResourceInfo> {
         kinds::TABLE
@@ -218,12 +215,12 @@ impl Registry {
         present(res, self.stored(res, ns, name)?)
     }
 
-    /// One table row's cells, in the order of `columns`.
+    /// One table row's cells, in the order of `columns`, of an object as this row shows it.
     pub fn cells(&self, res: &'static ResourceInfo, object: &Stored) -> Vec<Value> {
-        match typed(res, object) {
-            Ok(draft) => draft.cells(self.clock().now()),
+        match shown(res, object) {
+            Some(draft) => draft.cells(self.clock().now()),
             // An object that cannot be read is shown by its name rather than hidden.
-            Err(_) => res
+            None => res
                 .columns
                 .iter()
                 .map(|column| match column.name {
@@ -260,6 +257,14 @@ fn typed(res: &'static ResourceInfo, stored: &Stored) -> Result<Arc<dyn strategy
         None => (res.hooks.typed)(stored),
     };
     typed.map_err(|source| Error::corrupt(res, &stored.key.name, source))
+}
+
+/// An object in the form that this row shows, in its Rust type.
+fn shown(res: &'static ResourceInfo, object: &Stored) -> Option<Arc<dyn strategy::Draft>> {
+    match res.hooks.present {
+        Some(_) => Some((res.hooks.decode)(&object.object).ok()?.0.into()),
+        None => typed(res, object).ok(),
+    }
 }
 
 /// The stored object in the form that this row shows.

@@ -21,17 +21,6 @@ use super::respond;
 use super::reviews::REVIEWS;
 use super::usage_api;
 
-const VERBS: [&str; 8] = [
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
-
 /// One group with its versions; the first version is preferred.
 struct Group {
     name: &'static str,
@@ -60,14 +49,14 @@ fn entries(resources: &[&'static ResourceInfo]) -> Vec<Entry> {
         singular: row.singular,
         kind: row.kind,
         namespaced: row.namespaced,
-        verbs: &VERBS,
+        verbs: row.verbs,
         short_names: row.short_names(),
         categories: row.categories(),
         row: Some(row),
     });
     let reviews = REVIEWS.iter().map(|review| Entry {
         group: review.group,
-        version: "v1",
+        version: review.version,
         plural: review.plural,
         singular: "",
         kind: review.kind,

@@ -264,18 +264,29 @@ async fn resource(
         headers: parts.headers.clone(),
         query,
     };
+    let answer = serve(&ctx, parts, body).await;
+    let Some(warning) = resource.deprecation() else {
+        return answer;
+    };
+    let mut response = answer.unwrap_or_else(Error::into_response);
+    respond::add_warnings(&mut response, &[warning]);
+    Ok(response)
+}
+
+/// Answers a request for a resource that exists.
+async fn serve(ctx: &Context, parts: &mut Parts, body: Body) -> Result<Response, Error> {
     if let Some(subresource) = ctx.info.subresource.clone() {
-        return subresources::serve(&ctx, &subresource, parts, body).await;
+        return subresources::serve(ctx, &subresource, parts, body).await;
     }
     match ctx.info.verb {
-        Verb::Get => handlers::get::get(&ctx),
-        Verb::List => handlers::list::list(&ctx).await,
-        Verb::Watch => handlers::watch::watch(&ctx, parts).await,
-        Verb::Create => handlers::create::create(&ctx, body).await,
-        Verb::Update => handlers::update::update(&ctx, body).await,
-        Verb::Patch => handlers::patch::patch(&ctx, body).await,
-        Verb::Delete => handlers::delete::delete(&ctx, body).await,
-        Verb::DeleteCollection => handlers::delete::delete_collection(&ctx, body).await,
+        Verb::Get => handlers::get::get(ctx),
+        Verb::List => handlers::list::list(ctx).await,
+        Verb::Watch => handlers::watch::watch(ctx, parts).await,
+        Verb::Create => handlers::create::create(ctx, body).await,
+        Verb::Update => handlers::update::update(ctx, body).await,
+        Verb::Patch => handlers::patch::patch(ctx, body).await,
+        Verb::Delete => handlers::delete::delete(ctx, body).await,
+        Verb::DeleteCollection => handlers::delete::delete_collection(ctx, body).await,
     }
 }
 

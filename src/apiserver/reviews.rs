@@ -7,10 +7,17 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview};
+use k8s_openapi::api::authorization::v1::{
+    LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
+};
+use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use crate::api::object;
 use crate::registry::rbac::{Rbac, Wanted};
+use crate::registry::schemas::Typed;
+use crate::registry::strategy::{SchemaOf, schema_of};
 use crate::registry::{self, Caller, FieldError};
 
 use super::authorize::{self, Attributes};
@@ -21,9 +28,11 @@ use super::{Server, body, respond};
 /// A resource that answers and keeps nothing.
 pub(crate) struct Review {
     pub(crate) group: &'static str,
+    pub(crate) version: &'static str,
     pub(crate) plural: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) namespaced: bool,
+    schema: SchemaOf,
     answers: Answers,
 }
 
@@ -37,70 +46,47 @@ enum Answers {
     OwnRules,
 }
 
-const AUTHENTICATION: &str = "authentication.k8s.io";
-const AUTHORIZATION: &str = "authorization.k8s.io";
-
-const fn review(
-    group: &'static str,
-    plural: &'static str,
-    kind: &'static str,
-    answers: Answers,
-) -> Review {
+const fn review<K: k8s_openapi::Resource + JsonSchema>(answers: Answers) -> Review {
     Review {
-        group,
-        plural,
-        kind,
+        group: K::GROUP,
+        version: K::VERSION,
+        plural: K::URL_PATH_SEGMENT,
+        kind: K::KIND,
         namespaced: false,
+        schema: schema_of::<K>,
         answers,
     }
 }
 
 pub(crate) const REVIEWS: &[Review] = &[
-    review(
-        AUTHENTICATION,
-        "selfsubjectreviews",
-        "SelfSubjectReview",
-        Answers::Who,
-    ),
-    review(
-        AUTHENTICATION,
-        "tokenreviews",
-        "TokenReview",
-        Answers::Token,
-    ),
+    review::<SelfSubjectReview>(Answers::Who),
+    review::<TokenReview>(Answers::Token),
     Review {
         namespaced: true,
-        ..review(
-            AUTHORIZATION,
-            "localsubjectaccessreviews",
-            "LocalSubjectAccessReview",
-            Answers::Access,
-        )
+        ..review::<LocalSubjectAccessReview>(Answers::Access)
     },
-    review(
-        AUTHORIZATION,
-        "selfsubjectaccessreviews",
-        "SelfSubjectAccessReview",
-        Answers::OwnAccess,
-    ),
-    review(
-        AUTHORIZATION,
-        "selfsubjectrulesreviews",
-        "SelfSubjectRulesReview",
-        Answers::OwnRules,
-    ),
-    review(
-        AUTHORIZATION,
-        "subjectaccessreviews",
-        "SubjectAccessReview",
-        Answers::Access,
-    ),
+    review::<SelfSubjectAccessReview>(Answers::OwnAccess),
+    review::<SelfSubjectRulesReview>(Answers::OwnRules),
+    review::<SubjectAccessReview>(Answers::Access),
 ];
+
+impl Review {
+    /// The kind, for its schema.
+    pub(crate) fn typed(&self) -> Typed {
+        Typed {
+            group: self.group,
+            version: self.version,
+            kind: self.kind,
+            schema: self.schema,
+        }
+    }
+}
 
 /// The review that a request is for.
 pub(crate) fn find(info: &RequestInfo) -> Option<&'static Review> {
     REVIEWS.iter().find(|review| {
-        review.group == info.group && info.version == "v1" && review.plural == info.resource
+        (review.group, review.version, review.plural)
+            == (&info.group, &info.version, &info.resource)
     })
 }
 
@@ -148,7 +134,7 @@ pub(crate) async fn create(
     }
     let answer = json!({
         "kind": review.kind,
-        "apiVersion": format!("{}/v1", review.group),
+        "apiVersion": format!("{}/{}", review.group, review.version),
         "metadata": metadata,
         "spec": spec,
         "status": status,

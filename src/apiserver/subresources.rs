@@ -15,12 +15,26 @@ pub(crate) mod token;
 use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
+use serde_json::Value;
 
 use super::error::Error;
 use super::handlers::{self, Context};
 use super::request::Verb;
 use super::{media, modules};
+use crate::api::object;
+use crate::registry::check_namespace;
 use stream::Purpose;
+
+/// Refuses a body that is about another object than the path.
+fn check_meant(ctx: &Context, kind: &str, body: &Value) -> Result<(), Error> {
+    if object::name(body) != ctx.name()? {
+        return Err(Error::BadRequest(format!(
+            "name in URL does not match name in {kind} object"
+        )));
+    }
+    check_namespace(ctx.resource, ctx.namespace(), body)?;
+    Ok(())
+}
 
 /// Calls the subresource's handler.
 pub(crate) async fn serve(

@@ -11,18 +11,19 @@ use super::{Registry, admission};
 use crate::api::priority::SYSTEM_CLASSES;
 use crate::api::storage;
 
-const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// The namespaces that a cluster is never long without.
+pub const SYSTEM_NAMESPACES: [&str; 4] =
+    ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 impl Registry {
     /// Creates what every cluster has: namespaces default, kube-system, kube-public, kube-node-lease;
     /// service kubernetes; default service accounts; storage class local; the router's ingress
     /// class; the system's priority classes; the first roles.
     pub async fn bootstrap(&self) -> Result<(), Error> {
-        for name in NAMESPACES {
-            self.ensure("", "namespaces", None, json!({"metadata": {"name": name}}))
-                .await?;
+        for name in SYSTEM_NAMESPACES {
+            self.ensure_namespace(name).await?;
         }
-        for ns in NAMESPACES {
+        for ns in SYSTEM_NAMESPACES {
             let account =
                 json!({"metadata": {"name": "default"}, "automountServiceAccountToken": false});
             self.ensure("", "serviceaccounts", Some(ns), account)
@@ -60,6 +61,12 @@ impl Registry {
             "spec": {"clusterIP": first.to_string(), "ports": [{"name": "https", "port": 443, "targetPort": 6443}]},
         });
         self.ensure("", "services", Some("default"), service).await
+    }
+
+    /// Creates a namespace unless it is there.
+    pub async fn ensure_namespace(&self, name: &str) -> Result<(), Error> {
+        let namespace = json!({"metadata": {"name": name}});
+        self.ensure("", "namespaces", None, namespace).await
     }
 
     async fn ensure(

@@ -269,13 +269,8 @@ impl Registry {
     }
 }
 
-/// Decodes the body of a create, which must fit the URL.
-pub(super) fn decode_new(
-    res: &'static ResourceInfo,
-    ns: Option<&str>,
-    object: &Value,
-    options: &WriteOptions,
-) -> Result<(Box<dyn Draft>, Vec<String>), Error> {
+/// Refuses an object that says it is of another namespace than the request.
+pub fn check_namespace(res: &ResourceInfo, ns: Option<&str>, object: &Value) -> Result<(), Error> {
     let given = object::namespace(object);
     if res.namespaced && !given.is_empty() && Some(given) != ns {
         return Err(Error::BadRequest(
@@ -283,6 +278,17 @@ pub(super) fn decode_new(
                 .to_owned(),
         ));
     }
+    Ok(())
+}
+
+/// Decodes the body of a create, which must fit the URL.
+pub(super) fn decode_new(
+    res: &'static ResourceInfo,
+    ns: Option<&str>,
+    object: &Value,
+    options: &WriteOptions,
+) -> Result<(Box<dyn Draft>, Vec<String>), Error> {
+    check_namespace(res, ns, object)?;
     if object::meta_str(object, "resourceVersion").is_some_and(|rv| !rv.is_empty()) {
         return Err(Error::BadRequest(
             "resourceVersion should not be set on objects to be created".to_owned(),

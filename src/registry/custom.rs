@@ -11,6 +11,7 @@
 //! refused by name when a definition has them.
 
 pub(crate) mod columns;
+pub(crate) mod deprecation;
 mod format;
 pub(crate) mod object;
 pub(crate) mod prune;
@@ -71,6 +72,8 @@ pub(crate) struct Version {
     /// Paths that a field selector may name, `.spec.color`.
     pub(crate) selectable: Vec<String>,
     pub(crate) is_served: bool,
+    /// What whoever uses it is told, if it is deprecated.
+    pub(crate) deprecation: Option<String>,
     /// The definition is being deleted: nothing new of its kind.
     pub(crate) is_terminating: bool,
     pub(crate) schema: Schema,
@@ -122,6 +125,7 @@ impl Version {
                 .filter_map(|field| field["jsonPath"].as_str().map(str::to_owned))
                 .collect(),
             is_served: version["served"] == true,
+            deprecation: deprecation::warning(spec, version),
             is_terminating: definition["metadata"]["deletionTimestamp"].is_string(),
             schema: Schema::compile(&version["schema"]["openAPIV3Schema"]),
             definition: Some(Source {
@@ -144,6 +148,7 @@ impl Version {
             columns: Vec::new(),
             selectable: Vec::new(),
             is_served: false,
+            deprecation: None,
             is_terminating: true,
             schema: Schema::compile(&Value::Null),
             definition: None,

@@ -96,6 +96,9 @@ impl Registry {
         options: &DeleteOptions,
         caller: &Caller,
     ) -> Result<Vec<Arc<Stored>>, Error> {
+        if !res.verbs.contains(&"deletecollection") {
+            return Err(Error::MethodNotAllowed);
+        }
         let found = self.list(res, ns, list).await?;
         let deletions = found.items.into_iter().map(|item| async move {
             let ns = Some(&*item.key.namespace);

@@ -32,6 +32,7 @@ use super::strategy::Strategy;
 use crate::api::module::Module;
 
 pub use row::ResourceInfo;
+pub(super) use row::VERBS;
 pub use subresource::SubresourceInfo;
 
 use row::row;
@@ -42,6 +43,10 @@ pub(super) static TABLE: &[ResourceInfo] = &[
     ResourceInfo {
         short_names: &["ns"],
         namespaced: false,
+        // Too much to lose by leaving out a name.
+        verbs: &[
+            "create", "delete", "get", "list", "patch", "update", "watch",
+        ],
         subresources: &[
             status::<Namespace>(),
             SubresourceInfo {

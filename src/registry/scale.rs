@@ -14,7 +14,7 @@ use super::field_error::Errors;
 use super::kinds::ResourceInfo;
 use super::options::{Caller, WriteOptions, Written};
 use super::path::Path;
-use super::update::{ATTEMPTS, Attempt, Write, check_revision, required_revision};
+use super::update::{ATTEMPTS, Attempt, Write, check_identity, check_revision, required_revision};
 use super::{Registry, present};
 use crate::api::object;
 use crate::api::selector::{Labels, Requirement};
@@ -51,6 +51,7 @@ impl Registry {
         for _ in 0..ATTEMPTS {
             let current = self.stored(res, ns, name)?;
             check_scalable(res)?;
+            check_identity(res, &current, &scale)?;
             check_revision(res, &current, required.as_deref())?;
             match self
                 .replace_scale(res, &current, &scale, options, caller)

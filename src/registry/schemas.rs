@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::kinds::ResourceInfo;
 use super::merge_keys::{Place, Shape};
+use super::strategy::SchemaOf;
 
 /// Where a reference points to.
 pub const REFERENCE: &str = "#/components/schemas/";
@@ -21,22 +22,41 @@ pub const REFERENCE: &str = "#/components/schemas/";
 /// belonged to another choice does not stay beside it.
 const RETAINED: [&str; 2] = ["volumes", "strategy"];
 
+/// A kind and the type that its schema is made of.
+pub(crate) struct Typed {
+    pub(crate) group: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) schema: SchemaOf,
+}
+
+impl Typed {
+    pub(crate) fn of_row(row: &ResourceInfo) -> Self {
+        Self {
+            group: row.group,
+            version: row.version,
+            kind: row.kind,
+            schema: row.hooks.schema,
+        }
+    }
+}
+
 /// The schemas of some kinds and of all that is in them.
 #[derive(Debug, Default)]
 pub struct Schemas {
     /// By name: `io.k8s.api.core.v1.Pod`.
     pub definitions: BTreeMap<String, Value>,
-    /// The name of each row's schema, in the order of the rows.
+    /// The name of each kind's schema, in the order in which they were asked for.
     pub names: Vec<String>,
 }
 
-/// The schemas of these rows.
-pub(super) fn of(rows: &[&'static ResourceInfo]) -> Schemas {
+/// The schemas of these kinds.
+pub(crate) fn of(kinds: &[Typed]) -> Schemas {
     let mut generator = SchemaSettings::openapi3().into_generator();
-    let names: Vec<String> = rows
+    let names: Vec<String> = kinds
         .iter()
-        .map(|row| {
-            let reference = (row.hooks.schema)(&mut generator).to_value();
+        .map(|kind| {
+            let reference = (kind.schema)(&mut generator).to_value();
             target(&reference).unwrap_or_default().to_owned()
         })
         .collect();
@@ -46,23 +66,23 @@ pub(super) fn of(rows: &[&'static ResourceInfo]) -> Schemas {
         normalize(definition);
     }
     let mut merges = BTreeMap::new();
-    for (row, name) in rows.iter().zip(&names) {
-        collect_merges(&definitions, Place::root(row.kind), name, &mut merges);
+    for (kind, name) in kinds.iter().zip(&names) {
+        collect_merges(&definitions, Place::root(kind.kind), name, &mut merges);
     }
     for (field, shape) in merges {
         annotate(&mut definitions, &field, shape);
     }
-    for (row, name) in rows.iter().zip(&names) {
+    for (kind, name) in kinds.iter().zip(&names) {
         if let Some(definition) = definitions.get_mut(name) {
-            name_kind(row, definition);
+            name_kind(kind, definition);
         }
     }
     Schemas { definitions, names }
 }
 
 /// Which kind a schema is of; also adds the two fields that say so.
-fn name_kind(row: &ResourceInfo, definition: &mut Value) {
-    let kind = json!({"group": row.group, "version": row.version, "kind": row.kind});
+fn name_kind(kind: &Typed, definition: &mut Value) {
+    let kind = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
     definition["x-kubernetes-group-version-kind"] = json!([kind]);
     let Some(properties) = definition["properties"].as_object_mut() else {
         return;
@@ -286,8 +306,8 @@ mod tests {
     use crate::registry::kinds::TABLE;
 
     fn all() -> Schemas {
-        let rows: Vec<&'static ResourceInfo> = TABLE.iter().collect();
-        of(&rows)
+        let kinds: Vec<Typed> = TABLE.iter().map(Typed::of_row).collect();
+        of(&kinds)
     }
 
     #[test]
@@ -299,7 +319,8 @@ mod tests {
             assert!(schema["properties"]["metadata"].is_object(), "{name}");
             assert!(schema["description"].is_string(), "{name}");
             let kind = &schema["x-kubernetes-group-version-kind"][0];
-            assert_eq!(kind["kind"], row.kind);
+            let own = json!({"group": row.group, "version": row.version, "kind": row.kind});
+            assert_eq!(*kind, own, "{name}");
         }
         for schema in schemas.definitions.values() {
             let mut names = Vec::new();

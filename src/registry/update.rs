@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub(super) use self::parts::bump_generation;
 use self::parts::{is_spec_changed, merge_parts};
 use super::admission::{self, Reservation};
-use super::create::{check_type, decode};
+use super::create::{check_namespace, check_type, decode};
 use super::error::{Error, MODIFIED};
 use super::field_error::Errors;
 use super::kinds::ResourceInfo;
@@ -131,6 +131,12 @@ impl Registry {
         options: &WriteOptions,
         caller: &Caller,
     ) -> Result<Written, Error> {
+        let given = object::name(&object);
+        if !given.is_empty() && given != name {
+            return Err(Error::BadRequest(format!(
+                "the name of the object ({given}) does not match the name on the URL ({name})"
+            )));
+        }
         if subresource == Some("scale") {
             return self
                 .update_scale((res, ns, name), object, options, caller)
@@ -138,12 +144,6 @@ impl Registry {
         }
         let write = Write::of(res, subresource, options, caller)?;
         check_type(res, &object)?;
-        let given = object::name(&object);
-        if !given.is_empty() && given != name {
-            return Err(Error::BadRequest(format!(
-                "the name of the object ({given}) does not match the name on the URL ({name})"
-            )));
-        }
         let required = required_revision(&object).map(str::to_owned);
         if required.is_some() {
             let current = self.stored(res, ns, name)?;
@@ -320,15 +320,13 @@ pub(super) fn check_revision(
     }
 }
 
-fn check_identity(res: &ResourceInfo, current: &Stored, wanted: &Value) -> Result<(), Error> {
+pub(super) fn check_identity(
+    res: &ResourceInfo,
+    current: &Stored,
+    wanted: &Value,
+) -> Result<(), Error> {
     let name = &*current.key.name;
-    let given = object::namespace(wanted);
-    if res.namespaced && !given.is_empty() && given != &*current.key.namespace {
-        return Err(Error::BadRequest(
-            "the namespace of the provided object does not match the namespace sent on the request"
-                .to_owned(),
-        ));
-    }
+    check_namespace(res, Some(&current.key.namespace), wanted)?;
     let (given, uid) = (object::uid(wanted), object::uid(&current.object));
     if !given.is_empty() && given != uid {
         return Err(Error::conflict(

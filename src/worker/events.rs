@@ -17,9 +17,9 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::Notify;
 
+use crate::api::event_name::EventNames;
 use crate::clock::Clock;
 use crate::errors::chain;
-use crate::ids;
 use crate::tasks::TaskGroup;
 
 const QUEUE: usize = 1000;
@@ -62,6 +62,7 @@ impl Recorder {
             client,
             node,
             known: HashMap::new(),
+            names: EventNames::default(),
             allowance: BURST,
             allowance_at: clock.monotonic(),
             clock,
@@ -117,6 +118,7 @@ struct Writer {
     node: String,
     clock: Clock,
     known: HashMap<Record, Known>,
+    names: EventNames,
     allowance: f64,
     allowance_at: Instant,
 }
@@ -176,15 +178,11 @@ impl Writer {
         Ok(Known { count, ..known })
     }
 
-    async fn create(&self, record: &Record) -> Result<Known, kube::Error> {
+    async fn create(&mut self, record: &Record) -> Result<Known, kube::Error> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &record.namespace);
-        let name = format!(
-            "{}.{}{}",
-            record.pod,
-            ids::name_suffix(),
-            ids::name_suffix()
-        );
-        let event = event(record, &name, &self.node, self.clock.now());
+        let now = self.clock.now();
+        let name = self.names.next(&record.pod, now);
+        let event = event(record, &name, &self.node, now);
         api.create(&PostParams::default(), &event).await?;
         Ok(Known {
             name,

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::apiserver::VERSION;
-use crate::registry::schemas::{self, LIST_META};
+use crate::apiserver::reviews::{REVIEWS, Review};
+use crate::registry::schemas::{self, LIST_META, Typed};
 use crate::registry::{Registry, ResourceInfo};
 
 use super::dialect::{self, Dialect};
@@ -32,6 +33,8 @@ impl Kind {
 /// All kinds and their schemas.
 pub(super) struct Kinds {
     kinds: Vec<Kind>,
+    /// What answers and keeps nothing, each with the name of its schema.
+    reviews: Vec<(&'static Review, String)>,
     definitions: BTreeMap<String, Value>,
 }
 
@@ -41,7 +44,12 @@ impl Kinds {
             .resources()
             .into_iter()
             .partition(|row| row.is_custom());
-        let generated = registry.schemas(&rows);
+        let rows_typed = rows.iter().map(|row| Typed::of_row(row));
+        let typed: Vec<Typed> = rows_typed
+            .chain(REVIEWS.iter().map(Review::typed))
+            .collect();
+        let mut generated = schemas::of(&typed);
+        let of_reviews = generated.names.split_off(rows.len());
         let mut definitions = generated.definitions;
         let mut kinds = Vec::with_capacity(rows.len() + customs.len());
         for (row, schema) in rows.into_iter().zip(generated.names) {
@@ -67,12 +75,17 @@ impl Kinds {
             definitions.insert(kind.list.clone(), list);
         }
         definitions.extend(operations::further_schemas());
-        Self { kinds, definitions }
+        Self {
+            kinds,
+            reviews: REVIEWS.iter().zip(of_reviews).collect(),
+            definitions,
+        }
     }
 
     /// The groups and versions.
     pub(super) fn roots(&self) -> BTreeSet<String> {
-        self.kinds.iter().map(Kind::root).collect()
+        let reviews = self.reviews.iter().map(|(review, _)| root_of(review));
+        self.kinds.iter().map(Kind::root).chain(reviews).collect()
     }
 
     /// One group and version, with all that its schemas refer to.
@@ -82,13 +95,19 @@ impl Kinds {
             .iter()
             .filter(|kind| kind.root() == root)
             .collect();
-        let paths: BTreeMap<String, Value> = kinds
+        let mut paths: BTreeMap<String, Value> = kinds
             .iter()
             .flat_map(|kind| operations::paths(kind, Dialect::V3))
             .collect();
+        let reviews = self.reviews.iter();
+        let reviews = reviews.filter(|(review, _)| root_of(review) == root);
         let mut names: Vec<&str> = vec![LIST_META];
         for kind in &kinds {
             names.extend([kind.schema.as_str(), kind.list.as_str()]);
+        }
+        for (review, schema) in reviews {
+            names.push(schema);
+            paths.extend([operations::review(review, schema, Dialect::V3)]);
         }
         names.extend(operations::FURTHER);
         let schemas: BTreeMap<&str, Value> = schemas::closure(&self.definitions, names)
@@ -114,6 +133,11 @@ impl Kinds {
             .kinds
             .iter()
             .flat_map(|kind| operations::paths(kind, Dialect::V2))
+            .chain(
+                self.reviews
+                    .iter()
+                    .map(|(review, schema)| operations::review(review, schema, Dialect::V2)),
+            )
             .collect();
         json!({
             "swagger": "2.0",
@@ -122,6 +146,11 @@ impl Kinds {
             "definitions": definitions,
         })
     }
+}
+
+/// Where a review lives; none is of the core group.
+fn root_of(review: &Review) -> String {
+    format!("apis/{}/{}", review.group, review.version)
 }
 
 fn info() -> Value {

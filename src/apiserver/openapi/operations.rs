@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::registry::ResourceInfo;
+use crate::apiserver::reviews::Review;
 use crate::registry::schemas::LIST_META;
 
 use super::dialect::Dialect;
@@ -58,7 +58,9 @@ pub(super) fn further_schemas() -> BTreeMap<String, Value> {
 
 /// What an operation does to what.
 struct Subject<'a> {
-    row: &'a ResourceInfo,
+    /// (group, version, kind) that it belongs to.
+    owner: (&'a str, &'a str, &'a str),
+    is_custom: bool,
     /// The name of the schema of its body and answer.
     schema: &'a str,
     list: &'a str,
@@ -89,7 +91,8 @@ pub(super) fn paths(kind: &Kind, dialect: Dialect) -> Vec<(String, Value)> {
             .collect()
     };
     let subject = Subject {
-        row,
+        owner: (row.group, row.version, row.kind),
+        is_custom: row.is_custom(),
         schema: &kind.schema,
         list: &kind.list,
         kind: (row.group, row.version, row.kind),
@@ -97,16 +100,16 @@ pub(super) fn paths(kind: &Kind, dialect: Dialect) -> Vec<(String, Value)> {
         dialect,
     };
     let item = format!("{collection}/{{name}}");
+    let mut all = json!({
+        "get": subject.operation("list", "list"),
+        "post": subject.operation("create", "post"),
+        "parameters": in_path(&[]),
+    });
+    if row.verbs.contains(&"deletecollection") {
+        all["delete"] = subject.operation("deleteCollection", "deletecollection");
+    }
     let mut paths = vec![
-        (
-            collection,
-            json!({
-                "get": subject.operation("list", "list"),
-                "post": subject.operation("create", "post"),
-                "delete": subject.operation("deleteCollection", "deletecollection"),
-                "parameters": in_path(&[]),
-            }),
-        ),
+        (collection, all),
         (
             item.clone(),
             json!({
@@ -149,9 +152,35 @@ pub(super) fn paths(kind: &Kind, dialect: Dialect) -> Vec<(String, Value)> {
     paths
 }
 
+/// The one operation on a review.
+pub(super) fn review(review: &Review, schema: &str, dialect: Dialect) -> (String, Value) {
+    let kind = (review.group, review.version, review.kind);
+    let subject = Subject {
+        owner: kind,
+        is_custom: false,
+        schema,
+        list: schema,
+        kind,
+        suffix: String::new(),
+        dialect,
+    };
+    let within = if review.namespaced {
+        "namespaces/{namespace}/"
+    } else {
+        ""
+    };
+    let (group, version, plural) = (review.group, review.version, review.plural);
+    let mut item = json!({"post": subject.operation("create", "post")});
+    if review.namespaced {
+        item["parameters"] = json!([parameter("namespace", "path", dialect)]);
+    }
+    (format!("/apis/{group}/{version}/{within}{plural}"), item)
+}
+
 impl Subject<'_> {
     fn operation(&self, verb: &str, action: &str) -> Value {
         let (group, version, kind) = self.kind;
+        let (of_group, of_version, of_kind) = self.owner;
         let answer = if action == "list" {
             self.list
         } else {
@@ -166,9 +195,9 @@ impl Subject<'_> {
         };
         let identifier = format!(
             "{verb}{}{}{}{}",
-            capital(self.row.group.split('.').next().unwrap_or_default()),
-            capital(self.row.version),
-            self.row.kind,
+            capital(of_group.split('.').next().unwrap_or_default()),
+            capital(of_version),
+            of_kind,
             self.suffix,
         );
         let mut operation = json!({
@@ -188,11 +217,10 @@ impl Subject<'_> {
     /// What the operation takes, and what it answers in.
     fn bodies(&self, action: &str, operation: &mut Value, parameters: &mut Vec<Value>) {
         let is_write = matches!(action, "post" | "put" | "patch");
-        let is_custom = self.row.is_custom();
         let types: Vec<&str> = match action {
             "patch" => PATCH_TYPES
                 .into_iter()
-                .filter(|media| !is_custom || *media != STRATEGIC)
+                .filter(|media| !self.is_custom || *media != STRATEGIC)
                 .collect(),
             _ => vec!["application/json", "application/yaml"],
         };

@@ -8,12 +8,14 @@ use serde_json::json;
 use crate::api::object;
 use crate::apiserver::error::Error;
 use crate::apiserver::handlers::Context;
+use crate::apiserver::subresources::check_meant;
 use crate::apiserver::{body, respond, status};
 
 pub(crate) async fn create(ctx: &Context, body: Body) -> Result<Response, Error> {
     let pod = ctx.name()?;
     let namespace = ctx.namespace().ok_or(Error::UnknownPath)?;
     let binding = body::object(&ctx.headers, body).await?;
+    check_meant(ctx, "Binding", &binding)?;
     let kind = object::str_at(&binding, &["target", "kind"]).unwrap_or("Node");
     let node = object::str_at(&binding, &["target", "name"]).unwrap_or_default();
     if kind != "Node" || node.is_empty() {

@@ -9,11 +9,13 @@ use serde_json::json;
 
 use crate::apiserver::error::Error;
 use crate::apiserver::handlers::Context;
+use crate::apiserver::subresources::check_meant;
 use crate::apiserver::{body, respond, status};
 
 pub(crate) async fn create(ctx: &Context, body: Body) -> Result<Response, Error> {
     let name = ctx.name()?;
     let eviction = body::object(&ctx.headers, body).await?;
+    check_meant(ctx, "Eviction", &eviction)?;
     let in_body = eviction
         .get("deleteOptions")
         .filter(|options| !options.is_null());

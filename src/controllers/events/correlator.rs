@@ -13,6 +13,7 @@ use std::hash::Hash;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Severity;
+use crate::api::event_name::EventNames;
 
 const MEMORY: usize = 4096;
 const BURST: u32 = 25;
@@ -41,7 +42,7 @@ pub(super) enum Decision {
 pub(super) struct Correlator {
     seen: HashMap<Identity, Seen>,
     noise: HashMap<String, Noise>,
-    made: u32,
+    names: EventNames,
 }
 
 struct Seen {
@@ -74,13 +75,7 @@ impl Correlator {
             };
         }
         forget_half(&mut self.seen, |seen| seen.at);
-        self.made = self.made.wrapping_add(1);
-        let name = format!(
-            "{}.{:x}{:04x}",
-            identity.name,
-            now.as_microsecond(),
-            self.made & 0xffff
-        );
+        let name = self.names.next(&identity.name, now);
         self.seen.insert(
             identity.clone(),
             Seen {

@@ -49,6 +49,11 @@ impl ResourceInfo {
         }
     }
 
+    /// What whoever uses it is told, if it is deprecated.
+    pub fn deprecation(&self) -> Option<String> {
+        self.custom?.version().deprecation.clone()
+    }
+
     /// The schema that its definition has.
     pub fn custom_schema(&self) -> Option<Value> {
         self.custom?.version().schema_text().cloned()

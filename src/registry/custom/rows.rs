@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::{Custom, DEFINITIONS, Version};
-use crate::registry::kinds::{ResourceInfo, SubresourceInfo, TABLE};
+use crate::registry::kinds::{ResourceInfo, SubresourceInfo, TABLE, VERBS};
 use crate::registry::strategy::{Hooks, NameRule};
 use crate::store::{ListQuery, ObjectKey, Revision, Store, Stored};
 
@@ -325,6 +325,7 @@ impl Identity {
             short_names: &[],
             categories: &[],
             namespaced: self.namespaced,
+            verbs: VERBS,
             subresources: Box::leak(subresources.into_boxed_slice()),
             columns: &[],
             qualified,

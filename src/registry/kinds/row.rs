@@ -19,6 +19,8 @@ pub struct ResourceInfo {
     pub short_names: &'static [&'static str],
     pub categories: &'static [&'static str],
     pub namespaced: bool,
+    /// What may be done to it, as discovery announces it.
+    pub verbs: &'static [&'static str],
     /// `status`, `scale`, `binding`, `log`, …: what discovery announces (name, kind, group, version, verbs).
     pub subresources: &'static [SubresourceInfo],
     pub columns: &'static [Column],
@@ -36,6 +38,18 @@ pub struct ResourceInfo {
     /// What a custom kind has instead of hooks.
     pub(crate) custom: Option<&'static Custom>,
 }
+
+/// What may be done to most kinds.
+pub(crate) const VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 impl ResourceInfo {
     /// The subresource of this name.
@@ -83,6 +97,7 @@ pub(super) const fn row<K: Strategy>(
         short_names: &[],
         categories: &[],
         namespaced: true,
+        verbs: VERBS,
         subresources: &[],
         columns: &[],
         qualified,

@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::super::custom::{rows, scale, structural};
+use super::super::custom::{deprecation, rows, scale, structural};
 use super::super::field_error::Errors;
 use super::super::path::Path;
 use super::super::strategy::Strategy;
@@ -300,6 +300,7 @@ fn validate_versions(definition: &CustomResourceDefinition, errors: &mut Errors)
             },
         }
         validate_views(version, &at, errors);
+        deprecation::validate(version, &at, errors);
     }
 }
 

@@ -424,3 +424,20 @@ async fn a_definition_takes_no_built_in_kinds_objects_with_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn whoever_uses_a_deprecated_version_is_told() {
+    let cluster = Cluster::start().await;
+    let mut definition = definition();
+    definition["spec"]["versions"][1]["deprecated"] = json!(true);
+    cluster.define(&definition).await;
+    let old = TABS.replace("/v1/", "/v1beta1/");
+    let expected = "299 - \"stable.example.com/v1beta1 CronTab is deprecated; use stable.example.com/v1 CronTab\"";
+    for (path, code) in [(old.clone(), 200), (format!("{old}/none"), 404)] {
+        let response = cluster.request("GET", &path).send().await.unwrap();
+        assert_eq!(response.status(), code, "{path}");
+        assert_eq!(response.headers()["warning"], expected, "{path}");
+    }
+    let response = cluster.request("GET", TABS).send().await.unwrap();
+    assert!(!response.headers().contains_key("warning"));
+}

@@ -104,3 +104,71 @@ async fn version_two_is_json_or_protobuf() {
     let again = get().header("if-none-match", tag).send().await.unwrap();
     assert_eq!(again.status(), 304);
 }
+
+/// A kind with two versions has a schema for each, and reviews have theirs.
+#[tokio::test]
+async fn every_kind_has_a_schema_of_its_own_in_all_forms() {
+    let cluster = Cluster::start().await;
+    let (_, v2) = cluster.get("/openapi/v2").await;
+    let asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let response = cluster
+        .request("GET", "/openapi/v2")
+        .header("accept", asked);
+    let protobuf = response.send().await.unwrap().bytes().await.unwrap();
+    for (group, version, kind, name, field) in [
+        (
+            "autoscaling",
+            "v1",
+            "HorizontalPodAutoscaler",
+            "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler",
+            "targetCPUUtilizationPercentage",
+        ),
+        (
+            "autoscaling",
+            "v2",
+            "HorizontalPodAutoscaler",
+            "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
+            "metrics",
+        ),
+        (
+            "authorization.k8s.io",
+            "v1",
+            "SubjectAccessReview",
+            "io.k8s.api.authorization.v1.SubjectAccessReview",
+            "resourceAttributes",
+        ),
+        (
+            "authentication.k8s.io",
+            "v1",
+            "TokenReview",
+            "io.k8s.api.authentication.v1.TokenReview",
+            "audiences",
+        ),
+    ] {
+        let (code, v3) = cluster
+            .get(&format!("/openapi/v3/apis/{group}/{version}"))
+            .await;
+        assert_eq!(code, 200, "{name}");
+        let own = json!([{"group": group, "version": version, "kind": kind}]);
+        for schemas in [&v2["definitions"], &v3["components"]["schemas"]] {
+            assert_eq!(
+                schemas[name]["x-kubernetes-group-version-kind"], own,
+                "{name}"
+            );
+            let spec = &schemas[format!("{name}Spec")]["properties"];
+            assert!(spec[field].is_object(), "{name} {field}");
+        }
+        for text in [name, field] {
+            let mut windows = protobuf.windows(text.len());
+            assert!(windows.any(|window| window == text.as_bytes()), "{text}");
+        }
+    }
+    let (_, v3) = cluster
+        .get("/openapi/v3/apis/authorization.k8s.io/v1")
+        .await;
+    let place = "/apis/authorization.k8s.io/v1/namespaces/{namespace}/localsubjectaccessreviews";
+    let posted = &v3["paths"][place]["post"]["x-kubernetes-group-version-kind"];
+    assert_eq!(posted["kind"], "LocalSubjectAccessReview");
+    let (_, core) = cluster.get("/openapi/v3/api/v1").await;
+    assert!(core["paths"]["/api/v1/namespaces"]["delete"].is_null());
+}

@@ -136,3 +136,50 @@ async fn both_versions_of_an_autoscaler_are_one_object() {
         "{shown}"
     );
 }
+
+#[tokio::test]
+async fn a_body_about_another_object_than_the_path_is_refused() {
+    let cluster = Cluster::start().await;
+    pod(&cluster, "one").await;
+    let bodies = |name: &str, namespace: &str| {
+        let meta = json!({"name": name, "namespace": namespace});
+        [
+            (
+                "Eviction",
+                json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}),
+            ),
+            (
+                "Binding",
+                json!({"apiVersion": "v1", "kind": "Binding", "metadata": meta,
+                    "target": {"kind": "Node", "name": "x"}}),
+            ),
+        ]
+    };
+    for name in ["two", ""] {
+        for (kind, body) in bodies(name, "default") {
+            let path = format!("{PODS}/one/{}", kind.to_lowercase());
+            let (code, told) = cluster.send("POST", &path, &body).await;
+            let expected = format!("name in URL does not match name in {kind} object");
+            assert_eq!((code, &told["message"]), (400, &json!(expected)), "{told}");
+        }
+    }
+    for (kind, body) in bodies("one", "kube-system") {
+        let path = format!("{PODS}/one/{}", kind.to_lowercase());
+        let (code, told) = cluster.send("POST", &path, &body).await;
+        assert_eq!(code, 400, "{told}");
+    }
+    let (_, pod) = cluster.get(&format!("{PODS}/one")).await;
+    assert!(pod["metadata"]["deletionTimestamp"].is_null(), "{pod}");
+    assert_ne!(pod["spec"]["nodeName"], "x", "{pod}");
+    let sets = "/apis/apps/v1/namespaces/default/replicasets";
+    let set = json!({"metadata": {"name": "one"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}}});
+    let (code, told) = cluster.send("POST", sets, &set).await;
+    assert_eq!(code, 201, "{told}");
+    let scale = json!({"metadata": {"name": "two"}, "spec": {"replicas": 3}});
+    let (code, told) = cluster
+        .send("PUT", &format!("{sets}/one/scale"), &scale)
+        .await;
+    let expected = "the name of the object (two) does not match the name on the URL (one)";
+    assert_eq!((code, &told["message"]), (400, &json!(expected)), "{told}");
+}

@@ -140,3 +140,20 @@ async fn a_namespace_is_born_with_an_account_and_goes_with_its_contents() {
         .until::<Namespace>(None, "the namespace to go", gone)
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_of_the_system_comes_again() {
+    let cluster = Cluster::empty().await;
+    let namespaces = cluster.api::<Namespace>();
+    let before = namespaces.get("", "kube-node-lease").unwrap();
+    cluster
+        .delete::<Namespace>("", "kube-node-lease", Propagation::Background)
+        .await;
+    cluster
+        .until::<Namespace>(None, "another kube-node-lease", |all| {
+            all.iter().any(|it| {
+                it.metadata.name == before.metadata.name && it.metadata.uid != before.metadata.uid
+            })
+        })
+        .await;
+}

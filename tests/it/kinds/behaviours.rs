@@ -459,6 +459,13 @@ async fn a_collection_is_deleted_by_its_selector() {
         let deleted = door
             .delete_collection(&[("labelSelector", "conformance=yes")])
             .await;
+        if !door.row.verbs.contains(&"deletecollection") {
+            assert_eq!(deleted.code, 405, "{door:?} {deleted:?}");
+            for item in [one, two, kept] {
+                door.remove(name_of(&item)).await;
+            }
+            return;
+        }
         let deleted = deleted.object();
         assert_eq!(deleted["kind"], door.row.list_kind(), "{door:?}");
         assert_eq!(deleted["items"].as_array().unwrap().len(), 2, "{door:?}");

@@ -5,13 +5,14 @@
 use k8s_openapi::api::autoscaling::v1 as old;
 use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec,
-    HorizontalPodAutoscalerStatus, MetricSpec,
+    HorizontalPodAutoscalerStatus, MetricSpec, MetricStatus, MetricValueStatus,
+    ResourceMetricStatus,
 };
 use serde_json::{Value, json};
 
 use super::cpu;
 use crate::registry::decode::{self, WrongType};
-use crate::registry::strategy::{Decoded, Hooks};
+use crate::registry::strategy::{Decoded, Hooks, schema_of};
 
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
@@ -21,6 +22,7 @@ const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 pub(crate) const HOOKS_V1: Hooks = Hooks {
     decode: decode_v1,
     present: Some(present_v1),
+    schema: schema_of::<old::HorizontalPodAutoscaler>,
     ..Hooks::of::<HorizontalPodAutoscaler>()
 };
 
@@ -72,16 +74,32 @@ pub(super) fn to_stored(given: old::HorizontalPodAutoscaler) -> HorizontalPodAut
     });
     let status = given.status.map(|status| HorizontalPodAutoscalerStatus {
         conditions,
+        current_metrics: status
+            .current_cpu_utilization_percentage
+            .map(|percent| vec![cpu_now(percent)]),
         current_replicas: Some(status.current_replicas),
         desired_replicas: status.desired_replicas,
         last_scale_time: status.last_scale_time,
         observed_generation: status.observed_generation,
-        ..HorizontalPodAutoscalerStatus::default()
     });
     HorizontalPodAutoscaler {
         metadata,
         spec,
         status,
+    }
+}
+
+fn cpu_now(percent: i32) -> MetricStatus {
+    MetricStatus {
+        type_: "Resource".to_owned(),
+        resource: Some(ResourceMetricStatus {
+            name: "cpu".to_owned(),
+            current: MetricValueStatus {
+                average_utilization: Some(percent),
+                ..MetricValueStatus::default()
+            },
+        }),
+        ..MetricStatus::default()
     }
 }
 
