@@ -39,6 +39,7 @@ pub mod runtime;
 mod service_account;
 mod stable_hash;
 mod stateful_set;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,7 @@ use crate::tasks::TaskGroup;
 
 use events::Recorder;
 use runtime::{Counters, Sources};
+pub use tokens::TokenMaker;
 
 /// What an operator may turn; the defaults are Kubernetes'.
 #[derive(Clone, Debug)]
@@ -81,6 +83,8 @@ pub struct Config {
     pub node_cidr_mask: u8,
     /// The cluster's CA certificate (PEM), published as `kube-root-ca.crt` in every namespace.
     pub root_ca: Option<String>,
+    /// Makes the tokens that Secrets hold; without it such Secrets stay as they are.
+    pub token_maker: Option<TokenMaker>,
 }
 
 impl Default for Config {
@@ -99,6 +103,7 @@ impl Default for Config {
             pod_cidr: "10.64.0.0/10".to_owned(),
             node_cidr_mask: 19,
             root_ca: None,
+            token_maker: None,
         }
     }
 }
@@ -237,6 +242,7 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         endpoints::start(&ctx, &mut sources),
         namespace::start(&ctx, &mut sources),
         service_account::start(&ctx, &mut sources),
+        tokens::start(&ctx, &mut sources),
         node_lifecycle::start(&ctx, &mut sources),
         node_ipam::start(&ctx, &mut sources)?,
         pod_gc::start(&ctx, &mut sources),
