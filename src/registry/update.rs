@@ -139,7 +139,12 @@ impl Registry {
         let write = Write::of(res, subresource, options, caller)?;
         check_type(res, &object)?;
         let given = object::name(&object);
-        if !given.is_empty() && given != name {
+        if given.is_empty() {
+            return Err(Error::BadRequest(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        }
+        if given != name {
             return Err(Error::BadRequest(format!(
                 "the name of the object ({given}) does not match the name on the URL ({name})"
             )));
