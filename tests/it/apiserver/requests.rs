@@ -15,19 +15,9 @@ const FAILURES: &[(&str, &str, &str)] = &[
         "400 BadRequest the name of the object (taken based on URL) was undeterminable: name must be provided",
     ),
     (
-        "GET ~?timeoutSeconds=x",
-        "",
-        "400 BadRequest parsing \"x\": invalid syntax",
-    ),
-    (
         "DELETE ~/taken",
         r#"{"kind":"ConfigMap","apiVersion":"v1"}"#,
         "400 BadRequest no kind \"ConfigMap\" is registered for version \"v1\"",
-    ),
-    (
-        "DELETE ~/taken?propagationPolicy=Later",
-        "",
-        "422 Invalid DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Later\"",
     ),
     (
         "GET /api/v1/namespaces/default/pods/nope",
