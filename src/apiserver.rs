@@ -56,6 +56,8 @@ mod shares;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use crate::modules::Blobs;
 use crate::registry::Registry;
 use crate::tasks::TaskGroup;
@@ -157,6 +159,13 @@ impl Server {
             limits,
             tasks,
         })
+    }
+
+    /// The token of an account that a Secret holds; `None` if the key refuses to sign.
+    pub fn secret_token(&self, account: &ObjectMeta, secret: &ObjectMeta) -> Option<String> {
+        let claims =
+            tokens::claims::Claims::of_secret(account, secret, self.registry.clock().now());
+        self.signer.sign(&claims).ok()
     }
 
     /// Adds the figures of the process's other organs to `/metrics`; the first call counts.

@@ -41,6 +41,7 @@ mod service_account;
 mod stable_hash;
 mod stateful_set;
 mod system_namespaces;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ use crate::tasks::TaskGroup;
 
 use events::Recorder;
 use runtime::{Counters, Sources};
+pub use tokens::TokenMaker;
 
 /// What an operator may turn; the defaults are Kubernetes'.
 #[derive(Clone, Debug)]
@@ -89,6 +91,8 @@ pub struct Config {
     pub api_server: Option<SocketAddr>,
     /// The cluster's CA certificate (PEM), published as `kube-root-ca.crt` in every namespace.
     pub root_ca: Option<String>,
+    /// Makes the tokens that Secrets hold; without it such Secrets stay as they are.
+    pub token_maker: Option<TokenMaker>,
 }
 
 impl Default for Config {
@@ -108,6 +112,7 @@ impl Default for Config {
             node_cidr_mask: 19,
             api_server: None,
             root_ca: None,
+            token_maker: None,
         }
     }
 }
@@ -248,6 +253,7 @@ pub fn run(registry: Registry, config: Config, tasks: &TaskGroup) -> Result<Hand
         namespace::start(&ctx, &mut sources),
         system_namespaces::start(&ctx, &mut sources),
         service_account::start(&ctx, &mut sources),
+        tokens::start(&ctx, &mut sources),
         node_lifecycle::start(&ctx, &mut sources),
         node_ipam::start(&ctx, &mut sources)?,
         pod_gc::start(&ctx, &mut sources),

@@ -36,7 +36,7 @@ mod meta;
 mod options;
 mod patch;
 mod patch_verb;
-mod path;
+pub(crate) mod path;
 mod quota;
 pub(crate) mod rbac;
 mod resources;

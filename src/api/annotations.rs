@@ -15,6 +15,12 @@ pub const MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 /// On EndpointSlices and Endpoints: the Service they belong to.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// On Secrets of type `kubernetes.io/service-account-token`: whose token it is.
+pub const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
+/// On the same: the uid of that account.
+pub const SERVICE_ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
+/// The type of such a Secret.
+pub const SERVICE_ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
 /// On EndpointSlices: who writes them.
 pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// On Nodes: the `host:port` where the worker takes connections for its pods (the wire plane).

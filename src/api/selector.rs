@@ -1,7 +1,7 @@
 //! Label and field selectors: parsing the text of a query, and matching.
 //!
 //! The label grammar is that of `k8s.io/apimachinery/pkg/labels`: `a=b`, `a==b`, `a!=b`, `a in (b,c)`,
-//! `a notin (b,c)`, `a`, `!a`, joined by commas. `!=` and `notin` also match objects without the
+//! `a notin (b,c)`, `a`, `!a`, `a>1`, `a<1`, joined by commas. `!=` and `notin` also match objects without the
 //! label. An empty selector matches everything; an absent `LabelSelector` matches nothing, and the
 //! caller decides which of the two it has.
 
@@ -29,6 +29,9 @@ pub enum Requirement {
     DoesNotExist(String),
     In(String, Vec<String>),
     NotIn(String, Vec<String>),
+    /// The label is a whole number that is greater.
+    Above(String, i64),
+    Below(String, i64),
 }
 
 /// All requirements must hold.
@@ -80,6 +83,8 @@ impl Labels {
             Requirement::NotIn(key, values) => {
                 label(key).is_none_or(|value| !values.iter().any(|v| v == value))
             }
+            Requirement::Above(key, bound) => number(label(key)).is_some_and(|it| it > *bound),
+            Requirement::Below(key, bound) => number(label(key)).is_some_and(|it| it < *bound),
         })
     }
 
@@ -161,6 +166,14 @@ fn parse_requirement(term: &str) -> Result<Requirement, Error> {
         Requirement::NotIn(key.trim().to_owned(), vec![value.trim().to_owned()])
     } else if let Some((key, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
         Requirement::In(key.trim().to_owned(), vec![value.trim().to_owned()])
+    } else if let Some((key, value)) = term.split_once(['>', '<']) {
+        let (key, bound) = (key.trim().to_owned(), number(Some(value.trim())));
+        let bound = bound.ok_or_else(refused)?;
+        if term.contains('>') {
+            Requirement::Above(key, bound)
+        } else {
+            Requirement::Below(key, bound)
+        }
     } else if let Some(open) = term.find('(') {
         parse_set(term, open).ok_or_else(refused)?
     } else {
@@ -171,6 +184,10 @@ fn parse_requirement(term: &str) -> Result<Requirement, Error> {
     } else {
         Err(refused())
     }
+}
+
+fn number(text: Option<&str>) -> Option<i64> {
+    text?.parse().ok()
 }
 
 fn parse_set(term: &str, open: usize) -> Option<Requirement> {
@@ -193,7 +210,10 @@ fn parse_set(term: &str, open: usize) -> Option<Requirement> {
 
 fn is_valid(requirement: &Requirement) -> bool {
     match requirement {
-        Requirement::Exists(key) | Requirement::DoesNotExist(key) => names::is_qualified_name(key),
+        Requirement::Exists(key)
+        | Requirement::DoesNotExist(key)
+        | Requirement::Above(key, _)
+        | Requirement::Below(key, _) => names::is_qualified_name(key),
         Requirement::In(key, values) | Requirement::NotIn(key, values) => {
             names::is_qualified_name(key) && values.iter().all(|value| names::is_label_value(value))
         }
@@ -214,7 +234,7 @@ mod tests {
 
     #[test]
     fn operators_mean_what_kubernetes_says() {
-        let web: &[(&str, &str)] = &[("app", "web"), ("tier", "front")];
+        let web: &[(&str, &str)] = &[("app", "web"), ("tier", "front"), ("rank", "7")];
         for selector in [
             "",
             "app=web",
@@ -226,6 +246,8 @@ mod tests {
             "app",
             "!none",
             "app=web,tier in (front,back)",
+            "rank>6",
+            "rank < 8",
         ] {
             assert!(matches(selector, web), "{selector}");
         }
@@ -238,6 +260,9 @@ mod tests {
             "!app",
             "app=web,none",
             "app=",
+            "rank>7",
+            "app<9",
+            "none>1",
         ] {
             assert!(!matches(selector, web), "{selector}");
         }
@@ -247,6 +272,8 @@ mod tests {
     fn wrong_text_is_refused() {
         for selector in [
             ",",
+            "a>b",
+            "a<",
             "a,,b",
             "=b",
             "a in b",

@@ -25,16 +25,33 @@ pub(crate) fn decide(rbac: &Rbac, caller: &Caller, wanted: Wanted<'_>) -> Decisi
     rbac.decide(caller, wanted)
 }
 
-/// Whether the caller may; `Err` is Kubernetes' sentence about it.
+/// Kubernetes' sentence about a missing right, and what it is about.
+#[derive(Debug)]
+pub(crate) struct Denial {
+    pub(crate) message: String,
+    pub(crate) details: Value,
+}
+
+/// Whether the caller may.
 pub(crate) fn authorize(
     rbac: &Rbac,
     caller: &Caller,
     wanted: Attributes<'_>,
-) -> Result<(), String> {
-    match decide(rbac, caller, Wanted::Resource(wanted)) {
-        Ok(_) => Ok(()),
-        Err(amiss) => Err(refusal(caller, wanted, amiss.as_deref())),
+) -> Result<(), Denial> {
+    let Err(amiss) = decide(rbac, caller, Wanted::Resource(wanted)) else {
+        return Ok(());
+    };
+    let mut details = json!({"kind": wanted.resource});
+    if !wanted.group.is_empty() {
+        details["group"] = wanted.group.into();
     }
+    if let Some(name) = wanted.name {
+        details["name"] = name.into();
+    }
+    Err(Denial {
+        message: refusal(caller, wanted, amiss.as_deref()),
+        details,
+    })
 }
 
 fn refusal(caller: &Caller, wanted: Attributes<'_>, amiss: Option<&str>) -> String {

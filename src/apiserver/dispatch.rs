@@ -219,7 +219,7 @@ fn authorize(
             }),
         },
     )
-    .map_err(Error::Forbidden)
+    .map_err(Error::Denied)
 }
 
 async fn resource(

@@ -4,6 +4,8 @@
 use crate::modules::refusal::Refusal;
 use crate::registry;
 
+use super::authorize::Denial;
+
 /// Why a request is not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -21,6 +23,9 @@ pub(crate) enum Error {
     Unauthorized,
     #[error("{0}")]
     Forbidden(String),
+    /// The caller has no right to a resource.
+    #[error("{}", .0.message)]
+    Denied(Denial),
     #[error("{0}")]
     BadRequest(String),
     #[error("{message}")]

@@ -19,7 +19,7 @@ use super::Server;
 use super::error::Error;
 use super::media::{self, Output};
 use super::query::Query;
-use super::request::RequestInfo;
+use super::request::{RequestInfo, Verb};
 use super::table::Include;
 
 /// A request for a resource that exists, by a caller who may.
@@ -60,6 +60,16 @@ impl Context {
             .headers
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
-        self.query.write_options(agent)
+        let kind = match self.info.verb {
+            Verb::Update => "UpdateOptions",
+            Verb::Patch => "PatchOptions",
+            Verb::Get
+            | Verb::List
+            | Verb::Watch
+            | Verb::Create
+            | Verb::Delete
+            | Verb::DeleteCollection => "CreateOptions",
+        };
+        self.query.write_options(agent, kind)
     }
 }

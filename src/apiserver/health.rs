@@ -21,10 +21,9 @@ pub(crate) fn serve(server: &Server, path: &str, query: &Query) -> Option<Respon
             );
             Some(response)
         }
-        "/healthz" | "/livez" | "/healthz/ping" | "/livez/ping" => {
-            Some(health(server, query, false))
-        }
-        "/readyz" | "/readyz/ping" => Some(health(server, query, true)),
+        "/healthz" | "/healthz/ping" => Some(health(server, query, "healthz")),
+        "/livez" | "/livez/ping" => Some(health(server, query, "livez")),
+        "/readyz" | "/readyz/ping" => Some(health(server, query, "readyz")),
         _ => None,
     }
 }
@@ -47,9 +46,9 @@ fn version() -> Response {
 }
 
 /// A server that drains is alive and not ready.
-fn health(server: &Server, query: &Query, ready: bool) -> Response {
+fn health(server: &Server, query: &Query, check: &str) -> Response {
     let is_stopping = server.tasks.cancelled().is_cancelled();
-    let is_ok = !(ready && is_stopping);
+    let is_ok = !(check == "readyz" && is_stopping);
     let status = if is_ok {
         StatusCode::OK
     } else {
@@ -60,7 +59,6 @@ fn health(server: &Server, query: &Query, ready: bool) -> Response {
         (false, false) => "shutdown failed: the server is draining".to_owned(),
         (true, _) => {
             let sign = if is_ok { "+" } else { "-" };
-            let check = if ready { "readyz" } else { "livez" };
             let result = if is_ok { "passed" } else { "failed" };
             format!("[+]ping ok\n[+]store ok\n[{sign}]shutdown\n{check} check {result}\n")
         }

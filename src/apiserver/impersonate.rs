@@ -42,7 +42,7 @@ pub(crate) fn resolve(rbac: &Rbac, caller: Caller, headers: &HeaderMap) -> Resul
                 namespace: None,
                 name: Some(value),
             };
-            authorize::authorize(rbac, &caller, wanted).map_err(Error::Forbidden)?;
+            authorize::authorize(rbac, &caller, wanted).map_err(Error::Denied)?;
         }
     }
     Ok(completed(wanted))
@@ -106,7 +106,7 @@ fn check_user(rbac: &Rbac, caller: &Caller, user: &str) -> Result<(), Error> {
         namespace: Some(ns),
         name: Some(name),
     };
-    authorize::authorize(rbac, caller, wanted).map_err(Error::Forbidden)
+    authorize::authorize(rbac, caller, wanted).map_err(Error::Denied)
 }
 
 fn check(
@@ -124,7 +124,7 @@ fn check(
         namespace: None,
         name: Some(name),
     };
-    authorize::authorize(rbac, caller, wanted).map_err(Error::Forbidden)
+    authorize::authorize(rbac, caller, wanted).map_err(Error::Denied)
 }
 
 /// The groups that come with being somebody.

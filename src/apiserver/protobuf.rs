@@ -9,7 +9,7 @@
 //! `U` time with microseconds, `D` duration, `Q` quantity, `I` integer or string, `R` raw JSON,
 //! another message, or `@message` for a list that hides in a message. Flags: `r` repeated, `m` map,
 //! `p` pointer (its zero value is kept), `i` inlined. The table is generated from the struct tags of
-//! k8s.io/api 0.32 (Apache-2.0); it is data about the wire and needs no change when a kind is served
+//! k8s.io/api 0.32 and 0.34 (Apache-2.0); it is data about the wire and needs no change when a kind is served
 //! that it already has.
 //!
 //! The input is hostile: every length is checked against what is there, and depth is bounded.

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::registry::path::Path;
 use crate::registry::{
-    DeleteOptions, FieldValidation, ListOptions, Propagation, WatchOptions, WriteOptions,
+    self, DeleteOptions, Errors, FieldValidation, ListOptions, Propagation, WatchOptions,
+    WriteOptions,
 };
 
 use super::error::Error;
@@ -58,7 +60,7 @@ impl Query {
             .map(|text| {
                 text.parse().map_err(|_| {
                     Error::BadRequest(format!(
-                        "the query parameter {name} is not a number: {text}"
+                        "{name}: strconv.ParseInt: parsing {text:?}: invalid syntax"
                     ))
                 })
             })
@@ -72,6 +74,7 @@ impl Query {
                 field: "sendInitialEvents".to_owned(),
             });
         }
+        self.timeout_seconds()?;
         Ok(ListOptions {
             label_selector: self.owned("labelSelector"),
             field_selector: self.owned("fieldSelector"),
@@ -96,26 +99,29 @@ impl Query {
     /// How long a watch may last; `None` leaves it to the server.
     pub(crate) fn timeout_seconds(&self) -> Result<Option<Duration>, Error> {
         Ok(self
-            .number::<u64>("timeoutSeconds")?
+            .number::<i64>("timeoutSeconds")?
+            .and_then(|seconds| u64::try_from(seconds).ok())
             .filter(|seconds| *seconds > 0)
             .map(Duration::from_secs))
     }
 
-    /// `user_agent` is the field manager of those who name none: up to its first slash.
-    pub(crate) fn write_options(&self, user_agent: Option<&str>) -> Result<WriteOptions, Error> {
+    /// `user_agent` is the field manager of those who name none: up to its first slash. `kind` is
+    /// what Kubernetes calls the options: `CreateOptions`.
+    pub(crate) fn write_options(
+        &self,
+        user_agent: Option<&str>,
+        kind: &str,
+    ) -> Result<WriteOptions, Error> {
+        let refuse = |name: &str, complain: &dyn Fn(&Path<'_>, &mut Errors)| {
+            Err(invalid_option(kind, name, complain))
+        };
         let field_manager = match self.get("fieldManager") {
-            Some(manager) if manager.chars().count() > 128 => {
-                return Err(Error::Unprocessable {
-                    message: "fieldManager: Too long: may not be more than 128 bytes".to_owned(),
-                    field: "fieldManager".to_owned(),
-                });
+            Some(manager) if manager.len() > 128 => {
+                return refuse("fieldManager", &|at, errors| errors.too_long(at, 128));
             }
-            Some(manager) if !manager.chars().all(|letter| !letter.is_control()) => {
-                return Err(Error::Unprocessable {
-                    message:
-                        "fieldManager: Invalid value: should only contain printable characters"
-                            .to_owned(),
-                    field: "fieldManager".to_owned(),
+            Some(manager) if manager.chars().any(char::is_control) => {
+                return refuse("fieldManager", &|at, errors| {
+                    errors.invalid(at, manager, "should only contain printable characters");
                 });
             }
             Some(manager) => Some(manager.to_owned()),
@@ -130,27 +136,24 @@ impl Query {
             Some("Strict") => FieldValidation::Strict,
             Some("Ignore") => FieldValidation::Ignore,
             Some(other) => {
-                return Err(Error::Unprocessable {
-                    message: format!(
-                        "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
-                    ),
-                    field: "fieldValidation".to_owned(),
+                return refuse("fieldValidation", &|at, errors| {
+                    errors.not_supported(at, other, &["Ignore", "Strict", "Warn"]);
                 });
             }
         };
         Ok(WriteOptions {
-            dry_run: self.dry_run()?,
+            dry_run: self.dry_run(kind)?,
             field_manager,
             field_validation,
             duplicate_fields: Vec::new(),
         })
     }
 
-    fn dry_run(&self) -> Result<bool, Error> {
+    fn dry_run(&self, kind: &str) -> Result<bool, Error> {
         let mut values = self.0.iter().filter(|(key, _)| key == "dryRun");
         match values.next() {
             None => Ok(false),
-            Some((_, value)) => dry_run_value(value),
+            Some((_, value)) => dry_run_value(kind, value),
         }
     }
 
@@ -159,7 +162,7 @@ impl Query {
         match body {
             Some(body) => delete_options_of_body(body),
             None => Ok(DeleteOptions {
-                dry_run: self.dry_run()?,
+                dry_run: self.dry_run(DELETE)?,
                 grace_period_seconds: self.number("gracePeriodSeconds")?,
                 propagation_policy: propagation(
                     self.get("propagationPolicy"),
@@ -172,14 +175,28 @@ impl Query {
     }
 }
 
-fn dry_run_value(value: &str) -> Result<bool, Error> {
+/// The options of a deletion, as Kubernetes calls them.
+const DELETE: &str = "DeleteOptions";
+
+/// One option of a request with a senseless value.
+fn invalid_option(kind: &str, name: &str, complain: &dyn Fn(&Path<'_>, &mut Errors)) -> Error {
+    let mut errors = Errors::default();
+    complain(&Path::Root.field(name), &mut errors);
+    Error::Registry(registry::Error::Invalid {
+        group: "meta.k8s.io".to_owned(),
+        kind: kind.to_owned(),
+        name: String::new(),
+        errors: errors.0,
+    })
+}
+
+fn dry_run_value(kind: &str, value: &str) -> Result<bool, Error> {
     match value {
         "All" => Ok(true),
         "" => Ok(false),
-        other => Err(Error::Unprocessable {
-            message: format!("dryRun: Unsupported value: \"{other}\": supported values: \"All\""),
-            field: "dryRun".to_owned(),
-        }),
+        other => Err(invalid_option(kind, "dryRun", &|at, errors| {
+            errors.not_supported_json(at, &json!([other]), &["All"]);
+        })),
     }
 }
 
@@ -190,6 +207,15 @@ fn delete_options_of_body(body: &Value) -> Result<DeleteOptions, Error> {
         ))
     };
     let field = |name: &str| body.get(name).filter(|value| !value.is_null());
+    if let Some(kind) = body["kind"]
+        .as_str()
+        .filter(|kind| !matches!(*kind, "" | DELETE))
+    {
+        let version = body["apiVersion"].as_str().unwrap_or_default();
+        return Err(Error::BadRequest(format!(
+            "no kind {kind:?} is registered for version {version:?}: the body of a deletion is DeleteOptions"
+        )));
+    }
     let text = |value: Option<&Value>, name: &str| match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -199,7 +225,7 @@ fn delete_options_of_body(body: &Value) -> Result<DeleteOptions, Error> {
         None => false,
         Some(Value::Array(values)) => match values.first() {
             None => false,
-            Some(Value::String(value)) => dry_run_value(value)?,
+            Some(Value::String(value)) => dry_run_value(DELETE, value)?,
             Some(_) => return Err(wrong("dryRun")),
         },
         Some(_) => return Err(wrong("dryRun")),
@@ -223,42 +249,66 @@ fn delete_options_of_body(body: &Value) -> Result<DeleteOptions, Error> {
 }
 
 fn propagation(policy: Option<&str>, orphan: Option<bool>) -> Result<Option<Propagation>, Error> {
-    let refuse = |message: String| {
-        Err(Error::Unprocessable {
-            message,
-            field: "propagationPolicy".to_owned(),
-        })
+    let refuse = |complain: &dyn Fn(&Path<'_>, &mut Errors)| {
+        Err(invalid_option(DELETE, "propagationPolicy", complain))
     };
     match (policy, orphan) {
-        (Some(_), Some(_)) => refuse(
-            "propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set".to_owned(),
-        ),
+        (Some(policy), Some(_)) => refuse(&|at, errors| {
+            errors.invalid(
+                at,
+                policy,
+                "orphanDependents and deletionPropagation cannot be both set",
+            );
+        }),
         (Some("Background"), None) | (None, Some(false)) => Ok(Some(Propagation::Background)),
         (Some("Foreground"), None) => Ok(Some(Propagation::Foreground)),
         (Some("Orphan"), None) | (None, Some(true)) => Ok(Some(Propagation::Orphan)),
-        (Some(other), None) => refuse(format!(
-            "propagationPolicy: Unsupported value: \"{other}\": supported values: \"Foreground\", \"Background\", \"Orphan\""
-        )),
+        (Some(other), None) => refuse(&|at, errors| {
+            let supported = ["Foreground", "Background", "Orphan", "nil"];
+            errors.not_supported(at, other, &supported);
+        }),
         (None, None) => Ok(None),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::status;
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn senseless_values_are_refused() {
         let list = |text: &str| Query::parse(text).list_options();
         assert!(list("limit=x").is_err());
         assert!(list("sendInitialEvents=true").is_err());
-        let write = |text: &str| Query::parse(text).write_options(Some("kubectl/v1.32"));
+        assert!(list("timeoutSeconds=x").is_err());
+        let write =
+            |text: &str| Query::parse(text).write_options(Some("kubectl/v1.32"), "CreateOptions");
         assert!(write("dryRun=Some").is_err());
         assert!(write("dryRun=All").unwrap().dry_run);
         assert!(write("fieldValidation=Never").is_err());
         assert_eq!(write("").unwrap().field_manager.as_deref(), Some("kubectl"));
         assert!(write(&format!("fieldManager={}", "a".repeat(129))).is_err());
+    }
+
+    #[test]
+    fn a_wrong_option_is_told_as_kubernetes_does() {
+        let told = |error: Error| status::status_object(&error);
+        let write = Query::parse("dryRun=Some").write_options(None, "UpdateOptions");
+        let refused = told(write.unwrap_err());
+        assert_eq!(
+            refused["message"],
+            "UpdateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""
+        );
+        let details = &refused["details"];
+        assert_eq!(details["group"], "meta.k8s.io");
+        assert_eq!(details["kind"], "UpdateOptions");
+        assert_eq!(details["causes"][0]["reason"], "FieldValueNotSupported");
+        let delete = Query::parse("propagationPolicy=Later").delete_options(None);
+        assert_eq!(told(delete.unwrap_err())["details"]["kind"], DELETE);
+        let pod = json!({"apiVersion": "v1", "kind": "Pod"});
+        let refused = Query::default().delete_options(Some(&pod)).unwrap_err();
+        assert_eq!(told(refused)["code"], 400);
     }
 
     #[test]

@@ -117,6 +117,8 @@ fn describe(error: &Error) -> Failure {
         Error::MethodNotAllowed => Failure::new(S::METHOD_NOT_ALLOWED, "MethodNotAllowed", text()),
         Error::Unauthorized => Failure::new(S::UNAUTHORIZED, "Unauthorized", text()),
         Error::Forbidden(message) => Failure::new(S::FORBIDDEN, "Forbidden", message.clone()),
+        Error::Denied(denial) => Failure::new(S::FORBIDDEN, "Forbidden", denial.message.clone())
+            .details(denial.details.clone()),
         Error::BadRequest(message) => Failure::new(S::BAD_REQUEST, "BadRequest", message.clone()),
         Error::Unprocessable { message, field } => {
             Failure::new(S::UNPROCESSABLE_ENTITY, "Invalid", message.clone()).details(json!({
@@ -296,6 +298,12 @@ mod tests {
             "Deployment.apps \"web\" is invalid: [a: Required value, b.c: Required value]"
         );
         assert_eq!(body["details"]["causes"][1]["field"], "b.c");
+        let twice = invalid("", "Pod", "web", &[field("a"), field("a")]).body();
+        assert_eq!(
+            twice["message"],
+            "Pod \"web\" is invalid: a: Required value"
+        );
+        assert_eq!(twice["details"]["causes"][1]["field"], "a");
         assert_eq!(body["code"], 422);
     }
 

@@ -59,7 +59,7 @@ pub(crate) async fn create(
         return Err(Error::MethodNotAllowed);
     }
     let namespace = info.namespace.as_deref().ok_or(Error::UnknownPath)?;
-    let options = query.write_options(Some("upload"))?;
+    let options = query.write_options(Some("upload"), "CreateOptions")?;
     let limit = server.blobs.max_size();
     if let Some(size) = body::announced(headers)
         && size > limit + MARGIN
@@ -96,7 +96,7 @@ pub(crate) async fn create(
             namespace: ns.as_deref(),
             name: None,
         };
-        authorize::authorize(server.registry.rbac(), caller, wanted).map_err(Error::Forbidden)?;
+        authorize::authorize(server.registry.rbac(), caller, wanted).map_err(Error::Denied)?;
     }
     let written = server
         .registry

@@ -175,9 +175,13 @@ impl ControlPlane {
 
     fn start_loops(&self) -> Result<(), Error> {
         let loops = &self.tasks.loops;
-        let config = self
-            .args
-            .controllers(self.pki.ca_pem(), self.addresses().https);
+        let signer = Arc::clone(&self.server);
+        let config = controllers::Config {
+            token_maker: Some(controllers::TokenMaker::new(move |account, secret| {
+                signer.secret_token(account, secret)
+            })),
+            ..self.args.controllers(self.pki.ca_pem(), self.addresses().https)
+        };
         let handle =
             controllers::run(self.registry.clone(), config, loops).map_err(Error::Controllers)?;
         self.server

@@ -17,6 +17,17 @@ use super::{Registry, key, meta, present};
 use crate::api::object;
 use crate::store::{ObjectKey, Op, Stored};
 
+/// Kinds with a spec whose changes Kubernetes does not count.
+const UNCOUNTED: [&str; 8] = [
+    "LimitRange",
+    "Lease",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "ResourceQuota",
+    "Service",
+];
 /// How often a generated name is thrown away because it is taken.
 const NAME_ATTEMPTS: usize = 8;
 
@@ -150,7 +161,8 @@ impl Registry {
         let mut object = draft
             .to_value()
             .map_err(|source| Error::corrupt(res, &name, source))?;
-        if res.is_custom() || object.get("spec").is_some() {
+        let counts = res.is_custom() || !UNCOUNTED.contains(&res.kind);
+        if counts && (res.is_custom() || object.get("spec").is_some()) {
             object::metadata_mut(&mut object).insert("generation".to_owned(), 1.into());
         }
         managed_fields::put(&mut object, managed, &Value::Null);

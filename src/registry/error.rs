@@ -80,7 +80,14 @@ pub(crate) const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
 fn invalid_text(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> String {
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    // The message tells a mistake once, the causes each time.
+    let mut texts: Vec<String> = Vec::new();
+    for error in errors {
+        let text = error.to_string();
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
     let list = match &texts[..] {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),

@@ -53,15 +53,15 @@ pub(crate) enum Shape<'a> {
     Plain,
     /// One value, whatever is in it.
     Atomic,
-    /// A list of plain values, each there once.
-    Set,
+    /// A list of plain values, each there once; a strategic merge patch may yet replace it whole.
+    Set { is_patched: bool },
     /// A list of maps that are told apart by these keys. Atomic items are owned as one value.
     Items { keys: Keys<'a>, atomic: bool },
     /// Merged by this key in a strategic merge patch, one value when applied.
     PatchOnly(&'static str),
 }
 
-use Shape::{Atomic, PatchOnly, Set};
+use Shape::{Atomic, PatchOnly};
 
 const fn by(keys: &'static [&'static str]) -> Shape<'static> {
     Shape::Items {
@@ -77,6 +77,7 @@ const fn whole(keys: &'static [&'static str]) -> Shape<'static> {
     }
 }
 
+const SET: Shape<'static> = Shape::Set { is_patched: true };
 const NAME: Shape<'static> = by(&["name"]);
 const PORTS: Shape<'static> = by(&["containerPort", "protocol"]);
 const MOUNTS: Shape<'static> = by(&["mountPath"]);
@@ -91,6 +92,7 @@ const FIELDS: &[(&str, &str, Shape<'static>)] = &[
     ("", "initContainers", NAME),
     ("", "ephemeralContainers", NAME),
     ("", "volumes", NAME),
+    ("ServiceAccount", "imagePullSecrets", Shape::Plain),
     ("", "imagePullSecrets", whole(&["name"])),
     ("", "hostAliases", by(&["ip"])),
     (
@@ -114,14 +116,20 @@ const FIELDS: &[(&str, &str, Shape<'static>)] = &[
     ("ephemeralContainers", "volumeMounts", MOUNTS),
     ("ephemeralContainers", "volumeDevices", DEVICES),
     ("metadata", "ownerReferences", whole(&["uid"])),
-    ("metadata", "finalizers", Set),
+    ("metadata", "finalizers", SET),
+    ("Job.status", "conditions", PatchOnly("type")),
     ("status", "conditions", by(&["type"])),
+    ("containerStatuses", "volumeMounts", MOUNTS),
+    ("initContainerStatuses", "volumeMounts", MOUNTS),
+    ("ephemeralContainerStatuses", "volumeMounts", MOUNTS),
+    ("status", "resourceClaimStatuses", NAME),
     ("status", "podIPs", by(&["ip"])),
     ("status", "hostIPs", PatchOnly("ip")),
     ("status", "addresses", by(&["type"])),
     ("Service.spec", "ports", by(&["port", "protocol"])),
     ("ServiceAccount", "secrets", whole(&["name"])),
-    ("Node.spec", "podCIDRs", Set),
+    ("Node.spec", "podCIDRs", SET),
+    ("endpoints", "addresses", Shape::Set { is_patched: false }),
     // Maps that mean something only as a whole: selectors and references.
     ("", "selector", Atomic),
     ("", "labelSelector", Atomic),

@@ -179,6 +179,8 @@ fn words(labels: &Labels) -> String {
         Requirement::In(key, values) if values.len() == 1 => format!("{key}={}", values[0]),
         Requirement::In(key, values) => format!("{key} in ({})", values.join(",")),
         Requirement::NotIn(key, values) => format!("{key} notin ({})", values.join(",")),
+        Requirement::Above(key, bound) => format!("{key}>{bound}"),
+        Requirement::Below(key, bound) => format!("{key}<{bound}"),
     };
     labels.0.iter().map(word).collect::<Vec<_>>().join(",")
 }

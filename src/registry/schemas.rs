@@ -20,7 +20,37 @@ pub const REFERENCE: &str = "#/components/schemas/";
 
 /// Fields of which a client that patches keeps only what it names (`$retainKeys`), so that what
 /// belonged to another choice does not stay beside it.
-const RETAINED: [&str; 2] = ["volumes", "strategy"];
+const RETAINED: [&str; 3] = ["volumes", "strategy", "resourceClaimStatuses"];
+
+/// Types whose `name` may be left out, for the sake of old objects; here it is a plain string.
+const NAMELESS: [&str; 8] = [
+    "ConfigMapEnvSource",
+    "ConfigMapKeySelector",
+    "ConfigMapProjection",
+    "ConfigMapVolumeSource",
+    "LocalObjectReference",
+    "SecretEnvSource",
+    "SecretKeySelector",
+    "SecretProjection",
+];
+
+/// Types that are one value wherever they stand, beyond those that a field's row says it of.
+const WHOLE: [&str; 14] = [
+    "core.v1.EndpointAddress",
+    "core.v1.EndpointPort",
+    "core.v1.FileKeySelector",
+    "core.v1.LocalObjectReference",
+    "core.v1.NodeSelectorTerm",
+    "core.v1.ObjectReference",
+    "core.v1.SecretReference",
+    "core.v1.TopologySelectorTerm",
+    "core.v1.TypedLocalObjectReference",
+    "discovery.v1.EndpointPort",
+    "networking.v1.ServiceBackendPort",
+    "rbac.v1.RoleRef",
+    "rbac.v1.Subject",
+    "autoscaling.v1.CrossVersionObjectReference",
+];
 
 /// A kind and the type that its schema is made of.
 pub(crate) struct Typed {
@@ -62,8 +92,9 @@ pub(crate) fn of(kinds: &[Typed]) -> Schemas {
         .collect();
     let mut definitions: BTreeMap<String, Value> =
         generator.take_definitions(false).into_iter().collect();
-    for definition in definitions.values_mut() {
+    for (name, definition) in &mut definitions {
         normalize(definition);
+        mend(name, definition);
     }
     let mut merges = BTreeMap::new();
     for (kind, name) in kinds.iter().zip(&names) {
@@ -140,6 +171,26 @@ fn normalize(schema: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(normalize),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Says what Kubernetes' types say of themselves and the generated schemas do not.
+fn mend(name: &str, definition: &mut Value) {
+    let api = name.strip_prefix("io.k8s.api.");
+    let is_whole = api.is_some_and(|name| WHOLE.contains(&name)) || name == OWNER_REFERENCE;
+    if is_whole {
+        definition["x-kubernetes-map-type"] = "atomic".into();
+    }
+    let core = api.and_then(|name| name.strip_prefix("core.v1."));
+    let is_nameless = core.is_some_and(|name| NAMELESS.contains(&name));
+    let Some(required) = definition["required"].as_array_mut() else {
+        return;
+    };
+    required.retain(|field| field != "metadata" && !(is_nameless && field == "name"));
+    if required.is_empty()
+        && let Some(definition) = definition.as_object_mut()
+    {
+        definition.remove("required");
     }
 }
 
@@ -226,9 +277,11 @@ fn annotate_list(schema: &mut Value, shape: Shape<'static>) {
         Shape::Plain | Shape::Atomic => {
             put("list-type", "atomic".into());
         }
-        Shape::Set => {
+        Shape::Set { is_patched } => {
             put("list-type", "set".into());
-            put("patch-strategy", "merge".into());
+            if is_patched {
+                put("patch-strategy", "merge".into());
+            }
         }
         Shape::Items { keys, .. } => {
             let keys: Vec<&str> = keys.names().collect();
@@ -297,81 +350,10 @@ pub fn list_of(row: &ResourceInfo, item: &str) -> Value {
     })
 }
 
+const OWNER_REFERENCE: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference";
+
 /// The name of the metadata of lists.
 pub const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::registry::kinds::TABLE;
-
-    fn all() -> Schemas {
-        let kinds: Vec<Typed> = TABLE.iter().map(Typed::of_row).collect();
-        of(&kinds)
-    }
-
-    #[test]
-    fn every_row_has_a_schema_with_described_fields_and_nothing_dangles() {
-        let schemas = all();
-        for (row, name) in TABLE.iter().zip(&schemas.names) {
-            let schema = schemas.definitions.get(name);
-            let schema = schema.unwrap_or_else(|| panic!("{row:?} has no schema"));
-            assert!(schema["properties"]["metadata"].is_object(), "{name}");
-            assert!(schema["description"].is_string(), "{name}");
-            let kind = &schema["x-kubernetes-group-version-kind"][0];
-            let own = json!({"group": row.group, "version": row.version, "kind": row.kind});
-            assert_eq!(*kind, own, "{name}");
-        }
-        for schema in schemas.definitions.values() {
-            let mut names = Vec::new();
-            references(schema, &mut names);
-            for name in names {
-                assert!(schemas.definitions.contains_key(name), "{name}");
-            }
-            assert!(!schema.to_string().contains("\"null\""), "{schema}");
-        }
-    }
-
-    /// A schema of schemas has fields that are called like words of a schema.
-    #[test]
-    fn fields_may_be_called_like_words_of_a_schema() {
-        let name = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
-        let properties = &all().definitions[name]["properties"];
-        for field in [
-            "default",
-            "nullable",
-            "anyOf",
-            "type",
-            "properties",
-            "format",
-        ] {
-            assert!(properties[field].is_object(), "{field}");
-        }
-    }
-
-    #[test]
-    fn fields_merge_as_the_table_says() {
-        let schemas = all();
-        let field = |name: &str, field: &str| {
-            schemas.definitions[&format!("io.k8s.api.{name}")]["properties"][field].clone()
-        };
-        let containers = field("core.v1.PodSpec", "containers");
-        assert_eq!(containers["x-kubernetes-list-type"], "map");
-        assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
-        assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
-        assert_eq!(containers["x-kubernetes-patch-strategy"], "merge");
-        let volumes = field("core.v1.PodSpec", "volumes");
-        assert_eq!(volumes["x-kubernetes-patch-strategy"], "merge,retainKeys");
-        let ports = field("core.v1.ServiceSpec", "ports");
-        assert_eq!(
-            ports["x-kubernetes-list-map-keys"],
-            json!(["port", "protocol"])
-        );
-        let tolerations = field("core.v1.PodSpec", "tolerations");
-        assert_eq!(tolerations["x-kubernetes-list-type"], "atomic");
-        let selector = field("core.v1.ServiceSpec", "selector");
-        assert_eq!(selector["x-kubernetes-map-type"], "atomic");
-        let name = "io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector";
-        assert_eq!(schemas.definitions[name]["x-kubernetes-map-type"], "atomic");
-    }
-}
+mod tests;

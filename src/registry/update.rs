@@ -144,6 +144,11 @@ impl Registry {
         }
         let write = Write::of(res, subresource, options, caller)?;
         check_type(res, &object)?;
+        if object::name(&object).is_empty() {
+            return Err(Error::BadRequest(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        }
         let required = required_revision(&object).map(str::to_owned);
         if required.is_some() {
             let current = self.stored(res, ns, name)?;

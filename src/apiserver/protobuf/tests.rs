@@ -42,6 +42,27 @@ fn zero_is_kept_where_a_pointer_says_so() {
     );
 }
 
+/// What is refused by its name must have one in this encoding, too.
+#[test]
+fn fields_of_the_served_version_are_known() {
+    let spec = [&[0xca, 2, 3][..], b"web"].concat();
+    let object = decode(&envelope("v1", "Pod", &bytes_of(2, &spec))).unwrap();
+    assert_eq!(object["spec"], json!({"hostnameOverride": "web"}));
+    for (message, field) in [
+        ("core/v1.Lifecycle", "stopSignal"),
+        ("core/v1.EnvVarSource", "fileKeyRef"),
+        ("core/v1.Container", "restartPolicyRules"),
+        ("core/v1.VolumeProjection", "podCertificate"),
+        (
+            "autoscaling/v2.HorizontalPodAutoscalerStatus",
+            "currentMetrics",
+        ),
+    ] {
+        let mut fields = table()[message].values();
+        assert!(fields.any(|it| it.name == field), "{message}.{field}");
+    }
+}
+
 #[test]
 fn maps_quantities_and_ports() {
     let entry = |key: &[u8], value: &[u8]| {

@@ -56,7 +56,7 @@ pub(crate) async fn create(ctx: &Context, body: Body) -> Result<Response, Error>
             node: bound.node,
             pod: bound.pod.map(|(named, _)| named),
             secret: bound.secret,
-            serviceaccount: named(&account.metadata),
+            serviceaccount: Named::of(&account.metadata),
         },
     };
     let token = ctx.server.signer.sign(&claims);
@@ -156,13 +156,6 @@ struct Bound {
     node: Option<Named>,
 }
 
-fn named(meta: &ObjectMeta) -> Named {
-    Named {
-        name: meta.name.clone().unwrap_or_default(),
-        uid: meta.uid.clone().unwrap_or_default(),
-    }
-}
-
 fn bound(ctx: &Context, ns: &str, account: &str, reference: &Value) -> Result<Bound, Error> {
     if reference.is_null() {
         return Ok(Bound::default());
@@ -184,7 +177,7 @@ fn bound(ctx: &Context, ns: &str, account: &str, reference: &Value) -> Result<Bo
             let node = spec.and_then(|spec| spec.node_name.clone());
             Ok(Bound {
                 node: node.as_deref().and_then(|node| node_named(ctx, node)),
-                pod: Some((named(&pod.metadata), node)),
+                pod: Some((Named::of(&pod.metadata), node)),
                 secret: None,
             })
         }
@@ -193,7 +186,7 @@ fn bound(ctx: &Context, ns: &str, account: &str, reference: &Value) -> Result<Bo
             let secret = api.get(ns, text("name"))?;
             check_uid(ctx, &secret.metadata, text("uid"))?;
             Ok(Bound {
-                secret: Some(named(&secret.metadata)),
+                secret: Some(Named::of(&secret.metadata)),
                 ..Bound::default()
             })
         }

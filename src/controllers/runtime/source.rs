@@ -20,7 +20,7 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    ReplicationController, ResourceQuota, Service, ServiceAccount,
+    ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -153,6 +153,7 @@ pub(crate) struct Sources {
     pub(crate) autoscalers: Source<HorizontalPodAutoscaler>,
     pub(crate) namespaces: Source<Namespace>,
     pub(crate) service_accounts: Source<ServiceAccount>,
+    pub(crate) secrets: Source<Secret>,
     pub(crate) persistent_volume_claims: Source<PersistentVolumeClaim>,
     pub(crate) persistent_volumes: Source<PersistentVolume>,
     pub(crate) storage_classes: Source<StorageClass>,
@@ -181,6 +182,7 @@ impl Sources {
         self.autoscalers.start(ctx);
         self.namespaces.start(ctx);
         self.service_accounts.start(ctx);
+        self.secrets.start(ctx);
         self.persistent_volume_claims.start(ctx);
         self.persistent_volumes.start(ctx);
         self.storage_classes.start(ctx);

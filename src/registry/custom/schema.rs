@@ -206,7 +206,7 @@ impl Schema {
         match &self.merge {
             Merge::Plain => Shape::Plain,
             Merge::Atomic => Shape::Atomic,
-            Merge::Set => Shape::Set,
+            Merge::Set => Shape::Set { is_patched: false },
             Merge::Map(keys) => Shape::Items {
                 keys: Keys::Schema(keys),
                 atomic: false,

@@ -125,7 +125,7 @@ impl Checker<'_> {
 
         let mut seen = std::collections::BTreeSet::new();
         match schema.shape() {
-            Shape::Set => {
+            Shape::Set { .. } => {
                 for (index, item) in items.iter().enumerate() {
                     if !seen.insert(item.to_string()) {
                         self.errors.duplicate_json(&path.index(index), item);

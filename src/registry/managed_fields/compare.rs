@@ -33,7 +33,7 @@ pub(super) fn index<'a>(
     shape: Shape<'_>,
     items: &'a [Value],
 ) -> Option<BTreeMap<Element, &'a Value>> {
-    if !matches!(shape, Shape::Set | Shape::Items { .. }) {
+    if !matches!(shape, Shape::Set { .. } | Shape::Items { .. }) {
         return None;
     }
     let mut index = BTreeMap::new();
@@ -47,7 +47,7 @@ pub(super) fn index<'a>(
 /// The step to an item; `None` if there is none: the list is one value, or the item lacks a key.
 pub(super) fn element(shape: Shape<'_>, item: &Value) -> Option<Element> {
     match shape {
-        Shape::Set => Some(Element::of_value(item)),
+        Shape::Set { .. } => Some(Element::of_value(item)),
         Shape::Items { keys, .. } => Element::of_item(keys, item),
         Shape::Plain | Shape::Atomic | Shape::PatchOnly(_) => None,
     }
@@ -58,7 +58,7 @@ pub(super) fn item_shape(shape: Shape<'_>) -> Shape<'static> {
     match shape {
         Shape::Items { atomic: false, .. } => Shape::Plain,
         Shape::Items { atomic: true, .. }
-        | Shape::Set
+        | Shape::Set { .. }
         | Shape::Plain
         | Shape::Atomic
         | Shape::PatchOnly(_) => Shape::Atomic,
@@ -106,7 +106,7 @@ pub(super) fn complaint(place: Place<'_>, value: &Value, path: &str) -> Option<S
         let inner = place.inside(name);
         match (value, shape) {
             (Value::Object(_), Shape::Plain) => complaint(inner, value, &path),
-            (Value::Array(items), Shape::Set | Shape::Items { .. }) => {
+            (Value::Array(items), Shape::Set { .. } | Shape::Items { .. }) => {
                 list_complaint(inner, shape, items, &path)
             }
             _ => None,
@@ -203,7 +203,7 @@ fn differ(place: Place<'_>, shape: Shape<'_>, old: Option<&Value>, new: Option<&
 fn map<'a>(shape: Shape<'_>, value: Option<&'a Value>) -> Option<&'a Map<String, Value>> {
     match shape {
         Shape::Plain => value?.as_object(),
-        Shape::Atomic | Shape::Set | Shape::Items { .. } | Shape::PatchOnly(_) => None,
+        Shape::Atomic | Shape::Set { .. } | Shape::Items { .. } | Shape::PatchOnly(_) => None,
     }
 }
 

@@ -32,7 +32,7 @@ const ORDER: &str = "$setElementOrder/";
 /// `None` if the list is replaced.
 fn merge_of(place: Place<'_>, field: &str) -> Option<Merge> {
     match place.built_in_shape(field) {
-        Shape::Set => Some(Merge::Set),
+        Shape::Set { is_patched: true } => Some(Merge::Set),
         Shape::Items {
             keys: Keys::BuiltIn(keys),
             ..
@@ -43,6 +43,7 @@ fn merge_of(place: Place<'_>, field: &str) -> Option<Merge> {
             keys: Keys::Schema(_),
             ..
         }
+        | Shape::Set { is_patched: false }
         | Shape::Plain
         | Shape::Atomic => None,
     }

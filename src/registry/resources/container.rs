@@ -227,7 +227,11 @@ fn validate_ports(path: &Path<'_>, ports: &[ContainerPort], errors: &mut Errors)
     let mut seen = BTreeSet::new();
     for (index, found) in ports.iter().enumerate() {
         let at = path.index(index);
-        port::validate_number(&at.field("containerPort"), found.container_port, errors);
+        if found.container_port == 0 {
+            errors.required(&at.field("containerPort"), "");
+        } else {
+            port::validate_number(&at.field("containerPort"), found.container_port, errors);
+        }
         errors.one_of(
             &at.field("protocol"),
             found.protocol.as_deref(),

@@ -140,13 +140,12 @@ fn status_words(node: &Node) -> String {
 
 fn roles(node: &Node) -> Value {
     let labels = node.metadata.labels.iter().flatten();
-    cell::joined(
-        labels.filter_map(|(key, value)| match key.strip_prefix(ROLE_PREFIX) {
-            Some(role) if !role.is_empty() => Some(role.to_owned()),
-            _ if key == "kubernetes.io/role" && !value.is_empty() => Some(value.clone()),
-            _ => None,
-        }),
-    )
+    let roles = labels.filter_map(|(key, value)| match key.strip_prefix(ROLE_PREFIX) {
+        Some(role) if !role.is_empty() => Some(role.to_owned()),
+        _ if key == "kubernetes.io/role" && !value.is_empty() => Some(value.clone()),
+        _ => None,
+    });
+    cell::joined(roles.collect::<BTreeSet<_>>())
 }
 
 fn address(node: &Node, kind: &str) -> Value {
@@ -210,5 +209,9 @@ mod tests {
         let node = json!({"metadata": {"labels": {"node-role.kubernetes.io/worker": ""}}});
         assert_eq!(roles(&serde_json::from_value(node).unwrap()), "worker");
         assert_eq!(roles(&Node::default()), cell::NONE);
+        let labels = json!({"kubernetes.io/role": "worker", "node-role.kubernetes.io/edge": "",
+            "node-role.kubernetes.io/worker": ""});
+        let node = json!({"metadata": {"labels": labels}});
+        assert_eq!(roles(&serde_json::from_value(node).unwrap()), "edge,worker");
     }
 }

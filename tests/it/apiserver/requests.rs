@@ -10,6 +10,16 @@ const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 /// `METHOD path`, a body or nothing, and `code reason …words of the message`; `~` is `MAPS`.
 const FAILURES: &[(&str, &str, &str)] = &[
     (
+        "PUT ~/taken",
+        r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{}}"#,
+        "400 BadRequest the name of the object (taken based on URL) was undeterminable: name must be provided",
+    ),
+    (
+        "DELETE ~/taken",
+        r#"{"kind":"ConfigMap","apiVersion":"v1"}"#,
+        "400 BadRequest no kind \"ConfigMap\" is registered for version \"v1\"",
+    ),
+    (
         "GET /api/v1/namespaces/default/pods/nope",
         "",
         "404 NotFound pods \"nope\" not found",
@@ -392,6 +402,8 @@ async fn only_known_callers_get_in_and_only_as_far_as_they_may() {
         status["message"],
         "deployments.apps is forbidden: User \"system:node:dev-1\" cannot list resource \"deployments\" in API group \"apps\" at the cluster scope"
     );
+    let about = json!({"kind": "deployments", "group": "apps"});
+    assert_eq!(status["details"], about);
 
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": {"verb": "create", "resource": "pods", "namespace": "default"}}});

@@ -212,3 +212,69 @@ async fn a_certificate_of_the_clusters_ca_names_its_user() {
     other.stop().await;
     cluster.stop().await;
 }
+
+/// A Secret of the type is filled, its token is the account's, and both end with the account.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_holds_a_token_as_long_as_its_account_lives() {
+    const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+    let cluster = Cluster::start().await;
+    let nameless =
+        json!({"metadata": {"name": "key"}, "type": "kubernetes.io/service-account-token"});
+    let (code, refused) = cluster.send("POST", SECRETS, &nameless).await;
+    assert_eq!(code, 422, "{refused}");
+    let field = "metadata.annotations[kubernetes.io/service-account.name]";
+    assert_eq!(refused["details"]["causes"][0]["field"], field);
+
+    let account = json!({"metadata": {"name": "robot"}});
+    let (_, account) = cluster.send("POST", ACCOUNTS, &account).await;
+    let mut secret = nameless;
+    secret["metadata"]["annotations"] = json!({"kubernetes.io/service-account.name": "robot"});
+    let (code, made) = cluster.send("POST", SECRETS, &secret).await;
+    assert_eq!(code, 201, "{made}");
+    let filled = changed(&cluster, |secret| secret["data"]["token"].is_string()).await;
+    let uid = &filled["metadata"]["annotations"]["kubernetes.io/service-account.uid"];
+    assert_eq!(*uid, account["metadata"]["uid"]);
+    let text = |key: &str| {
+        let value = filled["data"][key].as_str().unwrap();
+        String::from_utf8(STANDARD.decode(value).unwrap()).unwrap()
+    };
+    assert_eq!(text("namespace"), "default");
+    assert!(text("ca.crt").contains("BEGIN CERTIFICATE"));
+    let (code, review) = who(&cluster, &text("token")).await;
+    assert_eq!(code, 201, "{review}");
+    let name = &review["status"]["userInfo"]["username"];
+    assert_eq!(*name, "system:serviceaccount:default:robot");
+
+    let path = format!("{ACCOUNTS}/robot");
+    cluster.send("DELETE", &path, &json!({})).await;
+    changed(&cluster, |secret| secret.is_null()).await;
+    assert_eq!(who(&cluster, &text("token")).await.0, 401);
+}
+
+/// The Secret `key` once it is as wanted; null when it is gone.
+async fn changed(cluster: &Cluster, is_so: impl Fn(&Value) -> bool) -> Value {
+    let path = "/api/v1/namespaces/default/secrets?watch=true&fieldSelector=metadata.name=key";
+    let mut events = cluster.request("GET", path).send().await.unwrap();
+    let mut text = Vec::new();
+    let wait = async {
+        loop {
+            text.extend_from_slice(&events.chunk().await.unwrap().unwrap());
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                let mut event: Value = serde_json::from_slice(&line).unwrap();
+                let is_gone = event["type"] == "DELETED";
+                let secret = if is_gone {
+                    Value::Null
+                } else {
+                    event["object"].take()
+                };
+                if is_so(&secret) {
+                    return secret;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(super::harness::WAIT, wait)
+        .await
+        .unwrap()
+}
