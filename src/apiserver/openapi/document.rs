@@ -32,7 +32,7 @@ impl Kind {
 
 /// All kinds and their schemas.
 pub(super) struct Kinds {
-    kinds: Vec<Kind>,
+    kept: Vec<Kind>,
     /// What answers and keeps nothing, each with the name of its schema.
     reviews: Vec<(&'static Review, String)>,
     definitions: BTreeMap<String, Value>,
@@ -76,7 +76,7 @@ impl Kinds {
         }
         definitions.extend(operations::further_schemas());
         Self {
-            kinds,
+            kept: kinds,
             reviews: REVIEWS.iter().zip(of_reviews).collect(),
             definitions,
         }
@@ -85,13 +85,13 @@ impl Kinds {
     /// The groups and versions.
     pub(super) fn roots(&self) -> BTreeSet<String> {
         let reviews = self.reviews.iter().map(|(review, _)| root_of(review));
-        self.kinds.iter().map(Kind::root).chain(reviews).collect()
+        self.kept.iter().map(Kind::root).chain(reviews).collect()
     }
 
     /// One group and version, with all that its schemas refer to.
     pub(super) fn v3(&self, root: &str) -> Value {
         let kinds: Vec<&Kind> = self
-            .kinds
+            .kept
             .iter()
             .filter(|kind| kind.root() == root)
             .collect();
@@ -130,7 +130,7 @@ impl Kinds {
             .map(|(name, schema)| (name, dialect::translate(name, schema, Dialect::V2)))
             .collect();
         let paths: BTreeMap<String, Value> = self
-            .kinds
+            .kept
             .iter()
             .flat_map(|kind| operations::paths(kind, Dialect::V2))
             .chain(
