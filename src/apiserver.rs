@@ -40,6 +40,7 @@ mod modules;
 mod subresources;
 mod uploads;
 mod watch;
+mod websocket;
 
 mod dashboard;
 mod health;

@@ -31,8 +31,6 @@ pub struct LogId {
 /// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("previous terminated container \"{container}\" in pod \"{pod}\" not found")]
-    NoPrevious { container: String, pod: String },
     #[error("read log {path}")]
     Read {
         path: PathBuf,
@@ -78,37 +76,13 @@ impl Logs {
         log
     }
 
-    /// A reader of the container's current incarnation, or of the one before it.
-    pub fn read(&self, id: &LogId, query: &Query) -> Result<Reader, Error> {
-        let directory = self.directory(id);
+    /// A reader of one incarnation, empty if that wrote nothing. Only the current one can be followed.
+    pub fn read(&self, id: &LogId, incarnation: u32, query: &Query) -> Reader {
         let current = self.lock().get(id).cloned();
-        if query.previous {
-            let newest = current.as_ref().map_or_else(
-                || incarnations(&directory).into_iter().max(),
-                |log| number_of(log.path()),
-            );
-            let before = incarnations(&directory)
-                .into_iter()
-                .filter(|number| newest.is_some_and(|newest| *number < newest));
-            let previous = before.max().ok_or_else(|| Error::NoPrevious {
-                container: id.container.clone(),
-                pod: id.pod.clone(),
-            })?;
-            let path = directory.join(format!("{previous}.log"));
-            return Ok(Reader::new(path, None, query, &self.clock));
-        }
-        if let Some(log) = current {
-            return Ok(Reader::new(
-                log.path().to_owned(),
-                Some(log.changes()),
-                query,
-                &self.clock,
-            ));
-        }
-        // A container that has not started since the worker did.
-        let newest = incarnations(&directory).into_iter().max().unwrap_or(0);
-        let path = directory.join(format!("{newest}.log"));
-        Ok(Reader::new(path, None, query, &self.clock))
+        let current = current.filter(|log| number_of(log.path()) == Some(incarnation));
+        let path = self.directory(id).join(format!("{incarnation}.log"));
+        let changes = current.map(|log| log.changes());
+        Reader::new(path, changes, query, &self.clock)
     }
 
     /// Removes everything of a pod.
