@@ -29,6 +29,10 @@ async fn with_hello() -> (World, super::harness::Running) {
 async fn a_command_runs_in_the_pods_files_and_network() {
     let (world, worker) = with_hello().await;
     let world = &world;
+    // As `kubectl cp --retries` asks for the rest of a file.
+    let tail = "echo -n abcdef > /tmp/t; tail -c+3 /tmp/t; echo; echo a > /tmp/l; echo b >> /tmp/l; tail -n +2 /tmp/l";
+    let done = exec(world, "p", &["sh", "-c", tail]).await;
+    assert_eq!(done.stdout, "cdef\nb\n", "{done:?}");
     let done = exec(world, "p", &["echo", "hello", "pod"]).await;
     assert_eq!((done.stdout.as_str(), done.code()), ("hello pod\n", 0));
     let done = exec(world, "p", &["sh", "-c", "echo kept > /tmp/x; exit 3"]).await;
