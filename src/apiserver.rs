@@ -21,6 +21,7 @@ mod query;
 
 mod respond;
 mod table;
+mod written;
 
 pub mod auth;
 mod authorize;

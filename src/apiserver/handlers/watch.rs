@@ -4,6 +4,7 @@ use axum::response::Response;
 use http::request::Parts;
 
 use crate::apiserver::error::Error;
+use crate::apiserver::media;
 use crate::apiserver::watch::{self, Feed, Form};
 use crate::ids;
 
@@ -11,6 +12,7 @@ use super::Context;
 
 /// Opens a watch; over a WebSocket if the client asked for an upgrade.
 pub(crate) async fn watch(ctx: &Context, parts: &mut Parts) -> Result<Response, Error> {
+    media::streamed(&ctx.headers)?;
     let (output, query) = ctx.form()?;
     let form = Form::new(ctx.resource, output, query)?;
     let mut options = query.watch_options();
