@@ -58,6 +58,8 @@ mod shares;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::modules::Blobs;
 use crate::registry::Registry;
 use crate::tasks::TaskGroup;
@@ -130,6 +132,8 @@ pub struct Server {
     streams: shares::Shares,
     transfers: shares::Shares,
     bodies: shares::Shares,
+    /// Places for answers that are written in another style than they are kept in.
+    writers: Semaphore,
 }
 
 impl Server {
@@ -153,6 +157,7 @@ impl Server {
             streams: shares::Shares::new(limits.streams),
             transfers: shares::Shares::new(limits.transfers),
             bodies: shares::Shares::new(limits.bodies),
+            writers: Semaphore::new(written::WRITERS),
             registry,
             blobs,
             identities,

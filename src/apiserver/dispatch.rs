@@ -52,7 +52,7 @@ pub(crate) async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Res
         .observe(verb, resource, response.status().as_u16(), took);
     finish(&mut response);
     if let Some(style) = style {
-        response = written::restyle(response, style).await;
+        response = written::restyle(response, style, &server.writers).await;
     }
     if is_read {
         response = gzip::compress(response, &parts.headers).await;
@@ -79,8 +79,7 @@ fn is_read(target: &Target, path: &str) -> bool {
 fn is_own(target: &Target, path: &str) -> bool {
     match target {
         Target::Resource(info) => {
-            info.verb != Verb::Watch
-                && !matches!(info.subresource.as_deref(), Some("proxy" | "content"))
+            info.verb != Verb::Watch && info.subresource.as_deref() != Some("proxy")
         }
         Target::NonResource => !path.starts_with("/openapi/"),
         Target::Unknown => true,

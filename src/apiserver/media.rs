@@ -89,30 +89,31 @@ fn ranges(headers: &HeaderMap) -> Vec<Range<'_>> {
 
 /// The first form that we can give.
 pub(crate) fn output(headers: &HeaderMap) -> Result<Output, Error> {
-    let chosen = chosen(headers).ok_or(Error::NotAcceptable(ANSWERS))?;
+    let chosen = chosen(headers, true).ok_or(Error::NotAcceptable(ANSWERS))?;
     Ok(chosen.0)
 }
 
-/// The same for a watch, which is not written in YAML.
-pub(crate) fn streamed(headers: &HeaderMap) -> Result<(), Error> {
-    if is_yaml(headers) {
-        return Err(Error::NotAcceptable(JSON));
-    }
-    Ok(())
+/// The same for what is not written in YAML: watches and schemas.
+pub(crate) fn json_only(headers: &HeaderMap) -> Result<Output, Error> {
+    let chosen = chosen(headers, false).ok_or(Error::NotAcceptable(JSON))?;
+    Ok(chosen.0)
 }
 
 /// Whether the form that is given is to be YAML.
 pub(crate) fn is_yaml(headers: &HeaderMap) -> bool {
-    chosen(headers).is_some_and(|(_, is_yaml)| is_yaml)
+    chosen(headers, true).is_some_and(|(_, is_yaml)| is_yaml)
 }
 
 /// The form, and whether it is YAML.
-fn chosen(headers: &HeaderMap) -> Option<(Output, bool)> {
+fn chosen(headers: &HeaderMap, takes_yaml: bool) -> Option<(Output, bool)> {
     let ranges = ranges(headers);
     if ranges.is_empty() {
         return Some((Output::Object, false));
     }
-    for range in ranges.iter().filter(|it| it.is_json() || it.is_yaml()) {
+    for range in ranges
+        .iter()
+        .filter(|it| it.is_json() || (takes_yaml && it.is_yaml()))
+    {
         let version = match range.parameter("v") {
             Some("v1beta1") => "v1beta1",
             _ => "v1",
@@ -244,8 +245,10 @@ mod tests {
             ("*/*", false),
         ] {
             assert_eq!(is_yaml(&accept(text)), expected, "{text}");
-            assert_eq!(streamed(&accept(text)).is_err(), expected, "{text}");
         }
+        assert!(json_only(&accept("application/yaml")).is_err());
+        let both = accept("application/yaml, application/json");
+        assert_eq!(json_only(&both).ok(), Some(Output::Object));
     }
 
     #[test]

@@ -10,12 +10,16 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::media;
 use super::query::Query;
 
 /// Programs that people read in, as Kubernetes has them.
 const PEOPLE: [&str; 3] = ["curl", "Wget", "Mozilla/5.0"];
+
+/// How many answers are written so at once: the tree of a long list takes many times its text.
+pub(crate) const WRITERS: usize = 2;
 
 /// What is wanted instead of compact JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +44,14 @@ pub(crate) fn wanted(headers: &HeaderMap, query: &Query) -> Option<Style> {
 }
 
 /// Writes an answer of ready JSON in that style.
-pub(crate) async fn restyle(response: Response, style: Style) -> Response {
+pub(crate) async fn restyle(response: Response, style: Style, writers: &Semaphore) -> Response {
     let kind = response.headers().get(CONTENT_TYPE);
     let is_json = kind.is_some_and(|kind| kind == "application/json");
     if !is_json || response.body().size_hint().exact().is_none() {
         return response;
     }
+    // Nobody closes it; the answer waits until it is its turn.
+    let _place = writers.acquire().await;
     let (mut parts, body) = response.into_parts();
     let whole = match body.collect().await {
         Ok(whole) => whole.to_bytes(),
@@ -170,7 +176,7 @@ mod tests {
     async fn yaml_says_the_same() {
         let value = json!({"kind": "Status", "code": 404, "message": "a: b", "items": ["1", 1]});
         let answer = super::super::respond::json(http::StatusCode::NOT_FOUND, &value);
-        let answer = restyle(answer, Style::Yaml).await;
+        let answer = restyle(answer, Style::Yaml, &Semaphore::new(1)).await;
         assert_eq!(answer.status(), 404);
         assert_eq!(answer.headers()[CONTENT_TYPE], "application/yaml");
         let text = answer.into_body().collect().await.unwrap().to_bytes();

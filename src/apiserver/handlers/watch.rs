@@ -12,8 +12,8 @@ use super::Context;
 
 /// Opens a watch; over a WebSocket if the client asked for an upgrade.
 pub(crate) async fn watch(ctx: &Context, parts: &mut Parts) -> Result<Response, Error> {
-    media::streamed(&ctx.headers)?;
-    let (output, query) = ctx.form()?;
+    let output = media::json_only(&ctx.headers)?;
+    let (_, query) = ctx.form()?;
     let form = Form::new(ctx.resource, output, query)?;
     let mut options = query.watch_options();
     if let Some(name) = &ctx.info.name {
