@@ -21,6 +21,7 @@ mod query;
 
 mod respond;
 mod table;
+mod written;
 
 pub mod auth;
 mod authorize;
@@ -40,6 +41,7 @@ mod modules;
 mod subresources;
 mod uploads;
 mod watch;
+mod websocket;
 
 mod dashboard;
 mod health;
@@ -57,6 +59,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::sync::Semaphore;
 
 use crate::modules::Blobs;
 use crate::registry::Registry;
@@ -130,6 +133,8 @@ pub struct Server {
     streams: shares::Shares,
     transfers: shares::Shares,
     bodies: shares::Shares,
+    /// Places for answers that are written in another style than they are kept in.
+    writers: Semaphore,
 }
 
 impl Server {
@@ -153,6 +158,7 @@ impl Server {
             streams: shares::Shares::new(limits.streams),
             transfers: shares::Shares::new(limits.transfers),
             bodies: shares::Shares::new(limits.bodies),
+            writers: Semaphore::new(written::WRITERS),
             registry,
             blobs,
             identities,

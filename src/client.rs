@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::header::USER_AGENT;
 use http::{HeaderName, HeaderValue, Request, Uri};
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client as HttpClient;
@@ -104,7 +105,7 @@ pub async fn connect(login: &Login) -> Result<Client, Error> {
 
 /// Builds a client, and says whose.
 pub async fn open(login: &Login) -> Result<(Client, Server), Error> {
-    let config = match login {
+    let mut config = match login {
         Login::Kubeconfig(path) => {
             let failed = |source| Error::ReadKubeconfig {
                 path: path.clone(),
@@ -121,6 +122,7 @@ pub async fn open(login: &Login) -> Result<(Client, Server), Error> {
             node,
         } => join(server, token, node.as_deref()).await?,
     };
+    config.headers.push((USER_AGENT, agent(login)));
     let server = Server {
         address: address(&config.cluster_url).await,
         authorities: config
@@ -131,6 +133,16 @@ pub async fn open(login: &Login) -> Result<(Client, Server), Error> {
             .collect(),
     };
     Ok((build(config)?, server))
+}
+
+/// Who writes, as `managedFields` names it: a worker does what Kubernetes' kubelet does.
+fn agent(login: &Login) -> HeaderValue {
+    HeaderValue::from_static(match login {
+        Login::Join { node: Some(_), .. } => concat!("kubelet/", env!("CARGO_PKG_VERSION")),
+        Login::Join { node: None, .. } | Login::Kubeconfig(_) => {
+            concat!("wasmorch/", env!("CARGO_PKG_VERSION"))
+        }
+    })
 }
 
 async fn address(url: &Uri) -> Option<SocketAddr> {

@@ -26,7 +26,7 @@ use super::request::{RequestInfo, Target, Verb};
 use super::shares::Permit;
 use super::{
     OBJECT_LIMIT, Server, body, dashboard, discovery, gzip, health, impersonate, respond, reviews,
-    subresources, tokens, uploads, usage_api,
+    subresources, tokens, uploads, usage_api, written,
 };
 
 /// Answers any request.
@@ -37,6 +37,8 @@ pub(crate) async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Res
     let target = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
     let (verb, resource) = labels(&server, &target);
     let is_read = is_read(&target, parts.uri.path());
+    let style =
+        written::wanted(&parts.headers, &query).filter(|_| is_own(&target, parts.uri.path()));
     let mut response = answer(&server, &mut parts, body, query, target)
         .await
         .unwrap_or_else(Error::into_response);
@@ -49,6 +51,9 @@ pub(crate) async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Res
         .metrics
         .observe(verb, resource, response.status().as_u16(), took);
     finish(&mut response);
+    if let Some(style) = style {
+        response = written::restyle(response, style, &server.writers).await;
+    }
     if is_read {
         response = gzip::compress(response, &parts.headers).await;
     }
@@ -67,6 +72,17 @@ fn is_read(target: &Target, path: &str) -> bool {
         }
         Target::NonResource => path.starts_with("/openapi/"),
         Target::Unknown => false,
+    }
+}
+
+/// Whether the answer is made here, and is no stream: then it is written as the client wants it.
+fn is_own(target: &Target, path: &str) -> bool {
+    match target {
+        Target::Resource(info) => {
+            info.verb != Verb::Watch && info.subresource.as_deref() != Some("proxy")
+        }
+        Target::NonResource => !path.starts_with("/openapi/"),
+        Target::Unknown => true,
     }
 }
 

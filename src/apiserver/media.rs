@@ -1,7 +1,7 @@
 //! What the client accepts and what it sends: the media types of the API.
 //!
 //! `Accept` is taken as a list in the order of preference, without weights, as Kubernetes does.
-//! Answers are JSON always; a list that offers protobuf first and JSON after it gets JSON.
+//! Answers are JSON or YAML; a list that offers protobuf first and JSON after it gets JSON.
 
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -40,6 +40,8 @@ pub(crate) enum PatchType {
 }
 
 const JSON: &str = "application/json";
+pub(crate) const YAML: &str = "application/yaml";
+const ANSWERS: &str = "application/json, application/yaml";
 const BODIES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
@@ -65,6 +67,10 @@ impl<'a> Range<'a> {
             .map(|(_, value)| value.trim_matches('"'))
     }
 
+    fn is_yaml(&self) -> bool {
+        self.media == YAML
+    }
+
     fn is_json(&self) -> bool {
         matches!(self.media.as_str(), JSON | "application/*" | "*/*" | "")
     }
@@ -83,11 +89,31 @@ fn ranges(headers: &HeaderMap) -> Vec<Range<'_>> {
 
 /// The first form that we can give.
 pub(crate) fn output(headers: &HeaderMap) -> Result<Output, Error> {
+    let chosen = chosen(headers, true).ok_or(Error::NotAcceptable(ANSWERS))?;
+    Ok(chosen.0)
+}
+
+/// The same for what is not written in YAML: watches and schemas.
+pub(crate) fn json_only(headers: &HeaderMap) -> Result<Output, Error> {
+    let chosen = chosen(headers, false).ok_or(Error::NotAcceptable(JSON))?;
+    Ok(chosen.0)
+}
+
+/// Whether the form that is given is to be YAML.
+pub(crate) fn is_yaml(headers: &HeaderMap) -> bool {
+    chosen(headers, true).is_some_and(|(_, is_yaml)| is_yaml)
+}
+
+/// The form, and whether it is YAML.
+fn chosen(headers: &HeaderMap, takes_yaml: bool) -> Option<(Output, bool)> {
     let ranges = ranges(headers);
     if ranges.is_empty() {
-        return Ok(Output::Object);
+        return Some((Output::Object, false));
     }
-    for range in ranges.iter().filter(|range| range.is_json()) {
+    for range in ranges
+        .iter()
+        .filter(|it| it.is_json() || (takes_yaml && it.is_yaml()))
+    {
         let version = match range.parameter("v") {
             Some("v1beta1") => "v1beta1",
             _ => "v1",
@@ -96,15 +122,17 @@ pub(crate) fn output(headers: &HeaderMap) -> Result<Output, Error> {
             .parameter("g")
             .is_none_or(|group| group == "meta.k8s.io");
         match range.parameter("as") {
-            None => return Ok(Output::Object),
-            Some("Table") if is_meta => return Ok(Output::Table { version }),
+            None => return Some((Output::Object, range.is_yaml())),
+            Some("Table") if is_meta => {
+                return Some((Output::Table { version }, range.is_yaml()));
+            }
             Some("PartialObjectMetadata" | "PartialObjectMetadataList") if is_meta => {
-                return Ok(Output::Partial { version });
+                return Some((Output::Partial { version }, range.is_yaml()));
             }
             Some(_) => {}
         }
     }
-    Err(Error::NotAcceptable(JSON))
+    None
 }
 
 /// The version of aggregated discovery that is asked for, if one is asked for before plain JSON.
@@ -198,6 +226,7 @@ mod tests {
                 "application/json;as=Chart;g=meta.k8s.io;v=v1,application/json;q=0.5",
                 Some(Output::Object),
             ),
+            ("application/yaml;as=Table;g=meta.k8s.io;v=v1", Some(TABLE)),
             ("application/vnd.kubernetes.protobuf", None),
             ("text/html", None),
         ];
@@ -205,6 +234,21 @@ mod tests {
             assert_eq!(output(&accept(text)).ok(), expected, "{text}");
         }
         assert_eq!(output(&HeaderMap::new()).ok(), Some(Output::Object));
+    }
+
+    #[test]
+    fn yaml_is_given_to_those_who_take_it_first() {
+        for (text, expected) in [
+            ("application/yaml", true),
+            ("application/yaml, */*", true),
+            ("application/json, application/yaml", false),
+            ("*/*", false),
+        ] {
+            assert_eq!(is_yaml(&accept(text)), expected, "{text}");
+        }
+        assert!(json_only(&accept("application/yaml")).is_err());
+        let both = accept("application/yaml, application/json");
+        assert_eq!(json_only(&both).ok(), Some(Output::Object));
     }
 
     #[test]

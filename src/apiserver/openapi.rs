@@ -106,13 +106,13 @@ impl Documents {
             "v2" if media::accepts(headers, PROTOBUF_ACCEPT) => {
                 Ok(self.v2_protobuf(registry).serve(headers, PROTOBUF_TYPE))
             }
-            "v2" => media::output(headers).map(|_| self.v2(registry).serve(headers, JSON)),
-            "v3" => media::output(headers).map(|_| self.v3(registry).index.serve(headers, JSON)),
+            "v2" => media::json_only(headers).map(|_| self.v2(registry).serve(headers, JSON)),
+            "v3" => media::json_only(headers).map(|_| self.v3(registry).index.serve(headers, JSON)),
             path => match path
                 .strip_prefix("v3/")
                 .and_then(|path| self.v3(registry).versions.get(path).cloned())
             {
-                Some(document) => media::output(headers).map(|_| document.serve(headers, JSON)),
+                Some(document) => media::json_only(headers).map(|_| document.serve(headers, JSON)),
                 None => Err(Error::UnknownPath),
             },
         })

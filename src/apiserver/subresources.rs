@@ -63,7 +63,7 @@ pub(crate) async fn serve(
         ("binding", Verb::Create) => binding::create(ctx, body).await,
         ("eviction", Verb::Create) => eviction::create(ctx, body).await,
         ("token", Verb::Create) => token::create(ctx, body).await,
-        ("log", Verb::Get) => log::get(ctx).await,
+        ("log", Verb::Get) => log::get(ctx, parts).await,
         ("exec", Verb::Get | Verb::Create) => stream::connect(ctx, Purpose::Exec, parts).await,
         ("attach", Verb::Get | Verb::Create) => stream::connect(ctx, Purpose::Attach, parts).await,
         ("portforward", Verb::Get | Verb::Create) => {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
 use tokio::sync::watch;
@@ -57,6 +57,8 @@ pub struct Context {
 #[derive(Clone)]
 pub struct PodView {
     pub pod: Arc<Pod>,
+    /// What this worker said of it last, if it did; the API may not know it yet.
+    pub status: Option<Arc<PodStatus>>,
     pub sandbox: Option<Arc<PodSandbox>>,
 }
 

@@ -24,7 +24,6 @@ use crate::runtime::spec::{ExecSpec, LogSink};
 use crate::runtime::{self, ContainerHandle, PodSandbox};
 
 pub use attach::{Tap, Taps, attach};
-pub use channels::PROTOCOLS;
 pub use client::Client;
 pub use output::Collected;
 pub use over_spdy::{PROTOCOLS as SPDY_PROTOCOLS, serve as serve_spdy};

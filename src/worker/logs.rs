@@ -36,10 +36,6 @@ pub struct LogId {
 /// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("previous terminated container \"{container}\" in pod \"{pod}\" not found")]
-    NoPrevious { container: String, pod: String },
-    #[error("the worker ends")]
-    Ending,
     #[error("read log {path}")]
     Read {
         path: PathBuf,
@@ -91,44 +87,14 @@ impl Logs {
         log
     }
 
-    /// A reader of the container's current incarnation, or of the one before it.
-    pub async fn read(&self, id: &LogId, query: &Query) -> Result<Reader, Error> {
+    /// A reader of one incarnation, empty if that wrote nothing. Only the current one can be followed.
+    pub async fn read(&self, id: &LogId, incarnation: u32, query: &Query) -> Reader {
         self.flush().await;
-        let directory = self.directory(id);
         let current = self.lock().get(id).cloned();
-        if let Some(log) = &current
-            && !query.previous
-        {
-            let changes = Some(log.changes());
-            return Ok(Reader::new(
-                log.path().to_owned(),
-                changes,
-                query,
-                &self.clock,
-            ));
-        }
-        let looking = {
-            let directory = directory.clone();
-            tokio::task::spawn_blocking(move || incarnations(&directory))
-        };
-        let there = looking.await.map_err(|_| Error::Ending)?;
-        // Without a log in memory it is one that has not started since the worker did.
-        let newest = current
-            .as_ref()
-            .map_or_else(|| there.iter().max().copied(), |log| number_of(log.path()));
-        let wanted = if query.previous {
-            let before = there
-                .into_iter()
-                .filter(|number| newest.is_some_and(|newest| *number < newest));
-            before.max().ok_or_else(|| Error::NoPrevious {
-                container: id.container.clone(),
-                pod: id.pod.clone(),
-            })?
-        } else {
-            newest.unwrap_or(0)
-        };
-        let path = directory.join(format!("{wanted}.log"));
-        Ok(Reader::new(path, None, query, &self.clock))
+        let current = current.filter(|log| number_of(log.path()) == Some(incarnation));
+        let path = self.directory(id).join(format!("{incarnation}.log"));
+        let changes = current.map(|log| log.changes());
+        Reader::new(path, changes, query, &self.clock)
     }
 
     /// Resolves when the files have all that was written before.

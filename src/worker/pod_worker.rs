@@ -105,7 +105,7 @@ pub struct PodWorker {
     is_leaving: bool,
     is_finalizing: bool,
     is_contradicted: bool,
-    said: Option<PodStatus>,
+    said: Option<Arc<PodStatus>>,
     saved: Saved,
 }
 
@@ -171,7 +171,7 @@ impl PodWorker {
         // A pod that ended before this process began has nothing new to say.
         let is_old = matches!(worker.lifecycle.stage(), Stage::Finished);
         if is_old && crate::api::pod::phase(&worker.pod).is_terminal() {
-            worker.said = Some(worker.status());
+            worker.said = Some(Arc::new(worker.status()));
         }
         worker.publish_view();
         worker
@@ -319,6 +319,7 @@ impl PodWorker {
     fn publish_view(&self) {
         let view = PodView {
             pod: Arc::clone(&self.pod),
+            status: self.said.clone(),
             sandbox: self.sandbox.clone(),
         };
         self.context.directory.put(&self.id.uid, view);

@@ -6,6 +6,7 @@
 //! CA, which is not issued yet, so such an address is refused at start.
 
 mod commands;
+mod log_choice;
 mod port_forward;
 mod upgrade;
 
@@ -185,7 +186,8 @@ struct LogOptions {
 }
 
 impl LogOptions {
-    fn query(self) -> Result<Query, String> {
+    /// What to read, and whether of the run before.
+    fn query(self) -> Result<(Query, bool), String> {
         let flag = |value: &Option<String>| match value.as_deref() {
             None | Some("false" | "0") => Ok(false),
             Some("true" | "1" | "") => Ok(true),
@@ -195,15 +197,16 @@ impl LogOptions {
             let parsed = text.parse();
             parsed.map_err(|_| format!("sinceTime: `{text}` is not an RFC 3339 time"))
         });
-        Ok(Query {
+        let previous = flag(&self.previous)?;
+        let query = Query {
             follow: flag(&self.follow)?,
-            previous: flag(&self.previous)?,
             timestamps: flag(&self.timestamps)?,
             tail_lines: self.tail_lines,
             since_seconds: self.since_seconds,
             since_time: since_time.transpose()?,
             limit_bytes: self.limit_bytes,
-        })
+        };
+        Ok((query, previous))
     }
 }
 
@@ -212,7 +215,7 @@ async fn logs(
     Path((namespace, name, container)): Path<(String, String, String)>,
     UrlQuery(options): UrlQuery<LogOptions>,
 ) -> Response {
-    let query = match options.query() {
+    let (query, previous) = match options.query() {
         Ok(query) => query,
         Err(text) => return (StatusCode::BAD_REQUEST, text).into_response(),
     };
@@ -226,17 +229,17 @@ async fn logs(
         uid: view.pod.metadata.uid.clone().unwrap_or_default(),
         container,
     };
-    match shared.context.logs.read(&id, &query).await {
-        Ok(reader) => {
-            let chunks = futures::stream::unfold(reader, |mut reader| async move {
-                let chunk = reader.next().await?;
-                Some((chunk, reader))
-            });
-            let body = Body::from_stream(chunks);
-            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
-        }
-        Err(error) => (StatusCode::BAD_REQUEST, chain(&error).to_string()).into_response(),
-    }
+    let incarnation = match log_choice::choose(&view, &id.container, previous) {
+        Ok(incarnation) => incarnation,
+        Err(text) => return (StatusCode::BAD_REQUEST, text).into_response(),
+    };
+    let reader = shared.context.logs.read(&id, incarnation, &query).await;
+    let chunks = futures::stream::unfold(reader, |mut reader| async move {
+        let chunk = reader.next().await?;
+        Some((chunk, reader))
+    });
+    let body = Body::from_stream(chunks);
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
 }
 
 type Refusal = (StatusCode, String);
@@ -311,8 +314,9 @@ mod tests {
             let options: LogOptions = serde_json::from_value(map.into()).unwrap();
             options.query()
         };
-        let query = read("follow=true&tailLines=10&sinceTime=2026-01-01T00:00:00Z").unwrap();
-        assert!(query.follow && !query.previous);
+        let (query, previous) =
+            read("follow=true&tailLines=10&sinceTime=2026-01-01T00:00:00Z").unwrap();
+        assert!(query.follow && !previous);
         assert_eq!(query.tail_lines, Some(10));
         assert!(query.since_time.is_some());
         assert!(read("follow=maybe").is_err());

@@ -334,6 +334,11 @@ fn terminated(last: &Termination, id: &dyn Fn(u32) -> String) -> ContainerState 
     }
 }
 
+/// The incarnation that a `containerID` made here names.
+pub fn incarnation(id: &str) -> Option<u32> {
+    id.rsplit_once('.')?.1.parse().ok()
+}
+
 /// An ending read back from a status, after the worker's own memory of it was lost.
 pub fn termination(state: &ContainerStateTerminated, restarts: u32) -> Termination {
     let reason = match state.reason.as_deref() {

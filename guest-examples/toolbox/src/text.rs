@@ -35,9 +35,18 @@ pub fn echo(io: &mut Io, args: &[String]) -> Result {
 }
 
 /// `-n N`, `-c N` or `-N`, and the files.
-fn counted(args: &[String]) -> Result<(usize, bool, Vec<&str>)> {
-    let (mut count, mut is_bytes, mut files) = (10, false, Vec::new());
-    let number = |text: &str| {
+struct Counted<'a> {
+    count: usize,
+    is_bytes: bool,
+    /// The number was written `+N`: for `tail`, where to begin, counted from one.
+    is_place: bool,
+    files: Vec<&'a str>,
+}
+
+fn counted(args: &[String]) -> Result<Counted<'_>> {
+    let (mut count, mut is_bytes, mut is_place, mut files) = (10, false, false, Vec::new());
+    let mut number = |text: &str| {
+        is_place = text.starts_with('+');
         let parsed = text.parse::<usize>();
         parsed.map_err(|_| format!("`{text}` is not a number"))
     };
@@ -55,11 +64,21 @@ fn counted(args: &[String]) -> Result<(usize, bool, Vec<&str>)> {
         }
         is_bytes |= arg.starts_with("-c");
     }
-    Ok((count, is_bytes, files))
+    Ok(Counted {
+        count,
+        is_bytes,
+        is_place,
+        files,
+    })
 }
 
 pub fn head(io: &mut Io, args: &[String]) -> Result {
-    let (count, is_bytes, files) = counted(args)?;
+    let Counted {
+        count,
+        is_bytes,
+        files,
+        ..
+    } = counted(args)?;
     let from = io.open(files.first().copied())?;
     if is_bytes {
         io.copy(&mut from.take(count as u64))
@@ -80,8 +99,18 @@ pub fn head(io: &mut Io, args: &[String]) -> Result {
 }
 
 pub fn tail(io: &mut Io, args: &[String]) -> Result {
-    let (count, is_bytes, files) = counted(args)?;
+    let Counted {
+        count,
+        is_bytes,
+        is_place,
+        files,
+    } = counted(args)?;
     let mut from = BufReader::new(io.open(files.first().copied())?);
+    if is_place {
+        skip(&mut from, count.saturating_sub(1), is_bytes)?;
+        io.copy(&mut from).map_err(|error| words(&error))?;
+        return Ok(0);
+    }
     if is_bytes {
         let mut all = Vec::new();
         from.read_to_end(&mut all).map_err(|error| words(&error))?;
@@ -104,6 +133,21 @@ pub fn tail(io: &mut Io, args: &[String]) -> Result {
         io.write(&line);
     }
     Ok(0)
+}
+
+/// Reads over the first bytes or lines.
+fn skip(from: &mut impl BufRead, count: usize, is_bytes: bool) -> Result<()> {
+    if is_bytes {
+        let skipped = std::io::copy(&mut from.take(count as u64), &mut std::io::sink());
+        return skipped.map(drop).map_err(|error| words(&error));
+    }
+    for _ in 0..count {
+        let read = from.read_until(b'\n', &mut Vec::new());
+        if read.map_err(|error| words(&error))? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 pub fn wc(io: &mut Io, args: &[String]) -> Result {

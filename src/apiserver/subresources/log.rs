@@ -3,9 +3,13 @@
 //! The API server keeps no logs. What the worker streams is streamed on, and ends when either side
 //! ends or the server stops.
 
+use std::future::ready;
+
 use axum::body::Body;
 use axum::response::Response;
-use futures::StreamExt as _;
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1::Pod;
@@ -14,6 +18,8 @@ use crate::apiserver::error::Error;
 use crate::apiserver::handlers::Context;
 use crate::apiserver::query::Query;
 use crate::apiserver::respond;
+use crate::apiserver::websocket::{BINARY, Encoding, Socket};
+use crate::registry::{self, FieldError};
 
 /// The worker's own parameters; what else a client sends (`stream`, `pretty`) is dropped.
 const FORWARDED: [&str; 7] = [
@@ -26,8 +32,9 @@ const FORWARDED: [&str; 7] = [
     "previous",
 ];
 
-pub(crate) async fn get(ctx: &Context) -> Result<Response, Error> {
+pub(crate) async fn get(ctx: &Context, parts: &mut Parts) -> Result<Response, Error> {
     let name = ctx.name()?;
+    check(&ctx.query, name)?;
     let namespace = ctx.namespace().ok_or(Error::UnknownPath)?;
     let stored = ctx.registry().get(ctx.resource, Some(namespace), name)?;
     let pod = stored.typed::<Pod>().map_err(|source| Error::Internal {
@@ -46,8 +53,9 @@ pub(crate) async fn get(ctx: &Context) -> Result<Response, Error> {
     };
     let path = format!(
         "/containerLogs/{namespace}/{name}/{container}?{}",
-        forwarded(&ctx.query)?
+        forwarded(&ctx.query)
     );
+    let socket = Socket::asked(parts, BINARY, Encoding::Binary).await?;
     let answer = ctx
         .server
         .worker_api
@@ -66,6 +74,13 @@ pub(crate) async fn get(ctx: &Context) -> Result<Response, Error> {
             // The permit lives as long as the stream.
             let _ = &permit;
         });
+    if let Some(socket) = socket {
+        // The first message says that there is a log, even one that is silent for now.
+        let first = stream::once(ready(Bytes::new()));
+        let whole = lines.take_while(|piece| ready(piece.is_ok()));
+        let pieces = first.chain(whole.filter_map(|piece| ready(piece.ok())));
+        return Ok(socket.serve(&ctx.server, "log over websocket", pieces));
+    }
     let mut response = respond::text(StatusCode::OK, Body::from_stream(lines));
     response
         .headers_mut()
@@ -73,18 +88,56 @@ pub(crate) async fn get(ctx: &Context) -> Result<Response, Error> {
     Ok(response)
 }
 
-/// The query for the worker.
-fn forwarded(query: &Query) -> Result<String, Error> {
-    for number in ["tailLines", "sinceSeconds", "limitBytes"] {
-        query.number::<u64>(number)?;
+/// What each number is at least.
+const LEAST: [(&str, i64, &str); 3] = [
+    ("tailLines", 0, "must be greater than or equal to 0"),
+    ("limitBytes", 1, "must be greater than 0"),
+    ("sinceSeconds", 1, "must be greater than 0"),
+];
+
+/// Options that make no sense are told before anything is looked for, as in Kubernetes.
+fn check(query: &Query, name: &str) -> Result<(), Error> {
+    let is_twice = query.get("sinceSeconds").is_some() && query.get("sinceTime").is_some();
+    let mut errors = Vec::new();
+    for (field, least, detail) in LEAST {
+        let number = query.number::<i64>(field)?;
+        if let Some(number) = number.filter(|number| *number < least) {
+            errors.push(FieldError {
+                reason: "FieldValueInvalid",
+                field: field.to_owned(),
+                message: format!("Invalid value: {number}: {detail}"),
+            });
+        }
     }
+    if is_twice {
+        errors.retain(|error| error.field != "sinceSeconds");
+        errors.push(FieldError {
+            reason: "FieldValueForbidden",
+            field: String::new(),
+            message: "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
+                .to_owned(),
+        });
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Registry(registry::Error::Invalid {
+        group: String::new(),
+        kind: "PodLogOptions".to_owned(),
+        name: name.to_owned(),
+        errors,
+    }))
+}
+
+/// The query for the worker.
+fn forwarded(query: &Query) -> String {
     let mut forwarded = form_urlencoded::Serializer::new(String::new());
     for parameter in FORWARDED {
         if let Some(value) = query.get(parameter) {
             forwarded.append_pair(parameter, value);
         }
     }
-    Ok(forwarded.finish())
+    forwarded.finish()
 }
 
 /// The container meant: the one that is named, or the only one.
@@ -145,6 +198,38 @@ pub(super) async fn refused(status: StatusCode, body: hyper::body::Incoming) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn check_options(query: &str, expected: &[(&str, &str)]) {
+        let found = match check(&Query::parse(query), "p") {
+            Ok(()) => Vec::new(),
+            Err(Error::Registry(registry::Error::Invalid { errors, .. })) => errors,
+            Err(other) => panic!("{query}: {other}"),
+        };
+        let found: Vec<_> = found
+            .iter()
+            .map(|error| (error.field.as_str(), error.message.as_str()))
+            .collect();
+        assert_eq!(found, expected, "{query}");
+    }
+
+    #[test]
+    fn options_are_judged_in_kubernetes_words() {
+        let positive = "Invalid value: 0: must be greater than 0";
+        let twice = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified";
+        let negative = "Invalid value: -1: must be greater than or equal to 0";
+        check_options("tailLines=0&limitBytes=1&sinceSeconds=1", &[]);
+        check_options("tailLines=-1", &[("tailLines", negative)]);
+        check_options("limitBytes=0", &[("limitBytes", positive)]);
+        check_options("sinceSeconds=0", &[("sinceSeconds", positive)]);
+        let time = "sinceTime=2026-01-01T00:00:00Z";
+        check_options(&format!("sinceSeconds=0&{time}"), &[("", twice)]);
+        check_options(time, &[]);
+        assert!(matches!(
+            check(&Query::parse("tailLines=x"), "p"),
+            Err(Error::BadRequest(_))
+        ));
+    }
 
     #[test]
     fn a_container_is_named_or_the_only_one() {

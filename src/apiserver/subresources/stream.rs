@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::log;
+use crate::api::wire::COMMAND_PROTOCOLS;
 use crate::apiserver::Server;
 use crate::apiserver::error::Error;
 use crate::apiserver::handlers::Context;
@@ -22,7 +23,6 @@ use crate::apiserver::query::Query;
 use crate::apiserver::shares::Permit;
 
 /// What the worker speaks over a WebSocket, best first.
-const COMMAND_PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 const PORT_FORWARD_PROTOCOLS: [&str; 2] = ["SPDY/3.1+portforward.k8s.io", "v4.channel.k8s.io"];
 
 /// What a stream is for.
@@ -90,7 +90,8 @@ pub(crate) async fn connect(
     let mut headers = picked(&ctx.headers);
     // A token may be among the offers; the worker learns only what is spoken.
     headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
-    if let Some(protocol) = protocol(&ctx.headers, purpose.protocols())? {
+    let chosen = protocol(&ctx.headers, purpose.protocols())?;
+    if let Some(protocol) = chosen.filter(|name| !name.is_empty()) {
         let protocol = HeaderValue::from_static(protocol);
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
@@ -167,7 +168,7 @@ fn protocol(headers: &HeaderMap, known: &[&'static str]) -> Result<Option<&'stat
     chosen.copied().map(Some).ok_or_else(|| {
         Error::BadRequest(format!(
             "none of the offered subprotocols is spoken here, only {}",
-            known.join(" and ")
+            known.join(" ").trim_end()
         ))
     })
 }

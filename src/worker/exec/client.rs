@@ -11,7 +11,7 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 
-use super::channels::{self, Said};
+use super::channels::{Protocol, Said};
 use super::over_spdy::{Told, Typing};
 use crate::runtime::spec::LogStream;
 
@@ -26,13 +26,13 @@ pub struct Client {
 
 /// What the client says.
 pub(super) enum Ear {
-    Socket(SplitStream<WebSocket>),
+    Socket(SplitStream<WebSocket>, Protocol),
     Spdy(Typing),
 }
 
 /// What is said to the client.
 pub(super) enum Voice {
-    Socket(SplitSink<WebSocket, Message>),
+    Socket(SplitSink<WebSocket, Message>, Protocol),
     Spdy(Told),
 }
 
@@ -45,20 +45,22 @@ pub(super) enum Heard {
     Nothing,
 }
 
-impl From<WebSocket> for Client {
-    fn from(socket: WebSocket) -> Self {
+impl Client {
+    /// One that speaks a protocol of that name.
+    pub fn over_websocket(socket: WebSocket, protocol: &str) -> Self {
+        let protocol = Protocol::named(protocol);
         let (sink, stream) = socket.split();
         Self {
-            ear: Ear::Socket(stream),
-            voice: Voice::Socket(sink),
+            ear: Ear::Socket(stream, protocol),
+            voice: Voice::Socket(sink, protocol),
         }
     }
 }
 
 /// What a message says; `None` if that is nonsense.
-fn heard(message: &Bytes) -> Option<Heard> {
-    match channels::read(message) {
-        Said::Input(input) => Some(Heard::Input(message.slice_ref(input))),
+fn heard(protocol: Protocol, message: Bytes) -> Option<Heard> {
+    match protocol.read(message) {
+        Said::Input(input) => Some(Heard::Input(input)),
         Said::EndOfInput => Some(Heard::EndOfInput),
         Said::Nothing => Some(Heard::Nothing),
         Said::Nonsense => None,
@@ -69,10 +71,10 @@ impl Ear {
     /// What comes next; `None` when the client is gone, or talks nonsense.
     pub(super) async fn next(&mut self) -> Option<Heard> {
         match self {
-            Self::Socket(stream) => match stream.next().await?.ok()? {
-                Message::Binary(bytes) => heard(&bytes),
+            Self::Socket(stream, protocol) => match stream.next().await?.ok()? {
+                Message::Binary(bytes) => heard(*protocol, bytes),
                 // Python's client sends what it is given as text so, channel and all.
-                Message::Text(text) => heard(&text.into()),
+                Message::Text(text) => heard(*protocol, text.into()),
                 Message::Close(_) => None,
                 Message::Ping(_) | Message::Pong(_) => Some(Heard::Nothing),
             },
@@ -84,7 +86,7 @@ impl Ear {
     /// not read.
     pub(super) async fn drain(&mut self) {
         match self {
-            Self::Socket(stream) => while let Some(Ok(_)) = stream.next().await {},
+            Self::Socket(stream, _) => while let Some(Ok(_)) = stream.next().await {},
             Self::Spdy(typing) => typing.gone().await,
         }
     }
@@ -94,10 +96,7 @@ impl Voice {
     /// Output; `false` when the client does not hear it.
     pub(super) async fn output(&mut self, stream: LogStream, chunk: &[u8]) -> bool {
         match self {
-            Self::Socket(sink) => {
-                let message = channels::output(stream, chunk);
-                send(sink, Message::Binary(message.into())).await
-            }
+            Self::Socket(sink, protocol) => send(sink, protocol.output(stream, chunk)).await,
             Self::Spdy(told) => in_time(told.output(stream, chunk)).await,
         }
     }
@@ -105,7 +104,7 @@ impl Voice {
     /// Asks whether the client is there; `false` when it is known not to be.
     pub(super) async fn ping(&mut self) -> bool {
         match self {
-            Self::Socket(sink) => send(sink, Message::Ping(Bytes::new())).await,
+            Self::Socket(sink, _) => send(sink, Message::Ping(Bytes::new())).await,
             // The session does it for all its streams.
             Self::Spdy(_) => true,
         }
@@ -114,9 +113,12 @@ impl Voice {
     /// How it ended, as a `Status`, and the end.
     pub(super) async fn finish(&mut self, status: &Value) {
         match self {
-            Self::Socket(sink) => {
-                let message = channels::status(status);
-                if send(sink, Message::Binary(message.into())).await {
+            Self::Socket(sink, protocol) => {
+                let is_told = match protocol.status(status) {
+                    Some(message) => send(sink, message).await,
+                    None => true,
+                };
+                if is_told {
                     let close = CloseFrame {
                         code: close_code::NORMAL,
                         reason: "".into(),

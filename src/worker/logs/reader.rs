@@ -18,7 +18,6 @@ use crate::clock::Clock;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query {
     pub follow: bool,
-    pub previous: bool,
     pub timestamps: bool,
     pub tail_lines: Option<usize>,
     pub since_seconds: Option<u64>,

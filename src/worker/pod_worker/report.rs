@@ -56,7 +56,7 @@ impl PodWorker {
         if matches!(stage, Stage::Gone) || self.is_forgotten {
             return;
         }
-        let status = self.status();
+        let status = Arc::new(self.status());
         if self.said.as_ref() == Some(&status) {
             return;
         }
@@ -71,17 +71,18 @@ impl PodWorker {
             namespace: self.id.namespace.clone(),
             name: self.id.name.clone(),
             uid: self.id.uid.clone(),
-            status: Arc::new(status.clone()),
+            status: Arc::clone(&status),
         };
         self.context.statuses.send(update, urgency);
         self.said = Some(status);
+        self.publish_view();
     }
 
     pub(super) fn status(&self) -> PodStatus {
         let observed = Observation {
             pod: &self.pod,
             lifecycle: &self.lifecycle,
-            prior: self.said.as_ref(),
+            prior: self.said.as_deref(),
             pod_ip: self.ip,
             host_ip: self.context.host_ip,
             is_leaving: self.is_leaving,

@@ -92,7 +92,7 @@ impl PodWorker {
         let ending = async move {
             let mut exit = waiting.wait().await;
             if let Some((context, id)) = fallback {
-                add_log(&context, &id, &mut exit).await;
+                add_log(&context, &id, incarnation, &mut exit).await;
             }
             Done::Event(Event::Exited {
                 container,
@@ -114,7 +114,7 @@ impl PodWorker {
 }
 
 /// The end of the log becomes the message of a failure that left none.
-async fn add_log(context: &Context, id: &LogId, exit: &mut Exit) {
+async fn add_log(context: &Context, id: &LogId, incarnation: u32, exit: &mut Exit) {
     if exit.code == 0 || !exit.message.is_empty() {
         return;
     }
@@ -122,9 +122,7 @@ async fn add_log(context: &Context, id: &LogId, exit: &mut Exit) {
         tail_lines: Some(LOG_LINES),
         ..Query::default()
     };
-    let Ok(mut reader) = context.logs.read(id, &query).await else {
-        return;
-    };
+    let mut reader = context.logs.read(id, incarnation, &query).await;
     let mut text = Vec::new();
     while let Some(Ok(chunk)) = reader.next().await {
         text.extend_from_slice(&chunk);

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use super::upgrade::{Spoken, Switched, Upgrade};
 use super::{Refusal, Shared, find};
 use crate::api::image::ImageRef;
+use crate::api::wire::COMMAND_PROTOCOLS;
 use crate::runtime::PodSandbox;
 use crate::worker::context::PodView;
 use crate::worker::exec::{self, Client, Command, Options};
@@ -154,13 +155,15 @@ async fn serve(
     work: impl FnOnce(Client) -> BoxFuture<'static, ()> + Send + 'static,
 ) -> Response {
     let spoken = Spoken {
-        websocket: &exec::PROTOCOLS,
+        websocket: &COMMAND_PROTOCOLS,
         spdy: &exec::SPDY_PROTOCOLS,
     };
     let (mut parts, _) = request.into_parts();
     match Upgrade::of(&mut parts, &spoken).await {
         Ok(upgrade) => upgrade.serve(shared, move |switched| match switched {
-            Switched::WebSocket(socket, _) => work((*socket).into()),
+            Switched::WebSocket(socket, protocol) => {
+                work(Client::over_websocket(*socket, protocol))
+            }
             Switched::Spdy(io) => Box::pin(exec::serve_spdy(io, options, work)),
         }),
         Err(refusal) => refusal.into_response(),

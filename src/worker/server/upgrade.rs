@@ -57,8 +57,12 @@ impl Upgrade {
         let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await;
         let upgrade = upgrade.map_err(|refusal| bad(refusal.to_string()))?;
         let known = spoken.websocket;
-        let protocol = best(&offered, known)
-            .ok_or_else(|| bad(format!("only {} are spoken here", known.join(" and "))))?;
+        let protocol = best(&offered, known).ok_or_else(|| {
+            bad(format!(
+                "only {} are spoken here",
+                known.join(" ").trim_end()
+            ))
+        })?;
         Ok(Self::WebSocket(Box::new(upgrade), protocol))
     }
 
@@ -87,8 +91,11 @@ impl Upgrade {
                         session(Switched::WebSocket(Box::new(socket), protocol)).await;
                     }
                 });
+                let upgrade = match protocol {
+                    "" => *upgrade,
+                    named => upgrade.protocols([named]),
+                };
                 upgrade
-                    .protocols([protocol])
                     .max_message_size(MAX_MESSAGE)
                     .on_upgrade(|socket| async {
                         // A receiver that is gone means that the worker stops; the socket closes
@@ -173,11 +180,11 @@ fn best(offered: &str, known: &[&'static str]) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::wire::COMMAND_PROTOCOLS;
 
     #[test]
     fn the_best_of_what_is_offered() {
-        let known = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
-        let check = |offered: &str| best(offered, &known);
+        let check = |offered: &str| best(offered, &COMMAND_PROTOCOLS);
         assert_eq!(
             check("v4.channel.k8s.io, v5.channel.k8s.io"),
             Some("v5.channel.k8s.io")
@@ -186,8 +193,11 @@ mod tests {
             check("channel.k8s.io,v4.channel.k8s.io"),
             Some("v4.channel.k8s.io")
         );
-        assert_eq!(check("v4.base64.channel.k8s.io"), None);
-        assert_eq!(check(""), None);
+        let base64 = "base64.channel.k8s.io";
+        assert_eq!(check(base64), Some(base64));
+        assert_eq!(check("v9.channel.k8s.io"), None);
+        assert_eq!(check(""), Some(""), "who offers none has the oldest");
+        assert_eq!(best("", &["v4.channel.k8s.io"]), None);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures::StreamExt as _;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use wasmorch::tasks::TaskGroup;
 
 use super::harness::{Cluster, WAIT, answer};
+use super::watches::Socket;
 
 /// A worker that answers one request with what it was asked, then with lines that never end.
 async fn worker(tasks: &TaskGroup) -> u16 {
@@ -125,7 +128,12 @@ async fn logs_come_from_the_worker_and_stream() {
     let refused = [
         ("two", "", 400, "choose one of: [a b]"),
         ("two", "container=x", 400, "container x is not valid"),
-        ("one", "tailLines=-1", 400, "tailLines"),
+        (
+            "one",
+            "tailLines=-1",
+            422,
+            "PodLogOptions \"one\" is invalid: tailLines: Invalid value: -1: must be greater",
+        ),
         ("none", "", 404, "pods \"none\" not found"),
         ("missing", "", 404, "no such"),
     ];
@@ -153,5 +161,41 @@ async fn logs_come_from_the_worker_and_stream() {
     cluster.stop().await;
     let end = async { while let Some(Ok(_)) = lines.next().await {} };
     tokio::time::timeout(WAIT, end).await.unwrap();
+    tasks.cancel();
+}
+
+#[tokio::test]
+async fn browsers_read_logs_over_a_websocket() {
+    let cluster = Cluster::start().await;
+    let tasks = TaskGroup::new();
+    let port = worker(&tasks).await;
+    with_pod(&cluster, port).await;
+    let path = "/api/v1/namespaces/default/pods/one/log?follow=true";
+    let token = URL_SAFE_NO_PAD.encode(&cluster.token);
+    let token = format!("base64url.bearer.authorization.k8s.io.{token}");
+
+    let (mut socket, head) =
+        Socket::open(&cluster, path, &format!("{token}, base64.binary.k8s.io")).await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    let head = head.to_lowercase();
+    let chosen = "sec-websocket-protocol: base64.binary.k8s.io";
+    assert!(head.contains(chosen), "{head}");
+    assert_eq!(socket.next().await, (1, Vec::new()));
+    let (opcode, text) = socket.next().await;
+    assert_eq!(opcode, 1);
+    let text = STANDARD.decode(text).unwrap();
+    assert!(text.starts_with(b"GET /containerLogs/default/one/c?follow=true"));
+
+    let (mut socket, _) = Socket::open(&cluster, path, &format!("{token}, binary.k8s.io")).await;
+    assert_eq!(socket.next().await, (2, Vec::new()));
+    let (opcode, text) = socket.next().await;
+    assert_eq!(opcode, 2);
+    assert!(text.starts_with(b"GET /containerLogs/default/one/c?follow=true"));
+
+    let missing = "/api/v1/namespaces/default/pods/missing/log";
+    let (_, head) = Socket::open(&cluster, missing, &token).await;
+    assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+    cluster.stop().await;
+    assert_eq!(socket.next().await.0, 8, "a shutdown says goodbye");
     tasks.cancel();
 }

@@ -185,11 +185,11 @@ async fn a_shutdown_ends_watches_in_good_order() {
     while lines.next().await.is_some() {}
 }
 
-/// A WebSocket's client side, as far as a watch needs it.
-struct Socket(TcpStream);
+/// A WebSocket's client side, as far as what only listens needs it.
+pub(super) struct Socket(TcpStream);
 
 impl Socket {
-    async fn open(cluster: &Cluster, path: &str, protocols: &str) -> (Self, String) {
+    pub(super) async fn open(cluster: &Cluster, path: &str, protocols: &str) -> (Self, String) {
         let address = cluster.addresses.http.unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
         let head = format!(
@@ -204,7 +204,7 @@ impl Socket {
     }
 
     /// The next frame: its opcode and payload.
-    async fn next(&mut self) -> (u8, Vec<u8>) {
+    pub(super) async fn next(&mut self) -> (u8, Vec<u8>) {
         tokio::time::timeout(WAIT, async {
             let opcode = self.0.read_u8().await.unwrap() & 0x0f;
             let length = match self.0.read_u8().await.unwrap() {

@@ -1,8 +1,10 @@
 //! Commands beside containers: `exec`, `attach`, `debug`, and what bounds them.
 
+use base64::Engine as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::harness::{World, is_ready, phase};
 use super::remote::{Remote, exec};
@@ -27,6 +29,10 @@ async fn with_hello() -> (World, super::harness::Running) {
 async fn a_command_runs_in_the_pods_files_and_network() {
     let (world, worker) = with_hello().await;
     let world = &world;
+    // As `kubectl cp --retries` asks for the rest of a file.
+    let tail = "echo -n abcdef > /tmp/t; tail -c+3 /tmp/t; echo; echo a > /tmp/l; echo b >> /tmp/l; tail -n +2 /tmp/l";
+    let done = exec(world, "p", &["sh", "-c", tail]).await;
+    assert_eq!(done.stdout, "cdef\nb\n", "{done:?}");
     let done = exec(world, "p", &["echo", "hello", "pod"]).await;
     assert_eq!((done.stdout.as_str(), done.code()), ("hello pod\n", 0));
     let done = exec(world, "p", &["sh", "-c", "echo kept > /tmp/x; exit 3"]).await;
@@ -129,6 +135,35 @@ async fn a_program_without_stdin_reads_its_end_and_one_with_it_what_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_older_protocols_are_spoken_too() {
+    let (world, worker) = with_hello().await;
+    let words = "command terminated with non-zero exit code: exit status 3";
+    let text = |digit: char, text: &str| {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+        Message::Text(format!("{digit}{encoded}").into())
+    };
+    let binary =
+        |channel: u8, text: &str| Message::Binary([&[channel], text.as_bytes()].concat().into());
+    let (said, failure) = (text('1', "hi\n"), text('3', words));
+    let query = [
+        ("command", "sh"),
+        ("command", "-c"),
+        ("command", "echo hi; exit 3"),
+        ("stdout", "1"),
+    ];
+    for (protocol, expected) in [
+        ("base64.channel.k8s.io", [said, failure]),
+        ("channel.k8s.io", [binary(1, "hi\n"), binary(3, words)]),
+        ("", [binary(1, "hi\n"), binary(3, words)]),
+    ] {
+        let offer = ("websocket", protocol);
+        let opened = Remote::offering(&world, "p", "exec", &query, offer).await;
+        assert_eq!(opened.unwrap().messages().await, expected, "{protocol}");
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_is_said_before_the_upgrade() {
     let (world, worker) = with_hello().await;
     let command = ("command", "true");
@@ -148,7 +183,7 @@ async fn what_cannot_be_done_is_said_before_the_upgrade() {
     for (offer, word) in [
         (("SPDY/3.1", ""), "X-Stream-Protocol-Version"),
         (("SPDY/2", ""), "SPDY/3.1"),
-        (("websocket", "channel.k8s.io"), "v4.channel.k8s.io"),
+        (("websocket", "v9.channel.k8s.io"), "v4.channel.k8s.io"),
     ] {
         let opened = Remote::offering(&world, "p", "exec", &[command], offer).await;
         let (status, text) = opened.err().unwrap();

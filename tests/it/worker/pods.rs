@@ -43,6 +43,15 @@ async fn a_command_succeeds_and_its_log_is_read_through_the_api() {
         .await
         .unwrap();
     assert_eq!(text, "hello\n");
+    let written = world.pods().get("job").await.unwrap();
+    let writers = written.metadata.managed_fields.unwrap_or_default();
+    let mut status = writers
+        .iter()
+        .filter(|it| it.subresource.as_deref() == Some("status"));
+    assert!(
+        status.any(|it| it.manager.as_deref() == Some("kubelet")),
+        "{writers:?}"
+    );
     world.delete("job").await;
     world.until_gone("job").await;
 }
@@ -74,12 +83,36 @@ async fn a_failing_command_is_restarted_or_fails_by_policy() {
         })
         .await;
     assert_eq!(restarts(&looping), 1);
-    let previous = LogParams {
-        previous: true,
+    let mut asked = LogParams {
+        timestamps: true,
         ..LogParams::default()
     };
-    let text = world.pods().logs("always", &previous).await.unwrap();
-    assert_eq!(text, "hello\n");
+    let current = world.pods().logs("always", &asked).await.unwrap();
+    asked.previous = true;
+    let previous = world.pods().logs("always", &asked).await.unwrap();
+    assert!(previous.ends_with(" hello\n"), "{previous}");
+    assert_eq!(previous, current, "between runs both are the last one's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_has_not_started_says_why_it_has_no_log() {
+    let world = World::start().await;
+    let _worker = world.worker("one").await;
+    world
+        .create("waits", json!({"containers": [container("nowhere")]}))
+        .await;
+    world
+        .until("waits", |pod| {
+            super::harness::waiting(pod).contains("ImagePull")
+        })
+        .await;
+    let refused = world.pods().logs("waits", &LogParams::default()).await;
+    let kube::Error::Api(status) = refused.unwrap_err() else {
+        panic!("no status");
+    };
+    assert_eq!((status.code, status.reason.as_str()), (400, "BadRequest"));
+    let text = "in pod \"waits\" is waiting to start: ";
+    assert!(status.message.contains(text), "{}", status.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,14 +61,15 @@ impl Remote {
             "/api/v1/namespaces/default/pods/{pod}/{what}?{}",
             pairs.finish()
         );
-        let request = Request::get(path)
+        let mut request = Request::get(path)
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, upgrade)
             .header(header::SEC_WEBSOCKET_VERSION, "13")
-            .header(header::SEC_WEBSOCKET_KEY, generate_key())
-            .header(header::SEC_WEBSOCKET_PROTOCOL, protocols)
-            .body(Body::empty())
-            .unwrap();
+            .header(header::SEC_WEBSOCKET_KEY, generate_key());
+        if !protocols.is_empty() {
+            request = request.header(header::SEC_WEBSOCKET_PROTOCOL, protocols);
+        }
+        let request = request.body(Body::empty()).unwrap();
         let response = within(world.client.send(request)).await.unwrap();
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let status = response.status().as_u16();
@@ -114,6 +115,20 @@ impl Remote {
         };
         within(reading).await;
         seen
+    }
+
+    /// The messages up to the end, but for those that keep the connection.
+    pub(super) async fn messages(mut self) -> Vec<Message> {
+        let mut messages = Vec::new();
+        let reading = async {
+            while let Some(Ok(message)) = self.0.next().await {
+                if matches!(message, Message::Binary(_) | Message::Text(_)) {
+                    messages.push(message);
+                }
+            }
+        };
+        within(reading).await;
+        messages
     }
 
     /// Reads to the end.
