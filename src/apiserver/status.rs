@@ -298,13 +298,25 @@ mod tests {
             "Deployment.apps \"web\" is invalid: [a: Required value, b.c: Required value]"
         );
         assert_eq!(body["details"]["causes"][1]["field"], "b.c");
-        let twice = invalid("", "Pod", "web", &[field("a"), field("a")]).body();
-        assert_eq!(
-            twice["message"],
-            "Pod \"web\" is invalid: a: Required value"
-        );
-        assert_eq!(twice["details"]["causes"][1]["field"], "a");
         assert_eq!(body["code"], 422);
+    }
+
+    #[test]
+    fn a_mistake_is_told_once_and_its_causes_each_time() {
+        let field = FieldError {
+            reason: "FieldValueRequired",
+            field: "a".to_owned(),
+            message: "Required value".to_owned(),
+        };
+        let error = Error::Registry(registry::Error::Invalid {
+            group: String::new(),
+            kind: "Pod".to_owned(),
+            name: "web".to_owned(),
+            errors: vec![field.clone(), field],
+        });
+        let body = status_object(&error);
+        assert_eq!(body["message"], "Pod \"web\" is invalid: a: Required value");
+        assert_eq!(body["details"]["causes"][1]["field"], "a");
     }
 
     #[test]

@@ -180,7 +180,9 @@ impl ControlPlane {
             token_maker: Some(controllers::TokenMaker::new(move |account, secret| {
                 signer.secret_token(account, secret)
             })),
-            ..self.args.controllers(self.pki.ca_pem(), self.addresses().https)
+            ..self
+                .args
+                .controllers(self.pki.ca_pem(), self.addresses().https)
         };
         let handle =
             controllers::run(self.registry.clone(), config, loops).map_err(Error::Controllers)?;

@@ -36,6 +36,8 @@ pub struct LogId {
 /// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("the worker ends")]
+    Ending,
     #[error("read log {path}")]
     Read {
         path: PathBuf,

@@ -95,15 +95,13 @@ fn validate_type(secret: &Secret, data: &Path<'_>, errors: &mut Errors) {
             validate_json(".dockerconfigjson", value, data, errors);
         }
         // Either may be missing, and both may be empty.
-        "kubernetes.io/basic-auth" => {
-            if value("username").is_none() && value("password").is_none() {
-                need(&["username", "password"]);
-            }
+        "kubernetes.io/basic-auth"
+            if value("username").is_none() && value("password").is_none() =>
+        {
+            need(&["username", "password"]);
         }
-        "kubernetes.io/ssh-auth" => {
-            if value("ssh-privatekey").is_none_or(Vec::is_empty) {
-                need(&["ssh-privatekey"]);
-            }
+        "kubernetes.io/ssh-auth" if value("ssh-privatekey").is_none_or(Vec::is_empty) => {
+            need(&["ssh-privatekey"]);
         }
         "kubernetes.io/tls" => {
             let missing = ["tls.crt", "tls.key"].map(|key| value(key).is_none().then_some(key));

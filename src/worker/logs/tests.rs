@@ -274,6 +274,6 @@ async fn who_writes_waits_for_a_slow_disk_and_its_neighbours_do_not() {
     assert!(kept > written && kept < written * 3, "{kept} {written}");
     assert!(told.contains("[wasmorch: "), "{told}");
     let query = Query::default();
-    let mut reader = fixture.logs.read(&neighbour, &query).await.unwrap();
+    let mut reader = fixture.logs.read(&neighbour, 0, &query).await;
     assert_eq!(reader.next().await.unwrap().unwrap(), "heard\n");
 }
