@@ -259,7 +259,12 @@ mod tests {
             check("websocket", "SPDY/3.1+portforward.k8s.io", PortForward),
             Ok(Some("SPDY/3.1+portforward.k8s.io"))
         );
-        assert!(check("websocket", "channel.k8s.io", Exec).is_err());
+        assert_eq!(
+            check("websocket", "channel.k8s.io", Exec).unwrap(),
+            Some("channel.k8s.io")
+        );
+        assert_eq!(check("websocket", "", Exec).unwrap(), Some(""));
+        assert!(check("websocket", "v9.channel.k8s.io", Exec).is_err());
         assert!(check("websocket", "v5.channel.k8s.io", PortForward).is_err());
         assert_eq!(check("SPDY/3.1", "", Exec), Ok(None));
         assert!(check("SPDY/2", "", Exec).unwrap_err().contains("Upgrade"));
