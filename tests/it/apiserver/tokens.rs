@@ -247,7 +247,7 @@ async fn a_secret_holds_a_token_as_long_as_its_account_lives() {
 
     let path = format!("{ACCOUNTS}/robot");
     cluster.send("DELETE", &path, &json!({})).await;
-    changed(&cluster, |secret| secret.is_null()).await;
+    changed(&cluster, Value::is_null).await;
     assert_eq!(who(&cluster, &text("token")).await.0, 401);
 }
 
