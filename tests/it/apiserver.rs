@@ -10,6 +10,7 @@ mod openapi;
 mod requests;
 mod rights;
 mod shares;
+mod styles;
 mod tokens;
 mod uploads;
 mod watches;
