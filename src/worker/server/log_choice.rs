@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(status: Value, previous: bool, expected: Result<u32, &str>) {
+    fn check(status: &Value, previous: bool, expected: Result<u32, &str>) {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}})).unwrap();
         let mut container = json!({
             "name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
@@ -89,17 +89,17 @@ mod tests {
         let running = json!({
             "state": {"running": {}}, "containerID": "wasmorch://u.c.3", "lastState": ended(2),
         });
-        check(running.clone(), false, Ok(3));
-        check(running, true, Ok(2));
+        check(&running, false, Ok(3));
+        check(&running, true, Ok(2));
         // Between two runs there is no other than the last, whichever is asked for.
         let looping = json!({
             "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": ended(1),
         });
-        check(looping.clone(), false, Ok(1));
-        check(looping, true, Ok(1));
-        check(json!({"state": ended(0)}), false, Ok(0));
+        check(&looping, false, Ok(1));
+        check(&looping, true, Ok(1));
+        check(&json!({"state": ended(0)}), false, Ok(0));
         check(
-            json!({"state": ended(0)}),
+            &json!({"state": ended(0)}),
             true,
             Err("previous terminated container \"c\" in pod \"p\" not found"),
         );
@@ -114,13 +114,13 @@ mod tests {
         ] {
             let text = format!("container \"c\" in pod \"p\" is waiting to start: {text}");
             check(
-                json!({"state": {"waiting": {"reason": reason}}}),
+                &json!({"state": {"waiting": {"reason": reason}}}),
                 false,
                 Err(&text),
             );
         }
         let text = "container \"c\" in pod \"p\" is waiting to start - no logs yet";
-        check(json!({}), false, Err(text));
+        check(&json!({}), false, Err(text));
         assert_eq!(
             of_status(&Pod::default(), None, "c", false).unwrap_err(),
             "container \"c\" in pod \"\" is not available"
