@@ -11,6 +11,7 @@ mod openapi;
 mod requests;
 mod rights;
 mod shares;
+mod styles;
 mod tokens;
 mod uploads;
 mod watches;

@@ -186,14 +186,16 @@ async fn browsers_read_logs_over_a_websocket() {
     let text = STANDARD.decode(text).unwrap();
     assert!(text.starts_with(b"GET /containerLogs/default/one/c?follow=true"));
 
+    // This worker serves one at a time: who leaves ends the stream from it.
+    drop(socket);
     let (mut socket, _) = Socket::open(&cluster, path, &format!("{token}, binary.k8s.io")).await;
     assert_eq!(socket.next().await, (2, Vec::new()));
     let (opcode, text) = socket.next().await;
     assert_eq!(opcode, 2);
     assert!(text.starts_with(b"GET /containerLogs/default/one/c?follow=true"));
 
-    let missing = "/api/v1/namespaces/default/pods/missing/log";
-    let (_, head) = Socket::open(&cluster, missing, &token).await;
+    let none = "/api/v1/namespaces/default/pods/none/log";
+    let (_, head) = Socket::open(&cluster, none, &format!("{token}, binary.k8s.io")).await;
     assert!(head.starts_with("HTTP/1.1 404"), "{head}");
     cluster.stop().await;
     assert_eq!(socket.next().await.0, 8, "a shutdown says goodbye");
