@@ -177,6 +177,7 @@ fn link_component(engine: &Engine, cached: &Cached) -> Result<Entry, Error> {
     wasi::p2::add_to_linker(&mut linker).map_err(failed("link WASI 0.2"))?;
     if !matches!(cached.program, Program::Handler2) {
         wasi::p3::add_to_linker(&mut linker).map_err(failed("link WASI 0.3"))?;
+        wasi::lifecycle::add_async_to_linker(&mut linker).map_err(failed("link signals"))?;
     }
     wasi::add_proposals(&mut linker).map_err(failed("link WASI's proposals"))?;
     let pre = linker.instantiate_pre(&component).map_err(|error| {

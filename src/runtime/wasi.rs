@@ -11,7 +11,7 @@
 mod config;
 mod environment;
 mod keyvalue;
-mod lifecycle;
+pub(super) mod lifecycle;
 mod logging;
 pub mod p1;
 pub mod p2;
@@ -49,6 +49,7 @@ mod tests {
         p2::add_to_linker(&mut linker).unwrap();
         p3::add_to_linker(&mut linker).unwrap();
         add_proposals(&mut linker).unwrap();
+        lifecycle::add_async_to_linker(&mut linker).unwrap();
         for import in provided() {
             assert_eq!(check_import(&import), Ok(()), "{import}");
             // These two have types and no functions.

@@ -33,7 +33,11 @@ pub(in crate::runtime) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::
             let stopped = host.table.push(Stopped(host.stopped()))?;
             let pollable: Resource<DynPollable> = subscribe(&mut host.table, stopped)?;
             Ok((pollable,))
-        })?;
+        })
+}
+
+/// The call of 0.3, which an engine without concurrency has no place for.
+pub(in crate::runtime) fn add_async_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker
         .instance(FOR_0_3)?
         .func_wrap_concurrent("terminated", |accessor, (): ()| {

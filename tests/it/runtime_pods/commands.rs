@@ -201,25 +201,6 @@ async fn pods_bind_the_same_port_and_do_not_see_each_others_loopback() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twice_the_request_is_twice_the_cpu() {
-    let bench = Bench::tuned(|tuning| tuning.guest_threads = 1);
-    let pod = bench.pod("10.64.0.1");
-    let spin = bench.wat(&command(SPIN)).await;
-    let [half, whole] = [("half", 512), ("whole", 1024)].map(|(name, shares)| {
-        let mut spec = container(name, &[]);
-        spec.cpu_shares = shares;
-        let log = Arc::new(Log::default());
-        pod.start(spec, Arc::clone(&spin), log as _).unwrap()
-    });
-    let used = || [&half, &whole].map(|container| container.stats().cpu.as_secs_f64());
-    // Before the first second of either, which is nobody's share, has passed.
-    until("both have computed", || used().iter().sum::<f64>() > 1.0).await;
-    let [half, whole] = used();
-    assert!((1.4..2.8).contains(&(whole / half)), "{whole} and {half}");
-    within(pod.close()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_closed_sandbox_has_ended_its_containers_and_given_its_address_back() {
     let bench = Bench::new();
     let pod = bench.pod("10.64.0.1");

@@ -1,5 +1,7 @@
 //! The rules of asking again, against a cluster of three lines.
 
+mod trailers;
+
 use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Mutex;
@@ -228,33 +230,6 @@ async fn ask(client: &Client, method: Method, uri: &str) -> Result<String, WasiH
     let response = client.send(request, RequestOptions::default(), 1).await?;
     let bytes = response.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8(bytes.to_vec()).unwrap())
-}
-
-#[tokio::test]
-async fn trailers_of_a_guests_request_and_of_its_answer_pass() {
-    let bench = bench();
-    let trailers = http::HeaderMap::from_iter([(
-        HeaderName::from_static("x-sum"),
-        http::HeaderValue::from_static("7"),
-    )]);
-    let frames = [
-        hyper::body::Frame::data(Bytes::from_static(b"order")),
-        hyper::body::Frame::trailers(trailers),
-    ];
-    let body = http_body_util::StreamBody::new(futures::stream::iter(frames.map(Ok)));
-    let request = http::Request::post("http://shop/echo")
-        .header("te", "trailers")
-        .header("trailer", "x-sum")
-        .body(body.boxed_unsync());
-    let options = RequestOptions::default();
-    let response = bench
-        .client
-        .send(request.unwrap(), options, 1)
-        .await
-        .unwrap();
-    let collected = response.into_body().collect().await.unwrap();
-    assert_eq!(collected.trailers().unwrap()["x-sum"], "7");
-    assert_eq!(collected.to_bytes(), "order");
 }
 
 async fn get(client: &Client, uri: &str) -> Result<String, WasiHttpError> {
