@@ -158,13 +158,13 @@ async fn a_client_that_hangs_up_ends_the_guest_also_while_it_computes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_serves_as_many_requests_as_the_container_says() {
     // Each request is answered with one line more than the one before in the same instance.
-    let code = "(i32.store (i32.const 300) (i32.add (i32.load (i32.const 300)) (i32.const 1)))
-      (i32.store (i32.const 304) (i32.load (i32.const 300)))
+    let code = "(i32.store (i32.const 5000) (i32.add (i32.load (i32.const 5000)) (i32.const 1)))
+      (i32.store (i32.const 5004) (i32.load (i32.const 5000)))
       (call $begin (local.get $out))
       (loop $l
         (drop (call $write))
-        (i32.store (i32.const 304) (i32.sub (i32.load (i32.const 304)) (i32.const 1)))
-        (br_if $l (i32.load (i32.const 304))))
+        (i32.store (i32.const 5004) (i32.sub (i32.load (i32.const 5004)) (i32.const 1)))
+        (br_if $l (i32.load (i32.const 5004))))
       (call $end)";
     for (reuse, lines) in [(1, [1, 1, 1, 1]), (3, [1, 2, 3, 1])] {
         let bench = Bench::new();
