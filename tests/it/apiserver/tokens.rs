@@ -231,7 +231,8 @@ async fn a_secret_holds_a_token_as_long_as_its_account_lives() {
     secret["metadata"]["annotations"] = json!({"kubernetes.io/service-account.name": "robot"});
     let (code, made) = cluster.send("POST", SECRETS, &secret).await;
     assert_eq!(code, 201, "{made}");
-    let filled = changed(&cluster, |secret| secret["data"]["token"].is_string()).await;
+    let has_token = |secret: &Value| secret["data"]["token"].is_string();
+    let filled = changed(&cluster, &made, has_token).await;
     let uid = &filled["metadata"]["annotations"]["kubernetes.io/service-account.uid"];
     assert_eq!(*uid, account["metadata"]["uid"]);
     let text = |key: &str| {
@@ -247,14 +248,17 @@ async fn a_secret_holds_a_token_as_long_as_its_account_lives() {
 
     let path = format!("{ACCOUNTS}/robot");
     cluster.send("DELETE", &path, &json!({})).await;
-    changed(&cluster, Value::is_null).await;
+    changed(&cluster, &filled, Value::is_null).await;
     assert_eq!(who(&cluster, &text("token")).await.0, 401);
 }
 
-/// The Secret `key` once it is as wanted; null when it is gone.
-async fn changed(cluster: &Cluster, is_so: impl Fn(&Value) -> bool) -> Value {
-    let path = "/api/v1/namespaces/default/secrets?watch=true&fieldSelector=metadata.name=key";
-    let mut events = cluster.request("GET", path).send().await.unwrap();
+/// The Secret `key` once it is as wanted, after it was as it is known; null when it is gone.
+async fn changed(cluster: &Cluster, known: &Value, is_so: impl Fn(&Value) -> bool) -> Value {
+    let revision = known["metadata"]["resourceVersion"].as_str().unwrap();
+    let path = format!(
+        "/api/v1/namespaces/default/secrets?watch=true&fieldSelector=metadata.name=key&resourceVersion={revision}"
+    );
+    let mut events = cluster.request("GET", &path).send().await.unwrap();
     let mut text = Vec::new();
     let wait = async {
         loop {
