@@ -217,7 +217,8 @@ async fn commands_are_bounded_and_end_with_their_client_and_their_pod() {
     .await;
     world.delete("p").await;
     let last = running.pop().unwrap().finish().await;
-    assert_eq!(last.code(), 137, "{last:?}");
+    // The toolbox's `sleep` looks now and then whether it is to stop; otherwise it is killed.
+    assert!([137, 143].contains(&last.code()), "{last:?}");
     world.until_gone("p").await;
     worker.stop().await;
 }
