@@ -194,6 +194,12 @@ impl Cluster {
         succeeded("wasmorch", arguments, &output)
     }
 
+    /// What `wasmorch logs` shows of a container; nothing before it has started, which is refused.
+    pub(crate) fn logs(&self, of: &[&str]) -> String {
+        let output = self.command().arg("logs").args(of).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// The CLI, however it ends; gives what it said of errors.
     pub(crate) fn try_wasmorch(&self, arguments: &[&str]) -> String {
         let output = self.command().args(arguments).output().unwrap();

@@ -95,7 +95,7 @@ async fn the_demo_shop_sells() {
     // Two containers of one pod share a file and a loopback connection.
     until("the ledger's client to find its entry", async || {
         cluster
-            .wasmorch(&["logs", "ledger", "-c", "client"])
+            .logs(&["ledger", "-c", "client"])
             .contains("is in the shared file")
             .then_some(())
     })
@@ -197,7 +197,7 @@ async fn pods_are_machines_of_their_own() {
             .unwrap();
         until("an entry in the shared file", async || {
             cluster
-                .wasmorch(&["logs", name, "-c", "client"])
+                .logs(&[name, "-c", "client"])
                 .contains("is in the shared file")
                 .then_some(())
         })
@@ -205,17 +205,13 @@ async fn pods_are_machines_of_their_own() {
     }
     until("the third pod's refusal", async || {
         cluster
-            .wasmorch(&["logs", "third"])
+            .logs(&["third"])
             .to_lowercase()
             .contains("refused")
             .then_some(())
     })
     .await;
-    assert!(
-        !cluster
-            .wasmorch(&["logs", "third"])
-            .contains("is in the shared file")
-    );
+    assert!(!cluster.logs(&["third"]).contains("is in the shared file"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,17 +125,14 @@ async fn commands_in_rust_run_as_their_readmes_say() {
     for (what, logs, expected) in [
         (
             "the ledger",
-            &["logs", "ledger", "-c", "client"][..],
+            &["ledger", "-c", "client"][..],
             "is in the shared file (1 lines)\n",
         ),
-        ("the meter", &["logs", "job/meter"], "read-4k 1048576"),
-        ("the toolbox", &["logs", "toolbox"], "a\nb\none\ntwo\n"),
+        ("the meter", &["job/meter"], "read-4k 1048576"),
+        ("the toolbox", &["toolbox"], "a\nb\none\ntwo\n"),
     ] {
         until(what, async || {
-            // Refused before the container has started.
-            let log = cluster.command().args(logs).output().unwrap().stdout;
-            let log = String::from_utf8_lossy(&log);
-            log.contains(expected).then_some(())
+            cluster.logs(logs).contains(expected).then_some(())
         })
         .await;
     }

@@ -244,7 +244,7 @@ async fn ports_are_forwarded_by_both_kubectls_and_the_own_command() {
     cluster.apply(PODS);
     until("both programs to run", async || {
         let phase = cluster.wasmorch(&["get", "pod", "ledger", "-o", "jsonpath={.status.phase}"]);
-        let log = cluster.wasmorch(&["logs", "ledger", "-c", "server"]);
+        let log = cluster.logs(&["ledger", "-c", "server"]);
         (phase == "Running" && log.contains("listening")).then_some(())
     })
     .await;
