@@ -10,21 +10,12 @@ use serde_json::{Value, json};
 
 use super::super::Registry;
 use super::super::error::Error;
+use super::super::kinds::VERBS as ALL;
 use super::super::options::{Caller, WriteOptions};
 use super::{GROUP, rule};
 
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
-const ALL: &[&str] = &[
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
 fn on(group: &str, resources: &[&str], verbs: &[&str]) -> Value {

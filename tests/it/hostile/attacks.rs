@@ -78,7 +78,7 @@ pub(crate) fn ten_million_pollables() -> String {
         "subscribe-duration",
         "(param i64) (result i32)",
     )];
-    command(POLLABLES, &lowers, code)
+    command(POLLABLES, &TIMERS, code)
 }
 
 /// Makes ten million handles of its own.
@@ -131,16 +131,7 @@ pub(crate) fn thousands_of_timers() -> String {
         (local.set $i (i32.add (local.get $i) (i32.const 1)))
         (br_if $l (i32.lt_u (local.get $i) (i32.const 200))))
       (i32.const 0)";
-    let lowers = [
-        (
-            "subscribe",
-            "clock",
-            "subscribe-duration",
-            "(param i64) (result i32)",
-        ),
-        ("poll", "poll", "poll", "(param i32 i32 i32)"),
-    ];
-    command(POLLABLES, &lowers, code)
+    command(POLLABLES, &TIMERS, code)
 }
 
 /// Fills one set of header fields without end.
@@ -156,6 +147,17 @@ pub(crate) fn full_fields() -> String {
       (i32.const 0)";
     command(FIELDS, &APPEND, code)
 }
+
+/// What a guest calls that waits for clocks.
+pub(crate) const TIMERS: [(&str, &str, &str, &str); 2] = [
+    (
+        "subscribe",
+        "clock",
+        "subscribe-duration",
+        "(param i64) (result i32)",
+    ),
+    ("poll", "poll", "poll", "(param i32 i32 i32)"),
+];
 
 const APPEND: [(&str, &str, &str, &str); 2] = [
     ("fields", "http", "[constructor]fields", "(result i32)"),

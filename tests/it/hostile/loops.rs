@@ -116,16 +116,7 @@ async fn calls_that_ask_for_too_much_at_once_are_refused_with_the_limit() {
         (br_if $fill (i32.lt_u (local.get $i) (i32.const 1000000))))
       (call $poll (i32.const 0) (i32.const 1000000) (i32.const 4194000))
       (i32.const 0)";
-    let lowers = [
-        (
-            "subscribe",
-            "clock",
-            "subscribe-duration",
-            "(param i64) (result i32)",
-        ),
-        ("poll", "poll", "poll", "(param i32 i32 i32)"),
-    ];
-    let (exit, stats) = arena.run(&command(POLLABLES, &lowers, list)).await;
+    let (exit, stats) = arena.run(&command(POLLABLES, &attacks::TIMERS, list)).await;
     assert_eq!((exit.code, stats.refused.host_calls), (134, 1));
     assert!(
         exit.message.contains("limit of 2 MiB in one call"),
