@@ -78,7 +78,7 @@ pub(crate) fn ten_million_pollables() -> String {
         "subscribe-duration",
         "(param i64) (result i32)",
     )];
-    command(POLLABLES, &TIMERS, code)
+    command(POLLABLES, &lowers, code)
 }
 
 /// Makes ten million handles of its own.
